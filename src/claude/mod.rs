@@ -1,0 +1,3 @@
+//! The Messages API, pure half.
+
+pub mod headers;
