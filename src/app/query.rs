@@ -3,6 +3,7 @@
 
 use super::view::{JobView, Page, Report, ResultLine, TaskDetail, TaskView};
 use super::{App, AppError};
+use crate::core::plan::Output;
 use crate::core::state::{JobState, TaskState};
 use crate::ports::Ports;
 
@@ -54,6 +55,9 @@ pub async fn task<P: Ports>(
 pub struct ResultsOf {
     pub job: String,
     pub stage: u32,
+    /// The stage's `output`, and its [`ResolvedStage::columns`](crate::core::plan::ResolvedStage::columns).
+    pub output: Output,
+    pub columns: Option<Vec<String>>,
 }
 
 /// The stage of that name, or the last map stage.
@@ -67,7 +71,8 @@ pub async fn results_of<P: Ports>(
     Err(AppError::NotFound("job"))
 }
 
-/// The next results after task `after`, a bounded page at a time; an empty page is the end.
+/// The next results after task `after`, a bounded page at a time. The second value is where the next page
+/// begins, `None` after the last; a page may be empty and not the last (its tasks brought nothing).
 pub async fn results_page<P: Ports>(
     app: &App<P>,
     of: &ResultsOf,
