@@ -40,7 +40,7 @@ use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
         healthz,
         document,
     ),
-    components(schemas(Problem, Fault, Code)),
+    components(schemas(Problem, Fault, Code, results::Format)),
     security(("bearer" = [])),
     tags(
         (name = "jobs", description = "Jobs and what became of them"),

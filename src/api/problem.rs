@@ -15,7 +15,7 @@
 //!   hand. So the id in the body and the one in the header cannot differ.
 //! - Use cases know nothing of HTTP: [`AppError`] is mapped here and nowhere else.
 
-use axum::http::header::{HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -132,7 +132,6 @@ pub struct ApiError {
     pub code: Code,
     detail: String,
     errors: Vec<Fault>,
-    header: Option<(HeaderName, HeaderValue)>,
     internal: Option<String>,
 }
 
@@ -142,7 +141,6 @@ impl ApiError {
             code,
             detail: detail.into(),
             errors: Vec::new(),
-            header: None,
             internal: None,
         }
     }
@@ -178,13 +176,10 @@ impl ApiError {
     }
 
     pub fn unauthorized() -> ApiError {
-        ApiError {
-            header: Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
-            ..ApiError::new(
-                Code::Unauthorized,
-                "This needs the header `Authorization: Bearer TOKEN` with a token that is known here.",
-            )
-        }
+        ApiError::new(
+            Code::Unauthorized,
+            "This needs the header `Authorization: Bearer TOKEN` with a token that is known here.",
+        )
     }
 
     pub fn auth_not_configured() -> ApiError {
@@ -225,7 +220,6 @@ impl ApiError {
     /// Something that we need is away; trying again helps.
     pub fn unavailable(internal: impl Into<String>) -> ApiError {
         ApiError {
-            header: Some((RETRY_AFTER, RETRY_AFTER_SECONDS)),
             internal: Some(internal.into()),
             ..ApiError::new(
                 Code::Unavailable,
@@ -256,9 +250,14 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     /// A response without a body, which [`super::frame`] completes.
-    fn into_response(mut self) -> Response {
+    fn into_response(self) -> Response {
         let mut response = self.code.status().into_response();
-        if let Some((name, value)) = self.header.take() {
+        let header = match self.code {
+            Code::Unauthorized => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+            Code::Unavailable => Some((RETRY_AFTER, RETRY_AFTER_SECONDS)),
+            _ => None,
+        };
+        if let Some((name, value)) = header {
             response.headers_mut().insert(name, value);
         }
         response.extensions_mut().insert(self);
