@@ -1,5 +1,10 @@
 //! Fanwise: fans a large job out to Claude and brings one whole answer back.
 
+pub mod claude;
+pub mod core {
+    pub mod schema;
+}
+
 #[cfg(target_arch = "wasm32")]
 mod events {
     use worker::{Context, Env, HttpRequest, Result, event};
