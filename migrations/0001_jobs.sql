@@ -127,6 +127,7 @@ CREATE TABLE tasks (
   UNIQUE (job, idx)
 );
 CREATE INDEX tasks_ready ON tasks (job, not_before, idx) WHERE state IN ('pending', 'queued');
+CREATE INDEX tasks_queued ON tasks (job, queued_at) WHERE state = 'queued';
 CREATE INDEX tasks_leased ON tasks (lease, lease_until) WHERE state = 'running';
 CREATE INDEX tasks_missing ON tasks (job, idx) WHERE state IN ('failed', 'skipped', 'cancelled');
 CREATE UNIQUE INDEX tasks_origin ON tasks (job, origin) WHERE origin IS NOT NULL;

@@ -15,6 +15,7 @@ pub mod claude;
 pub mod config;
 pub mod core;
 pub mod ports;
+pub mod store;
 
 #[cfg(target_arch = "wasm32")]
 mod events {

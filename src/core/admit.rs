@@ -196,7 +196,11 @@ pub fn admit(snapshot: &Snapshot) -> Admission {
             .min_by_key(|(job, _)| jobs.get(*job).map_or(u32::MAX, |seat| seat.in_flight))
             .map(|(job, _)| job);
         let Some((job, seat, list)) = next.and_then(|job| {
-            Some((snapshot.jobs.get(job)?, jobs.get_mut(job)?, waiting.get_mut(job)?))
+            Some((
+                snapshot.jobs.get(job)?,
+                jobs.get_mut(job)?,
+                waiting.get_mut(job)?,
+            ))
         }) else {
             break;
         };
@@ -419,8 +423,18 @@ mod tests {
             ..job("a")
         };
         let tasks = [many(0, 8), many(1, 8)].concat();
-        let decided = admit(&snapshot(vec![class(6.0)], vec![busy, job("b")], tasks.clone()));
-        let of = |job| decided.take.iter().filter(|i| tasks[**i].job == job).count();
+        let decided = admit(&snapshot(
+            vec![class(6.0)],
+            vec![busy, job("b")],
+            tasks.clone(),
+        ));
+        let of = |job| {
+            decided
+                .take
+                .iter()
+                .filter(|i| tasks[**i].job == job)
+                .count()
+        };
         assert_eq!((of(0), of(1)), (1, 5));
     }
 
@@ -440,14 +454,22 @@ mod tests {
             budget: Some(25),
             ..job("a")
         };
-        let decided = admit(&snapshot(vec![class(100.0)], vec![poor.clone()], many(0, 10)));
+        let decided = admit(&snapshot(
+            vec![class(100.0)],
+            vec![poor.clone()],
+            many(0, 10),
+        ));
         assert_eq!(decided.take.len(), 2);
         assert!(decided.over_budget.is_empty());
         let broke = Job {
             budget: Some(9),
             ..poor
         };
-        let decided = admit(&snapshot(vec![class(100.0)], vec![broke.clone()], many(0, 1)));
+        let decided = admit(&snapshot(
+            vec![class(100.0)],
+            vec![broke.clone()],
+            many(0, 1),
+        ));
         assert_eq!((decided.take.len(), decided.over_budget), (0, vec![0]));
         let waiting = Job {
             in_flight: 1,
@@ -478,7 +500,11 @@ mod tests {
 
     #[test]
     fn a_half_open_breaker_lets_one_probe_out() {
-        let mut shot = snapshot(vec![class(100.0)], vec![job("a"), job("b")], [many(0, 3), many(1, 3)].concat());
+        let mut shot = snapshot(
+            vec![class(100.0)],
+            vec![job("a"), job("b")],
+            [many(0, 3), many(1, 3)].concat(),
+        );
         shot.breaker = Breaker::HalfOpen { probing: false };
         let decided = admit(&shot);
         assert_eq!((decided.take.len(), decided.probe), (1, true));

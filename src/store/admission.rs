@@ -141,7 +141,12 @@ impl ClassRow {
 
 /// Reads the answers of [`snapshot`], in its order.
 pub fn read(answers: &[crate::ports::Answer]) -> Read {
-    let rows = |n: usize| answers.get(n).map(|a| a.rows.as_slice()).unwrap_or_default();
+    let rows = |n: usize| {
+        answers
+            .get(n)
+            .map(|a| a.rows.as_slice())
+            .unwrap_or_default()
+    };
     let breaker = rows(3).first();
     let due = rows(4).first();
     Read {
@@ -176,7 +181,10 @@ fn held(row: &Row) -> i64 {
         return 0;
     }
     let results = row.int("results").max(1);
-    let bytes = row.int("result_bytes").saturating_mul(row.int("tasks").max(1)) / results;
+    let bytes = row
+        .int("result_bytes")
+        .saturating_mul(row.int("tasks").max(1))
+        / results;
     let wanted = row
         .int("synthesis_nano_per_byte")
         .saturating_mul(bytes)
@@ -318,7 +326,11 @@ WHERE class IN (SELECT value->>'$.class' FROM json_each(?1))";
 pub fn claim(claim: &Claim<'_>) -> Vec<Statement> {
     let calls: Vec<&Take> = claim.takes.iter().filter(|take| !take.free).collect();
     let classes = totals(&calls, |take| &take.class, "class");
-    let jobs = totals(&claim.takes.iter().collect::<Vec<_>>(), |take| &take.job, "job");
+    let jobs = totals(
+        &claim.takes.iter().collect::<Vec<_>>(),
+        |take| &take.job,
+        "job",
+    );
     let takes: Vec<Value> = claim
         .takes
         .iter()
@@ -369,10 +381,13 @@ fn totals<'a>(takes: &[&'a Take], by: impl Fn(&'a Take) -> &'a String, name: &st
     let mut groups: Vec<(&String, u32, f64, f64, i64, i64)> = Vec::new();
     for take in takes {
         let key = by(take);
-        let at = groups.iter().position(|group| group.0 == key).unwrap_or_else(|| {
-            groups.push((key, 0, 0.0, 0.0, 0, 0));
-            groups.len() - 1
-        });
+        let at = groups
+            .iter()
+            .position(|group| group.0 == key)
+            .unwrap_or_else(|| {
+                groups.push((key, 0, 0.0, 0.0, 0, 0));
+                groups.len() - 1
+            });
         if let Some(group) = groups.get_mut(at).filter(|_| !take.free) {
             group.1 += 1;
             group.2 += take.input;

@@ -100,13 +100,19 @@ pub fn insert(job: &NewJob<'_>, pages: &[NewPage]) -> Vec<Statement> {
         .iter()
         .map(|p| json!({"first": p.first, "count": p.count, "body": p.body, "blob": p.blob}))
         .collect();
-    statements.push(sql(INSERT_PAGES, params![job.id, Value::Array(pages).to_string()]));
+    statements.push(sql(
+        INSERT_PAGES,
+        params![job.id, Value::Array(pages).to_string()],
+    ));
     let stages: Vec<Value> = spec
         .stages
         .iter()
         .map(|s| json!({"kind": s.kind.as_str(), "name": s.name}))
         .collect();
-    statements.push(sql(INSERT_STAGES, params![job.id, Value::Array(stages).to_string()]));
+    statements.push(sql(
+        INSERT_STAGES,
+        params![job.id, Value::Array(stages).to_string()],
+    ));
     statements.push(sql(INSERT_CLASSES, params![to_json(&job.classes)]));
     statements
 }
@@ -374,4 +380,28 @@ pub(crate) fn to_json<T: serde::Serialize + ?Sized>(value: &T) -> String {
 /// A column as a JSON object, empty where it holds none.
 pub fn object(row: &Row, name: &str) -> Map<String, Value> {
     row.json(name).unwrap_or_default()
+}
+
+const GUARD_AT: &str = "-- guard_job_at
+INSERT INTO guards SELECT EXISTS (SELECT 1 FROM jobs WHERE id = ?1 AND run = ?2 AND state = ?3 AND stage = ?4)";
+
+/// Ends the batch unless the job stands exactly there.
+pub fn guard_at(id: &str, run: u32, state: JobState, stage: u32) -> Statement {
+    sql(GUARD_AT, params![id, run, state.as_str(), stage])
+}
+
+const OPEN_STAGE: &str = "-- open_stage
+UPDATE stages SET state = 'running', cursor = 0, expanded = 0 WHERE job = ?1 AND idx = ?2";
+
+/// Begins a synthesis stage, again where an earlier run had one.
+pub fn open_stage(id: &str, stage: u32) -> Statement {
+    sql(OPEN_STAGE, params![id, stage])
+}
+
+const END_EXPANSION: &str = "-- end_expansion
+UPDATE stages SET expanded = 1, state = 'done' WHERE job = ?1 AND kind = 'map'";
+
+/// No more tasks are made; items without one stay missing.
+pub fn end_expansion(id: &str) -> Statement {
+    sql(END_EXPANSION, params![id])
 }

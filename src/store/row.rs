@@ -51,7 +51,9 @@ impl Columns for Row {
     fn maybe_int(&self, name: &str) -> Option<i64> {
         let value = self.get(name)?;
         // `as` saturates; a whole number may arrive as a float from JavaScript.
-        value.as_i64().or_else(|| value.as_f64().map(|real| real as i64))
+        value
+            .as_i64()
+            .or_else(|| value.as_f64().map(|real| real as i64))
     }
 
     fn real(&self, name: &str) -> f64 {

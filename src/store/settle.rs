@@ -173,7 +173,10 @@ pub fn settle(settlement: &Settlement, lease: &str, now: i64, drive_at: i64) -> 
         statements.push(sql(LEDGER, params![to_json(&settlement.ledger), now]));
     }
     if !settlement.outputs.is_empty() {
-        statements.push(sql(KEEP_OUTPUTS, params![to_json(&settlement.outputs), lease]));
+        statements.push(sql(
+            KEEP_OUTPUTS,
+            params![to_json(&settlement.outputs), lease],
+        ));
     }
     if !settlement.saved.is_empty() {
         let saved = to_json(&settlement.saved);
@@ -208,7 +211,10 @@ pub fn settle(settlement: &Settlement, lease: &str, now: i64, drive_at: i64) -> 
         statements.push(sql(MOVE, params![to_json(&settlement.tasks), lease]));
     }
     if !settlement.jobs.is_empty() {
-        statements.push(sql(TOUCH, params![to_json(&settlement.jobs), now, drive_at]));
+        statements.push(sql(
+            TOUCH,
+            params![to_json(&settlement.jobs), now, drive_at],
+        ));
     }
     statements
 }
@@ -287,7 +293,13 @@ pub fn learn(lesson: &Lesson, now: i64) -> Vec<Statement> {
     if lesson.ok + lesson.refused > 0 || lesson.slow_until > 0 {
         statements.push(sql(
             LOAD,
-            params![class, lesson.slow_until, lesson.ok, lesson.refused, lesson.limited],
+            params![
+                class,
+                lesson.slow_until,
+                lesson.ok,
+                lesson.refused,
+                lesson.limited
+            ],
         ));
     }
     statements

@@ -68,7 +68,12 @@ pub fn expand(slice: &Slice<'_>, tasks: &[NewTask]) -> Vec<Statement> {
         sql(INSERT_INPUTS, params![slice.job, slice.next_index, rows]),
         sql(
             MOVE_CURSOR,
-            params![slice.job, slice.stage, slice.next_cursor, u32::from(slice.last)],
+            params![
+                slice.job,
+                slice.stage,
+                slice.next_cursor,
+                u32::from(slice.last)
+            ],
         ),
         sql(
             TAKE_INDEXES,
@@ -148,4 +153,13 @@ WHERE job = ?1 AND state IN ('failed', 'skipped', 'cancelled')";
 /// Gives every task that brought nothing another chance.
 pub fn revive(job: &str) -> Statement {
     sql(REVIVE, params![job])
+}
+
+const REQUEUE_STALE: &str = "-- requeue_stale
+UPDATE tasks SET queued_at = ?2 WHERE job = ?1 AND state = 'queued' AND queued_at < ?3
+RETURNING idx";
+
+/// Queued tasks whose message did not come in time; another must be sent.
+pub fn requeue_stale(job: &str, now: i64, before: i64) -> Statement {
+    sql(REQUEUE_STALE, params![job, now, before])
 }

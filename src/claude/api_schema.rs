@@ -1,0 +1,1 @@
+//! A JSON Schema made fit for the API.

@@ -1,0 +1,1 @@
+//! What of a worker's answer can be used.

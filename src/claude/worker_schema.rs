@@ -1,0 +1,1 @@
+//! The form a worker is asked to answer in.

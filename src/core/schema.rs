@@ -1,0 +1,1 @@
+//! JSON Schema: compile, check, put right.
