@@ -14,6 +14,8 @@ use crate::claude::response::{Message, StopReason, Usage};
 
 mod codes;
 mod envelope;
+#[cfg(test)]
+mod tests;
 
 use envelope::{Envelope, short};
 

@@ -378,3 +378,7 @@ fn percent(amount: u128, percent: u64) -> u128 {
 fn saturate(amount: u128) -> Nano {
     Nano::try_from(amount).unwrap_or(Nano::MAX)
 }
+
+#[cfg(test)]
+#[path = "models_tests.rs"]
+mod tests;
