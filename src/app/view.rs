@@ -1,0 +1,239 @@
+//! What callers see: the wire form of jobs, tasks, attempts, results and reports.
+//!
+//! Shapes and names are the HTTP API's, version 1. The API layer serves them as they are and generates its
+//! OpenAPI document from them; the store fills them.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+/// A job.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct JobView {
+    pub id: String,
+    /// `queued`, `planning`, `awaiting_approval`, `running`, `synthesizing`, `paused`, `succeeded`,
+    /// `partial`, `failed` or `cancelled`.
+    pub state: String,
+    /// Counts up with each `retry`.
+    pub run: u32,
+    pub mode: String,
+    pub task: String,
+    pub recipe: Option<String>,
+    pub created_at: String,
+    pub updated_at: String,
+    pub finished_at: Option<String>,
+    /// The name of the current stage.
+    pub stage: Option<String>,
+    pub progress: Progress,
+    pub usage: Usage,
+    pub cost: Cost,
+    pub halt: Option<Halt>,
+    pub error: Option<ErrorView>,
+    #[schema(value_type = Object)]
+    pub metadata: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Progress {
+    pub tasks: TaskCounts,
+    pub items: ItemCounts,
+}
+
+/// Tasks of all map stages by state.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+pub struct TaskCounts {
+    pub total: u64,
+    pub pending: u64,
+    pub queued: u64,
+    pub running: u64,
+    pub succeeded: u64,
+    pub failed: u64,
+    pub skipped: u64,
+    pub cancelled: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+pub struct ItemCounts {
+    pub total: u64,
+    /// Items with a valid result.
+    pub covered: u64,
+    pub missing: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+pub struct Usage {
+    pub calls: u64,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub cache_read_input_tokens: u64,
+    pub cache_creation_input_tokens: u64,
+}
+
+/// Dollars.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+pub struct Cost {
+    /// Of calls whose end is known.
+    pub spent_usd: f64,
+    /// The worst case of the calls in flight, and of calls whose end nobody saw (possibly paid).
+    pub reserved_usd: f64,
+    /// The part of `reserved_usd` that is possibly paid.
+    pub possibly_paid_usd: f64,
+    pub limit_usd: Option<f64>,
+    /// What results from the ledger would have cost.
+    pub saved_usd: f64,
+}
+
+/// Why a job stands still.
+#[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize, ToSchema)]
+pub struct Halt {
+    /// `user`, `budget`, `quota` or `approval`.
+    pub reason: String,
+    pub detail: String,
+    pub resumes_at: Option<String>,
+}
+
+/// What went wrong.
+#[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize, ToSchema)]
+pub struct ErrorView {
+    /// Stable, snake_case.
+    pub code: String,
+    pub message: String,
+}
+
+/// A task in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct TaskView {
+    /// Counts over the whole job.
+    pub index: u32,
+    pub stage: String,
+    pub state: String,
+    pub item_ids: Vec<String>,
+    /// Calls made for it.
+    pub attempts: u32,
+    pub error: Option<ErrorView>,
+}
+
+/// A task whole.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct TaskDetail {
+    pub index: u32,
+    pub stage: String,
+    pub state: String,
+    pub item_ids: Vec<String>,
+    pub error: Option<ErrorView>,
+    /// What the worker was given.
+    pub input: Value,
+    /// Its valid results so far, `null` where there are none.
+    pub output: Value,
+    pub attempts: Vec<AttemptView>,
+}
+
+/// One call to Claude.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct AttemptView {
+    pub number: u32,
+    /// `open`, `done`, or `unknown`: its end was not seen, it is possibly paid.
+    pub state: String,
+    /// `worker`, `repair` or `synthesis`.
+    pub role: String,
+    pub model: String,
+    /// The body as it was sent; `null` where it can no longer be rebuilt.
+    pub request: Value,
+    /// The text of the answer.
+    pub response: Option<String>,
+    pub stop_reason: Option<String>,
+    /// The HTTP status.
+    pub status: Option<u16>,
+    /// Stable, snake_case; absent where the call succeeded.
+    pub error_class: Option<String>,
+    pub error: Option<String>,
+    /// Claude's `request-id`.
+    pub request_id: Option<String>,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub cache_read_input_tokens: u64,
+    pub cache_creation_input_tokens: u64,
+    pub cost_usd: f64,
+    pub started_at: String,
+    pub finished_at: Option<String>,
+}
+
+/// One line of results: `id` for `output: item`, `ids` for `output: chunk`.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum ResultLine {
+    Item {
+        id: String,
+        output: Value,
+        task: u32,
+    },
+    Chunk {
+        task: u32,
+        ids: Vec<String>,
+        output: Value,
+    },
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Report {
+    /// A text, or an object by the stage's `output_schema`; `null` where there is none.
+    pub synthesis: Value,
+    pub merged: Merged,
+    pub coverage: Coverage,
+}
+
+/// The deterministic merge: of the last map stage, and of each under `stages`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, serde::Deserialize, ToSchema)]
+pub struct Merged {
+    /// field → value → how often.
+    pub count_by: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Results that differ in the fields of `dedupe_by`; absent where none are named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distinct: Option<u64>,
+    #[serde(default)]
+    pub stages: BTreeMap<String, StageMerge>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, serde::Deserialize, ToSchema)]
+pub struct StageMerge {
+    pub count_by: BTreeMap<String, BTreeMap<String, u64>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distinct: Option<u64>,
+    /// Results that went in.
+    pub results: u64,
+}
+
+/// Which items have a valid result, which do not, and why.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+pub struct Coverage {
+    pub total: u64,
+    pub covered: u64,
+    pub missing: Vec<Missing>,
+    pub flagged: Vec<Flagged>,
+    /// What the synthesis was not shown, where not everything fitted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize, ToSchema)]
+pub struct Missing {
+    pub id: String,
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Flagged {
+    pub id: String,
+    pub flag: String,
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Page<T> {
+    pub data: Vec<T>,
+    /// Opaque; `null` on the last page.
+    pub next_cursor: Option<String>,
+}

@@ -1,0 +1,243 @@
+//! Typed configuration, from variables and secrets. One error lists all that is wrong.
+//!
+//! Every variable stands in `wrangler.toml` with its default and a comment; the table in the README is the
+//! same. Secrets never appear here: the API key stays in the platform's adapter, tokens are hashed at once.
+
+use std::fmt;
+
+/// A variable that does not hold what it should.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{name}: {problem}")]
+pub struct ConfigFault {
+    pub name: &'static str,
+    pub problem: String,
+}
+
+/// Caps on what a caller may send, so that one request cannot exhaust the Worker.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Caps {
+    pub body_bytes: u64,
+    pub items: u32,
+    pub item_bytes: u32,
+    pub stages: u32,
+}
+
+/// Where a job's limits come from when the caller gives none.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Defaults {
+    pub concurrency: u32,
+    pub max_attempts: u32,
+    pub max_cost_usd: Option<f64>,
+    pub worker_model: String,
+    pub synthesis_model: String,
+    pub worker_max_tokens: u32,
+    pub synthesis_max_tokens: u32,
+}
+
+/// Every interval of the engine, in milliseconds; tests set them to tenths of a second.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Intervals {
+    /// How long a consumer may be silent before its tasks go to another.
+    pub lease_ms: u64,
+    /// How long a consumer goes on taking new tasks.
+    pub work_ms: u64,
+    /// The most one call may take from first byte sent to last byte read.
+    pub call_timeout_ms: u64,
+    /// Between the bytes of an answer.
+    pub idle_timeout_ms: u64,
+    /// A queued task whose message did not come for so long is sent again.
+    pub queued_stale_ms: u64,
+    /// A job that nobody moved for so long is looked at by the sweep.
+    pub drive_stale_ms: u64,
+    /// First step of the exponential backoff, and its ceiling.
+    pub backoff_ms: u64,
+    pub backoff_max_ms: u64,
+    /// How long a tripped breaker waits before it lets a probe out.
+    pub breaker_ms: u64,
+    /// What a synthesis may take beyond the deadline.
+    pub deadline_grace_ms: u64,
+}
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    pub caps: Caps,
+    pub defaults: Defaults,
+    pub intervals: Intervals,
+    /// Calls in flight inside one consumer invocation.
+    pub worker_slots: u32,
+    /// Calls in flight in a class whose rate headers have not been seen yet.
+    pub governor_start: u32,
+    /// For the whole account, and for each token, per UTC day.
+    pub account_daily_usd: Option<f64>,
+    pub token_daily_usd: Option<f64>,
+    /// How long a paid result is kept for reuse.
+    pub ledger_days: u32,
+    /// Bodies above this go to the blob store.
+    pub inline_bytes: usize,
+    /// The headers that tell which task a call belongs to.
+    pub trace_headers: bool,
+    /// Payloads in the log.
+    pub log_payloads: bool,
+    /// Models and prices that replace or add to the built-in ones (JSON).
+    pub models_json: Option<String>,
+}
+
+impl Config {
+    /// Reads variables by name; a missing one has its default.
+    pub fn from_vars(get: impl Fn(&str) -> Option<String>) -> Result<Config, Vec<ConfigFault>> {
+        let mut vars = Vars {
+            get: &get,
+            faults: Vec::new(),
+        };
+        let config = Config {
+            caps: Caps {
+                // A Worker has 128 MB; a parsed body takes several times its size.
+                body_bytes: vars.int("MAX_BODY_BYTES", 33_554_432, 1_024, 104_857_600),
+                items: vars.int("MAX_ITEMS", 100_000, 1, 100_000) as u32,
+                item_bytes: vars.int("MAX_ITEM_BYTES", 400_000, 16, 1_000_000) as u32,
+                stages: vars.int("MAX_STAGES", 16, 1, 64) as u32,
+            },
+            defaults: Defaults {
+                concurrency: vars.int("DEFAULT_CONCURRENCY", 50, 1, 1_000) as u32,
+                max_attempts: vars.int("DEFAULT_MAX_ATTEMPTS", 5, 1, 20) as u32,
+                max_cost_usd: vars.dollars("DEFAULT_MAX_COST_USD"),
+                worker_model: vars.text("WORKER_MODEL", "claude-haiku-5-5"),
+                synthesis_model: vars.text("SYNTHESIS_MODEL", "claude-opus-5-5"),
+                worker_max_tokens: vars.int("WORKER_MAX_TOKENS", 4_096, 16, 128_000) as u32,
+                synthesis_max_tokens: vars.int("SYNTHESIS_MAX_TOKENS", 8_192, 16, 128_000) as u32,
+            },
+            intervals: Intervals {
+                lease_ms: vars.int("LEASE_MS", 45_000, 200, 600_000),
+                work_ms: vars.int("WORK_MS", 240_000, 100, 600_000),
+                call_timeout_ms: vars.int("CALL_TIMEOUT_MS", 480_000, 100, 600_000),
+                idle_timeout_ms: vars.int("IDLE_TIMEOUT_MS", 90_000, 100, 600_000),
+                queued_stale_ms: vars.int("QUEUED_STALE_MS", 60_000, 200, 86_400_000),
+                drive_stale_ms: vars.int("DRIVE_STALE_MS", 60_000, 200, 86_400_000),
+                backoff_ms: vars.int("BACKOFF_MS", 500, 1, 60_000),
+                backoff_max_ms: vars.int("BACKOFF_MAX_MS", 30_000, 1, 3_600_000),
+                breaker_ms: vars.int("BREAKER_MS", 300_000, 100, 86_400_000),
+                deadline_grace_ms: vars.int("DEADLINE_GRACE_MS", 120_000, 0, 3_600_000),
+            },
+            worker_slots: vars.int("WORKER_SLOTS", 50, 1, 1_000) as u32,
+            governor_start: vars.int("GOVERNOR_START", 50, 1, 1_000) as u32,
+            account_daily_usd: vars.dollars("ACCOUNT_DAILY_USD"),
+            token_daily_usd: vars.dollars("TOKEN_DAILY_USD"),
+            ledger_days: vars.int("LEDGER_DAYS", 30, 0, 365) as u32,
+            inline_bytes: vars.int("INLINE_BYTES", 65_536, 256, 1_000_000) as usize,
+            trace_headers: vars.switch("TRACE_HEADERS", true),
+            log_payloads: vars.switch("LOG_PAYLOADS", false),
+            models_json: vars.optional("MODELS_JSON"),
+        };
+        if vars.faults.is_empty() {
+            Ok(config)
+        } else {
+            Err(vars.faults)
+        }
+    }
+}
+
+/// All faults on one line each, for the log and the health check.
+pub fn describe(faults: &[ConfigFault]) -> String {
+    faults
+        .iter()
+        .map(ConfigFault::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+struct Vars<'a> {
+    get: &'a dyn Fn(&str) -> Option<String>,
+    faults: Vec<ConfigFault>,
+}
+
+impl Vars<'_> {
+    /// An empty variable counts as not set, so that `wrangler.toml` can list every one of them.
+    fn optional(&self, name: &str) -> Option<String> {
+        (self.get)(name).filter(|value| !value.trim().is_empty())
+    }
+
+    fn text(&self, name: &str, default: &str) -> String {
+        self.optional(name).unwrap_or_else(|| default.to_owned())
+    }
+
+    fn int(&mut self, name: &'static str, default: u64, least: u64, most: u64) -> u64 {
+        let Some(text) = self.optional(name) else {
+            return default;
+        };
+        match text.trim().parse::<u64>() {
+            Ok(value) if (least..=most).contains(&value) => value,
+            _ => {
+                self.fault(
+                    name,
+                    format_args!("is {text:?}, wants a whole number from {least} to {most}"),
+                );
+                default
+            }
+        }
+    }
+
+    fn dollars(&mut self, name: &'static str) -> Option<f64> {
+        let text = self.optional(name)?;
+        match text.trim().parse::<f64>() {
+            Ok(value) if value.is_finite() && (0.0..=1e6).contains(&value) => Some(value),
+            _ => {
+                self.fault(
+                    name,
+                    format_args!("is {text:?}, wants dollars from 0 to 1000000"),
+                );
+                None
+            }
+        }
+    }
+
+    fn switch(&mut self, name: &'static str, default: bool) -> bool {
+        match self.optional(name).as_deref().map(str::trim) {
+            None => default,
+            Some("true" | "1" | "on") => true,
+            Some("false" | "0" | "off") => false,
+            Some(text) => {
+                let text = text.to_owned();
+                self.fault(name, format_args!("is {text:?}, wants true or false"));
+                default
+            }
+        }
+    }
+
+    fn fault(&mut self, name: &'static str, problem: fmt::Arguments<'_>) {
+        self.faults.push(ConfigFault {
+            name,
+            problem: problem.to_string(),
+        });
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_set_gives_the_defaults() {
+        let config = Config::from_vars(|_| None).unwrap();
+        assert_eq!(config.worker_slots, 50);
+        assert_eq!(config.defaults.max_cost_usd, None);
+    }
+
+    #[test]
+    fn every_wrong_value_is_named_at_once() {
+        let faults = Config::from_vars(|name| match name {
+            "WORKER_SLOTS" => Some("many".into()),
+            "ACCOUNT_DAILY_USD" => Some("-1".into()),
+            "TRACE_HEADERS" => Some("perhaps".into()),
+            "LEASE_MS" => Some(" ".into()),
+            _ => None,
+        })
+        .unwrap_err();
+        let text = describe(&faults);
+        for name in ["WORKER_SLOTS", "ACCOUNT_DAILY_USD", "TRACE_HEADERS"] {
+            assert!(text.contains(name), "{text}");
+        }
+        assert_eq!(faults.len(), 3);
+    }
+}

@@ -1,0 +1,278 @@
+//! What a caller asks for: the stages of a plan, the limits of a job, and their defaults.
+//!
+//! These types are the wire form of the submit body (the API layer generates its OpenAPI document from
+//! them) and, once [`Stage::resolve`]d, what the engine runs. They know nothing of HTTP.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+/// How the work of a job was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// The caller gave the stages.
+    Static,
+    /// The orchestrator model makes them.
+    Dynamic,
+}
+
+impl Mode {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Static => "static",
+            Mode::Dynamic => "dynamic",
+        }
+    }
+}
+
+/// Fan-out or fan-in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StageKind {
+    /// One task per chunk.
+    Map,
+    /// One answer from all that came before.
+    Synthesis,
+}
+
+impl StageKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StageKind::Map => "map",
+            StageKind::Synthesis => "synthesis",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<StageKind> {
+        match text {
+            "map" => Some(StageKind::Map),
+            "synthesis" => Some(StageKind::Synthesis),
+            _ => None,
+        }
+    }
+}
+
+/// What one worker answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Output {
+    /// One result for each item of the chunk; the engine adds and checks the ids.
+    #[default]
+    Item,
+    /// One result for the whole chunk.
+    Chunk,
+}
+
+/// How many items one worker sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Chunk {
+    /// Items per chunk.
+    #[schema(minimum = 1, maximum = 1000)]
+    pub items: u32,
+}
+
+/// The deterministic fan-in of a map stage; no model call.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Merge {
+    /// Fields whose values are counted.
+    #[schema(max_items = 32)]
+    pub count_by: Vec<String>,
+    /// Fields that make two results the same.
+    #[schema(max_items = 32)]
+    pub dedupe_by: Vec<String>,
+}
+
+/// How much work the model puts into an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Effort {
+    Low,
+    Medium,
+    High,
+    Xhigh,
+    Max,
+}
+
+impl Effort {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Effort::Low => "low",
+            Effort::Medium => "medium",
+            Effort::High => "high",
+            Effort::Xhigh => "xhigh",
+            Effort::Max => "max",
+        }
+    }
+}
+
+/// One stage of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// Unique in the plan.
+    #[schema(
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[A-Za-z0-9][A-Za-z0-9_-]*$"
+    )]
+    pub name: String,
+    pub kind: StageKind,
+    /// What the workers, or the synthesis, are told.
+    #[schema(min_length = 1)]
+    pub instructions: String,
+    /// `map` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Output>,
+    /// A JSON Schema (draft 2020-12) for one result; without it a result is `{"text": string}`, and a
+    /// synthesis is plain text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub output_schema: Option<Value>,
+    /// `map` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunk: Option<Chunk>,
+    /// A model id or an alias (`haiku`, `sonnet`, `opus`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 100)]
+    pub model: Option<String>,
+    /// The most a single answer may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 128000)]
+    pub max_tokens: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<Effort>,
+    /// `map` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge: Option<Merge>,
+}
+
+/// What a job does when the rest of its work does not fit its budget.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBudget {
+    /// Skip the rest, synthesise what there is, end as `partial`.
+    #[default]
+    Finish,
+    /// Pause until the limit is raised.
+    Pause,
+}
+
+impl OnBudget {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OnBudget::Finish => "finish",
+            OnBudget::Pause => "pause",
+        }
+    }
+}
+
+/// Limits as a caller writes them; what is left out comes from the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Never passed: the worst case of a call is reserved before it is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0.0, maximum = 1000000.0)]
+    pub max_cost_usd: Option<f64>,
+    /// Calls in flight for this job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1000)]
+    pub concurrency: Option<u32>,
+    /// Calls for one task before it is given up; waiting for the rate limit is no attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 20)]
+    pub max_attempts: Option<u32>,
+    /// From the submit on; runs on through pauses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 2592000)]
+    pub deadline_seconds: Option<u64>,
+    /// The covered share below which a job is `failed` and not `partial`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    pub min_success_ratio: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_budget: Option<OnBudget>,
+    /// Rounds of re-planning a dynamic job may have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 10)]
+    pub max_rounds: Option<u32>,
+    /// The share of items that checks may have done again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    pub redo_ratio: Option<f64>,
+}
+
+impl Limits {
+    /// `over` wins field by field; used by `PATCH` and `retry`.
+    pub fn overlaid(&self, over: &Limits) -> Limits {
+        Limits {
+            max_cost_usd: over.max_cost_usd.or(self.max_cost_usd),
+            concurrency: over.concurrency.or(self.concurrency),
+            max_attempts: over.max_attempts.or(self.max_attempts),
+            deadline_seconds: over.deadline_seconds.or(self.deadline_seconds),
+            min_success_ratio: over.min_success_ratio.or(self.min_success_ratio),
+            on_budget: over.on_budget.or(self.on_budget),
+            max_rounds: over.max_rounds.or(self.max_rounds),
+            redo_ratio: over.redo_ratio.or(self.redo_ratio),
+        }
+    }
+}
+
+/// One unit of input: an id and its fields. A plain text is `{"text": …}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Item {
+    pub id: String,
+    /// The caller's own fields, in the caller's order, without `id`.
+    pub fields: Map<String, Value>,
+}
+
+impl Item {
+    /// The object that stands between `<items>` and `</items>`: `id` first, then the fields.
+    pub fn to_wire(&self) -> Value {
+        let mut object = Map::with_capacity(self.fields.len() + 1);
+        object.insert("id".into(), Value::String(self.id.clone()));
+        for (name, value) in &self.fields {
+            object.insert(name.clone(), value.clone());
+        }
+        Value::Object(object)
+    }
+}
+
+/// A job as the engine keeps it: the plan and what cannot change while it runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Spec {
+    pub task: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<String>,
+    pub mode: Mode,
+    /// Resolved: nothing is left to a default.
+    pub stages: Vec<ResolvedStage>,
+    /// As given, defaults filled in; `jobs` holds the figures the engine checks.
+    pub limits: Limits,
+    pub reuse: bool,
+    #[serde(default)]
+    pub metadata: Map<String, Value>,
+}
+
+/// A stage with every default filled in and its model known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ResolvedStage {
+    pub name: String,
+    pub kind: StageKind,
+    pub instructions: String,
+    #[serde(default)]
+    pub output: Output,
+    #[serde(default)]
+    pub output_schema: Option<Value>,
+    pub chunk: Chunk,
+    /// A model id, never an alias.
+    pub model: String,
+    pub max_tokens: u32,
+    #[serde(default)]
+    pub effort: Option<Effort>,
+    #[serde(default)]
+    pub merge: Merge,
+}

@@ -1,0 +1,29 @@
+//! Times: milliseconds since the epoch inside, RFC 3339 UTC outside.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+/// `2026-11-22T18:00:00.000Z`; a time that no calendar holds is shown as the epoch.
+pub fn rfc3339(ms: i64) -> String {
+    DateTime::<Utc>::from_timestamp_millis(ms)
+        .unwrap_or(DateTime::UNIX_EPOCH)
+        .to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// The UTC day a moment falls in, as `YYYY-MM-DD`: what a day's spending cap counts by.
+pub fn day(ms: i64) -> String {
+    let mut text = rfc3339(ms);
+    text.truncate(10);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_utc_with_milliseconds() {
+        assert_eq!(rfc3339(1_795_370_400_123), "2026-11-22T18:00:00.123Z");
+        assert_eq!(day(1_795_370_400_123), "2026-11-22");
+        assert_eq!(rfc3339(i64::MAX), "1970-01-01T00:00:00.000Z");
+    }
+}

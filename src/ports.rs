@@ -1,0 +1,164 @@
+//! The edges of the engine: a few small traits that the platform, the tests and the simulation implement.
+//!
+//! Each says what is durable when it returns. Futures are `Send` so that the same use cases serve axum
+//! natively and in the Worker (where the adapters wrap what JavaScript gives them).
+
+use std::future::Future;
+
+use futures::stream::BoxStream;
+use serde_json::{Map, Value};
+
+use crate::claude::headers::Headers;
+
+/// One SQL statement with its bound values: `Null`, `Bool`, `Number` or `String`, nothing else.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Statement {
+    pub sql: &'static str,
+    pub params: Vec<Value>,
+}
+
+/// What one statement answered.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Answer {
+    pub rows: Vec<Map<String, Value>>,
+    /// Rows the database had to read, where it says so (D1 does, and bills by it).
+    pub rows_read: u64,
+}
+
+/// Why the database did not answer.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum DbError {
+    /// An assertion inside the batch did not hold; nothing of the batch was written.
+    #[error("guard failed: {0}")]
+    Guard(String),
+    /// It may or may not have been written; try again later.
+    #[error("the database is not reachable: {0}")]
+    Unavailable(String),
+    /// It can take no more at present; send less.
+    #[error("the database is overloaded: {0}")]
+    Overloaded(String),
+    /// The statement itself is wrong: a fault of ours.
+    #[error("the database refused a statement: {0}")]
+    Refused(String),
+}
+
+/// The truth: D1 in production, SQLite natively.
+pub trait Db: Clone + Send + Sync + 'static {
+    /// Runs all statements in one transaction, in order. When it returns `Ok`, all of it is durable; on
+    /// `Guard` and `Refused` nothing is; on `Unavailable` nobody knows, so every batch must be safe to
+    /// run twice.
+    fn batch(
+        &self,
+        statements: Vec<Statement>,
+    ) -> impl Future<Output = Result<Vec<Answer>, DbError>> + Send;
+}
+
+/// Why a blob was not read or written.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("the blob store is not reachable: {0}")]
+pub struct BlobError(pub String);
+
+/// Large immutable values: KV in production. Eventually consistent: `None` means "not yet", never "empty".
+pub trait Blobs: Clone + Send + Sync + 'static {
+    /// Durable when it returns, readable elsewhere up to a minute later.
+    fn put(&self, key: String, body: String) -> impl Future<Output = Result<(), BlobError>> + Send;
+    fn get(&self, key: String) -> impl Future<Output = Result<Option<String>, BlobError>> + Send;
+    fn delete(&self, key: String) -> impl Future<Output = Result<(), BlobError>> + Send;
+}
+
+/// Which queue a message goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueName {
+    /// Small steps that move a job on.
+    Control,
+    /// Tasks that wait for a worker.
+    Tasks,
+}
+
+/// A message with the seconds it should wait.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outgoing {
+    pub queue: QueueName,
+    pub body: String,
+    pub delay_seconds: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("the queue did not take the message: {0}")]
+pub struct QueueError(pub String);
+
+/// Messages that arrive at least once, in any order, or (locally, after a kill) not at all.
+pub trait Queue: Clone + Send + Sync + 'static {
+    /// Taken over by the queue when it returns; on an error some may have been.
+    fn send(&self, messages: Vec<Outgoing>) -> impl Future<Output = Result<(), QueueError>> + Send;
+}
+
+/// A call as it goes over the wire; the key is added by the adapter, so that it can never be logged here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WireRequest {
+    pub path: &'static str,
+    pub headers: Headers,
+    pub body: String,
+}
+
+/// The head of an answer and the bytes that follow.
+pub struct WireResponse {
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: Headers,
+    pub body: BoxStream<'static, Result<Vec<u8>, TransportError>>,
+}
+
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum TransportError {
+    /// Nothing was sent, or no head came back.
+    #[error("no connection: {0}")]
+    Connect(String),
+    /// The answer broke off.
+    #[error("the answer broke off: {0}")]
+    Cut(String),
+}
+
+/// Claude, or whatever speaks its API.
+pub trait Claude: Clone + Send + Sync + 'static {
+    /// Returns when the head of the answer is there. Dropping the future or the body ends the call.
+    fn send(
+        &self,
+        request: WireRequest,
+    ) -> impl Future<Output = Result<WireResponse, TransportError>> + Send;
+}
+
+/// Time.
+pub trait Clock: Clone + Send + Sync + 'static {
+    fn now_ms(&self) -> i64;
+    fn sleep(&self, ms: u64) -> impl Future<Output = ()> + Send;
+}
+
+/// Randomness.
+pub trait Entropy: Clone + Send + Sync + 'static {
+    fn fill(&self, bytes: &mut [u8]);
+}
+
+/// One line of structured log.
+pub trait Log: Clone + Send + Sync + 'static {
+    fn line(&self, record: Value);
+}
+
+/// All edges together; what the use cases are generic over.
+pub trait Ports: Clone + Send + Sync + 'static {
+    type Db: Db;
+    type Blobs: Blobs;
+    type Queue: Queue;
+    type Claude: Claude;
+    type Clock: Clock;
+    type Entropy: Entropy;
+    type Log: Log;
+
+    fn db(&self) -> &Self::Db;
+    fn blobs(&self) -> &Self::Blobs;
+    fn queue(&self) -> &Self::Queue;
+    fn claude(&self) -> &Self::Claude;
+    fn clock(&self) -> &Self::Clock;
+    fn entropy(&self) -> &Self::Entropy;
+    fn log(&self) -> &Self::Log;
+}
