@@ -411,17 +411,29 @@ fn schema() -> impl Strategy<Value = Value> {
 
 /// Values of any kind.
 fn value() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![Just(json!("abc")), Just(json!(3)), Just(json!(null)), Just(json!({})), Just(json!([]))];
+    let leaf = prop_oneof![
+        Just(json!("abc")),
+        Just(json!(3)),
+        Just(json!(null)),
+        Just(json!({})),
+        Just(json!([]))
+    ];
     leaf.prop_recursive(3, 12, 3, |inner| {
         prop_oneof![
-            prop::collection::btree_map("[a-c]", inner.clone(), 0..3).prop_map(|fields| json!(fields)),
+            prop::collection::btree_map("[a-c]", inner.clone(), 0..3)
+                .prop_map(|fields| json!(fields)),
             prop::collection::vec(inner, 0..3).prop_map(Value::from),
         ]
     })
 }
 
 /// A value that a schema made by [`schema`] probably allows; `dice` makes the choices.
-fn sample(schema: &Value, root: &Value, dice: &mut impl Iterator<Item = usize>, depth: u8) -> Value {
+fn sample(
+    schema: &Value,
+    root: &Value,
+    dice: &mut impl Iterator<Item = usize>,
+    depth: u8,
+) -> Value {
     let roll = dice.next().unwrap_or(0);
     if depth == 0 {
         return json!("a");
@@ -448,14 +460,23 @@ fn sample(schema: &Value, root: &Value, dice: &mut impl Iterator<Item = usize>, 
     match schema.get("type") {
         Some(kind) if kind == "object" => {
             let fields = schema["properties"].as_object().unwrap();
-            let all = schema["required"].as_array().is_some_and(|names| !names.is_empty());
+            let all = schema["required"]
+                .as_array()
+                .is_some_and(|names| !names.is_empty());
             let kept = fields.iter().filter(|_| all || roll % 3 > 0);
             let fields: Vec<_> = kept.map(|(name, schema)| (name.clone(), schema)).collect();
-            fields.into_iter().map(|(name, schema)| (name, sample(schema, root, dice, depth - 1))).collect::<Map<_, _>>().into()
+            fields
+                .into_iter()
+                .map(|(name, schema)| (name, sample(schema, root, dice, depth - 1)))
+                .collect::<Map<_, _>>()
+                .into()
         }
         Some(kind) if kind == "array" => {
             let least = schema["minItems"].as_u64().unwrap() as usize;
-            (0..least + roll % 2).map(|_| sample(&schema["items"], root, dice, depth - 1)).collect::<Vec<_>>().into()
+            (0..least + roll % 2)
+                .map(|_| sample(&schema["items"], root, dice, depth - 1))
+                .collect::<Vec<_>>()
+                .into()
         }
         Some(kind) if kind == "boolean" => json!(roll % 2 == 0),
         Some(Value::Array(_)) => [json!(null), json!(3)][roll % 2].clone(),
