@@ -155,6 +155,7 @@ CREATE TABLE attempts (
   stage INTEGER NOT NULL,
   lease TEXT NOT NULL,
   state TEXT NOT NULL DEFAULT 'open',       -- open, done, unknown (its end was not seen: possibly paid)
+  form TEXT NOT NULL,                       -- see tasks.form
   role TEXT NOT NULL,
   model TEXT NOT NULL,
   class TEXT NOT NULL,

@@ -51,7 +51,9 @@ pub async fn text<P: Ports>(app: &App<P>, body: &Body) -> Result<Option<String>,
     };
     match app.ports.blobs().get(key.clone()).await {
         Ok(Some(text)) => Ok(Some(text)),
-        Ok(None) => Err(AppError::Unavailable("a stored value is not readable yet".into())),
+        Ok(None) => Err(AppError::Unavailable(
+            "a stored value is not readable yet".into(),
+        )),
         Err(error) => Err(AppError::Unavailable(error.to_string())),
     }
 }

@@ -44,11 +44,7 @@ pub enum Begun {
 }
 
 /// Sends a request and waits for the head.
-pub async fn begin<P: Ports>(
-    app: App<P>,
-    request: &MessagesRequest,
-    trace: Trace<'_>,
-) -> Begun {
+pub async fn begin<P: Ports>(app: App<P>, request: &MessagesRequest, trace: Trace<'_>) -> Begun {
     let clock = app.ports.clock().clone();
     let started = clock.now_ms();
     let wire = WireRequest {
@@ -61,7 +57,10 @@ pub async fn begin<P: Ports>(
     let sent = app.ports.claude().send(wire);
     // The whole of the call's time may pass before its head, as with answers that are not streamed.
     let Some(sent) = within(&clock, app.config.intervals.call_timeout_ms, sent).await else {
-        return Begun::Over(failed(transport_error(TransportFault::TimedOut, "no answer in time")));
+        return Begun::Over(failed(transport_error(
+            TransportFault::TimedOut,
+            "no answer in time",
+        )));
     };
     let response = match sent {
         Ok(response) => response,
@@ -89,7 +88,9 @@ async fn rest<P: Ports>(
         .get("content-type")
         .is_some_and(|kind| kind.starts_with("text/event-stream"));
     let result = if head.status != 200 {
-        let body = body(&app, &clock, &mut response, ERROR_BYTES).await.unwrap_or_default();
+        let body = body(&app, &clock, &mut response, ERROR_BYTES)
+            .await
+            .unwrap_or_default();
         Err(classify(head.status, &response.headers, &body, now(&clock)))
     } else if streamed {
         stream(&app, &clock, &mut response, started).await
@@ -153,7 +154,10 @@ async fn body<P: Ports>(
     loop {
         let next = response.body.next();
         let Some(chunk) = within(clock, app.config.intervals.idle_timeout_ms, next).await else {
-            return Err(transport_error(TransportFault::TimedOut, "the answer stopped coming"));
+            return Err(transport_error(
+                TransportFault::TimedOut,
+                "the answer stopped coming",
+            ));
         };
         match chunk {
             Some(Ok(chunk)) => bytes.extend_from_slice(&chunk),
@@ -195,4 +199,3 @@ fn failed(error: CallError) -> Ended {
 fn now<C: Clock>(clock: &C) -> u64 {
     u64::try_from(clock.now_ms()).unwrap_or(0)
 }
-

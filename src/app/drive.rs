@@ -59,7 +59,12 @@ pub async fn drive<P: Ports>(app: &App<P>, id: &str) -> Result<(), AppError> {
 /// The job as it stands; `None` where there is none.
 pub async fn load<P: Ports>(app: &App<P>, id: &str) -> Result<Option<Loaded>, AppError> {
     let answers = app.ports.db().batch(jobs::load(id)).await?;
-    let rows = |n: usize| answers.get(n).map(|a| a.rows.as_slice()).unwrap_or_default();
+    let rows = |n: usize| {
+        answers
+            .get(n)
+            .map(|a| a.rows.as_slice())
+            .unwrap_or_default()
+    };
     let Some(job) = rows(0).first().and_then(JobRow::read) else {
         return Ok(None);
     };
@@ -136,7 +141,11 @@ async fn start<P: Ports>(
         statements.push(jobs::start_stage(&job.id, first, JobState::Running));
     }
     app.ports.db().batch(statements).await?;
-    app.log_job(&job.id, "state", json!({"state": to.as_str(), "run": job.run}));
+    app.log_job(
+        &job.id,
+        "state",
+        json!({"state": to.as_str(), "run": job.run}),
+    );
     Ok(Step::Again)
 }
 
@@ -149,7 +158,11 @@ async fn run<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, 
     if stage.state == "waiting" {
         app.ports
             .db()
-            .batch(vec![jobs::start_stage(&job.id, stage.idx, JobState::Running)])
+            .batch(vec![jobs::start_stage(
+                &job.id,
+                stage.idx,
+                JobState::Running,
+            )])
             .await?;
         return Ok(Step::Again);
     }
@@ -247,7 +260,11 @@ async fn maps_done<P: Ports>(
     ));
     match app.ports.db().batch(statements).await {
         Ok(_) => {
-            app.log_job(&job.id, "state", json!({"state": "synthesizing", "run": job.run}));
+            app.log_job(
+                &job.id,
+                "state",
+                json!({"state": "synthesizing", "run": job.run}),
+            );
             Ok(Step::Again)
         }
         // Somebody else was faster, or the job was paused or cancelled.
@@ -282,7 +299,14 @@ async fn synthesis<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<
         .and_then(|error| error.get("message"))
         .and_then(Value::as_str)
         .unwrap_or("no reason is known");
-    fail(app, job, "synthesis_failed", &format!("the synthesis failed: {reason}"), now).await
+    fail(
+        app,
+        job,
+        "synthesis_failed",
+        &format!("the synthesis failed: {reason}"),
+        now,
+    )
+    .await
 }
 
 fn last_map(loaded: &Loaded) -> Option<&StageRow> {
@@ -333,7 +357,10 @@ async fn finish<P: Ports>(
         .db()
         .batch(vec![jobs::finish(job, to, event, error.clone(), now)])
         .await?;
-    if answers.first().is_some_and(|answer| !answer.rows.is_empty()) {
+    if answers
+        .first()
+        .is_some_and(|answer| !answer.rows.is_empty())
+    {
         app.log_job(
             &job.id,
             "state",
@@ -354,13 +381,26 @@ async fn expire<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Ste
     match job.state {
         JobState::Synthesizing => {
             app.ports.db().batch(statements).await?;
-            return fail(app, job, "deadline", "the deadline passed before the synthesis was done", now)
-                .await;
+            return fail(
+                app,
+                job,
+                "deadline",
+                "the deadline passed before the synthesis was done",
+                now,
+            )
+            .await;
         }
         JobState::Paused => statements.push(jobs::resume(&job.id, now, now)),
         JobState::Queued | JobState::Planning => {
             app.ports.db().batch(statements).await?;
-            return fail(app, job, "deadline", "the deadline passed before the work began", now).await;
+            return fail(
+                app,
+                job,
+                "deadline",
+                "the deadline passed before the work began",
+                now,
+            )
+            .await;
         }
         _ => {}
     }
@@ -376,11 +416,7 @@ async fn expire<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Ste
 }
 
 /// A pause for the day's cap ends by itself.
-async fn rest_or_resume<P: Ports>(
-    app: &App<P>,
-    job: &JobRow,
-    now: i64,
-) -> Result<Step, AppError> {
+async fn rest_or_resume<P: Ports>(app: &App<P>, job: &JobRow, now: i64) -> Result<Step, AppError> {
     let due = job
         .halt
         .as_ref()

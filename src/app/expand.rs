@@ -28,11 +28,19 @@ pub async fn slice<P: Ports>(
     stage: &StageRow,
 ) -> Result<bool, AppError> {
     let Some(stage_kit) = kit.stage(stage.idx) else {
-        return Err(AppError::Unavailable("the stage's plan is not readable".into()));
+        return Err(AppError::Unavailable(
+            "the stage's plan is not readable".into(),
+        ));
     };
     let per_chunk = stage_kit.stage.chunk.items;
     let want = chunk::slice_len(stage.cursor, job.items_total, per_chunk, SLICE_ITEMS);
-    let items = items(app, &job.id, stage.cursor, stage.cursor.saturating_add(want)).await?;
+    let items = items(
+        app,
+        &job.id,
+        stage.cursor,
+        stage.cursor.saturating_add(want),
+    )
+    .await?;
     let mut rows = Vec::new();
     let mut taken = 0;
     let mut bytes = 0;
@@ -72,7 +80,10 @@ pub async fn new_task<P: Ports>(
     items: &[Value],
 ) -> Result<NewTask, AppError> {
     let request = stage.worker_request(Form::FRESH, items, None);
-    let ids: Vec<&str> = items.iter().filter_map(|item| item.get("id")?.as_str()).collect();
+    let ids: Vec<&str> = items
+        .iter()
+        .filter_map(|item| item.get("id")?.as_str())
+        .collect();
     let (body, blob) = bodies::keep(
         app,
         &bodies::job_prefix(job),
@@ -99,9 +110,17 @@ pub async fn items<P: Ports>(
     from: u32,
     to: u32,
 ) -> Result<Vec<Value>, AppError> {
-    let answers = app.ports.db().batch(vec![jobs::pages(job, from, to)]).await?;
+    let answers = app
+        .ports
+        .db()
+        .batch(vec![jobs::pages(job, from, to)])
+        .await?;
     let mut items = Vec::new();
-    for row in answers.first().map(|a| a.rows.as_slice()).unwrap_or_default() {
+    for row in answers
+        .first()
+        .map(|a| a.rows.as_slice())
+        .unwrap_or_default()
+    {
         let first = row.count("first");
         let text = bodies::text(app, &Body::read(row, "body", "blob"))
             .await?

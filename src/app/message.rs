@@ -66,7 +66,9 @@ pub fn wake_later(ms: u64) -> Outgoing {
             job: None,
             tasks: Vec::new(),
         }),
-        delay_seconds: u32::try_from(ms.div_ceil(1_000)).unwrap_or(u32::MAX).min(86_400),
+        delay_seconds: u32::try_from(ms.div_ceil(1_000))
+            .unwrap_or(u32::MAX)
+            .min(86_400),
     }
 }
 

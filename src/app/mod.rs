@@ -5,7 +5,7 @@
 //! - [`expand`]: items become tasks
 //! - [`pump`]: waiting tasks are queued
 //! - [`consume`]: messages arrive
-//! - [`work`]: tasks are claimed, called for and settled; [`call`] is one call, [`resolve`] its outcome
+//! - [`work`]: tasks are claimed, called for and settled; [`call`] is one call, [`resolve`] its outcome, [`settle`] what is written
 //! - [`synthesise`]: results are merged and handed to the synthesis
 //! - [`sweep`]: what cron puts right
 //! - [`query`], [`report`]: jobs, tasks, results and reports are read
@@ -33,6 +33,7 @@ pub mod pump;
 pub mod query;
 pub mod report;
 pub mod resolve;
+pub mod settle;
 pub mod submit;
 pub mod sweep;
 pub mod synthesise;
@@ -100,7 +101,10 @@ impl<P: Ports> App<P> {
 
     /// Something outside did not work; the engine goes on.
     pub fn log_fault(&self, what: &str, message: &str) {
-        self.log(json!({"event": "fault", "what": what, "message": message}), Value::Null);
+        self.log(
+            json!({"event": "fault", "what": what, "message": message}),
+            Value::Null,
+        );
     }
 
     /// A line of `first`'s and `more`'s fields.

@@ -15,7 +15,10 @@ pub async fn pump<P: Ports>(app: &App<P>, job: &str) -> Result<usize, AppError> 
     let answers = app
         .ports
         .db()
-        .batch(vec![tasks::requeue_stale(job, now, stale), tasks::queue(job, now)])
+        .batch(vec![
+            tasks::requeue_stale(job, now, stale),
+            tasks::queue(job, now),
+        ])
         .await?;
     let indexes: Vec<u32> = answers
         .iter()

@@ -33,7 +33,12 @@ pub async fn jobs<P: Ports>(
     after: Option<(i64, String)>,
     limit: u32,
 ) -> Result<(Vec<JobView>, Option<(i64, String)>), AppError> {
-    let statement = listing::jobs(tenant, state.map(JobState::as_str), after, limit.saturating_add(1));
+    let statement = listing::jobs(
+        tenant,
+        state.map(JobState::as_str),
+        after,
+        limit.saturating_add(1),
+    );
     let mut rows = rows(app, statement).await?;
     let more = rows.len() > limit as usize;
     rows.truncate(limit as usize);
@@ -96,14 +101,28 @@ pub async fn task<P: Ports>(
         .ok_or(AppError::NotFound("task"))?;
     let input = json_of(bodies::text(app, &Body::read(row, "body", "blob")).await?);
     let output = json_of(bodies::text(app, &Body::read(row, "output", "output_blob")).await?);
-    let loaded = drive::load(app, job).await?.ok_or(AppError::NotFound("job"))?;
+    let loaded = drive::load(app, job)
+        .await?
+        .ok_or(AppError::NotFound("job"))?;
     let mut attempts = Vec::new();
-    let mut prior: Option<String> = None;
-    for attempt in answers.get(1).map(|a| a.rows.as_slice()).unwrap_or_default() {
+    let mut prior: Option<(String, Option<String>)> = None;
+    for attempt in answers
+        .get(1)
+        .map(|a| a.rows.as_slice())
+        .unwrap_or_default()
+    {
         let response = bodies::text(app, &Body::read(attempt, "response", "response_blob")).await?;
-        let request = request(&loaded.kit, row.count("stage"), attempt, &input, prior.as_deref());
+        let request = request(
+            &loaded.kit,
+            row.count("stage"),
+            attempt,
+            &input,
+            prior.as_ref(),
+        );
         attempts.push(attempt_view(attempt, request, response.clone()));
-        prior = response.or(prior);
+        prior = response
+            .map(|text| (text, attempt.maybe_text("stop_reason")))
+            .or(prior);
     }
     Ok(TaskDetail {
         index,
@@ -118,28 +137,42 @@ pub async fn task<P: Ports>(
 }
 
 /// The body that an attempt sent, built again: the same stage and items give the same request.
-fn request(kit: &Kit, stage: u32, attempt: &Row, input: &Value, prior: Option<&str>) -> Value {
+fn request(
+    kit: &Kit,
+    stage: u32,
+    attempt: &Row,
+    input: &Value,
+    prior: Option<&(String, Option<String>)>,
+) -> Value {
     let Some(stage_kit) = kit.stage(stage) else {
         return Value::Null;
     };
+    let form = Form::parse(&attempt.text("form"));
+    let ids: Vec<String> = attempt.json("ids").unwrap_or_default();
+    let prior = prior.filter(|_| form.repair).and_then(|(answer, stop)| {
+        super::resolve::to_repair(stage_kit, answer.clone(), stop.as_deref(), &ids)
+    });
+    let prior = prior.as_ref();
     let request = match stage_kit.stage.kind {
         StageKind::Map => {
-            let ids: Vec<String> = attempt.json("ids").unwrap_or_default();
             let items: Vec<Value> = input
                 .as_array()
                 .map(|items| super::kit::only(items, &ids))
                 .unwrap_or_default();
-            let form = Form {
-                repair: attempt.text("role") == "repair",
-                plain: false,
-            };
-            stage_kit.worker_request(form, &items, prior.filter(|_| form.repair))
+            stage_kit.worker_request(form, &items, prior)
         }
         StageKind::Synthesis => stage_kit.synthesis_request(
-            &kit.spec,
             stage_kit.stage.max_tokens,
-            input.get("results").and_then(Value::as_str).unwrap_or_default(),
-            input.get("coverage").and_then(Value::as_str).unwrap_or_default(),
+            form,
+            input
+                .get("results")
+                .and_then(Value::as_str)
+                .unwrap_or_default(),
+            input
+                .get("coverage")
+                .and_then(Value::as_str)
+                .unwrap_or_default(),
+            prior,
         ),
     };
     serde_json::from_slice(&request.body()).unwrap_or(Value::Null)
@@ -185,17 +218,25 @@ pub async fn results_of<P: Ports>(
     stage: Option<&str>,
 ) -> Result<ResultsOf, AppError> {
     owned(app, tenant, job).await?;
-    let loaded = drive::load(app, job).await?.ok_or(AppError::NotFound("job"))?;
+    let loaded = drive::load(app, job)
+        .await?
+        .ok_or(AppError::NotFound("job"))?;
     let maps = super::synthesise::map_stages(&loaded.kit);
     let found = match stage {
         Some(name) => maps.iter().find(|(_, kit)| kit.stage.name == name),
         None => maps.last(),
     };
     let (index, kit) = found.ok_or_else(|| {
-        let names: Vec<&str> = maps.iter().map(|(_, kit)| kit.stage.name.as_str()).collect();
+        let names: Vec<&str> = maps
+            .iter()
+            .map(|(_, kit)| kit.stage.name.as_str())
+            .collect();
         AppError::Invalid(vec![(
             "stage".to_owned(),
-            format!("is no map stage of this job; there are: {}", names.join(", ")),
+            format!(
+                "is no map stage of this job; there are: {}",
+                names.join(", ")
+            ),
         )])
     })?;
     let columns = match &kit.stage.output_schema {
@@ -222,7 +263,11 @@ pub async fn results_page<P: Ports>(
     after: Option<u32>,
 ) -> Result<(Vec<ResultLine>, Option<u32>), AppError> {
     let after = after.map_or(-1, i64::from);
-    let rows = rows(app, listing::results(&of.job, of.stage, after, RESULTS_PAGE)).await?;
+    let rows = rows(
+        app,
+        listing::results(&of.job, of.stage, after, RESULTS_PAGE),
+    )
+    .await?;
     let next = rows.last().map(|row| row.count("idx"));
     let mut lines = Vec::new();
     for row in &rows {
@@ -254,10 +299,10 @@ pub fn stored_output(output: Output, results: Vec<(String, Value)>) -> Value {
             .into_iter()
             .map(|(id, output)| serde_json::json!({"id": id, "output": output}))
             .collect(),
-        Output::Chunk => results
-            .into_iter()
-            .next()
-            .map_or(Value::Null, |(_, output)| serde_json::json!({"output": output})),
+        Output::Chunk => results.into_iter().next().map_or(
+            Value::Null,
+            |(_, output)| serde_json::json!({"output": output}),
+        ),
     }
 }
 
@@ -273,7 +318,11 @@ pub async fn owned<P: Ports>(app: &App<P>, tenant: &str, job: &str) -> Result<Ro
 /// The rows of one statement.
 pub async fn rows<P: Ports>(app: &App<P>, statement: Statement) -> Result<Vec<Row>, AppError> {
     let answers = app.ports.db().batch(vec![statement]).await?;
-    Ok(answers.into_iter().next().map(|answer| answer.rows).unwrap_or_default())
+    Ok(answers
+        .into_iter()
+        .next()
+        .map(|answer| answer.rows)
+        .unwrap_or_default())
 }
 
 /// A stored JSON text; what cannot be read is `null`.
@@ -324,7 +373,9 @@ fn job_view(row: &Row) -> JobView {
         },
         cost: Cost {
             spent_usd: Nano(row.int("spent_nano")).usd(),
-            reserved_usd: Nano(row.int("reserved_nano")).plus(Nano(row.int("unknown_nano"))).usd(),
+            reserved_usd: Nano(row.int("reserved_nano"))
+                .plus(Nano(row.int("unknown_nano")))
+                .usd(),
             possibly_paid_usd: Nano(row.int("unknown_nano")).usd(),
             limit_usd: row.maybe_int("limit_nano").map(|nano| Nano(nano).usd()),
             saved_usd: Nano(row.int("saved_nano")).usd(),

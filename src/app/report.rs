@@ -22,7 +22,9 @@ const INPUT_PAGE: u32 = 1_000;
 /// The report of a terminal job; `Conflict` before that.
 pub async fn report<P: Ports>(app: &App<P>, tenant: &str, id: &str) -> Result<Report, AppError> {
     query::owned(app, tenant, id).await?;
-    let loaded = drive::load(app, id).await?.ok_or(AppError::NotFound("job"))?;
+    let loaded = drive::load(app, id)
+        .await?
+        .ok_or(AppError::NotFound("job"))?;
     if !loaded.job.state.is_terminal() {
         return Err(AppError::Conflict(format!(
             "the job is {}: its report is there once it is over",
@@ -30,7 +32,10 @@ pub async fn report<P: Ports>(app: &App<P>, tenant: &str, id: &str) -> Result<Re
         )));
     }
     let stored = query::rows(app, listing::merged(id)).await?;
-    let stored: Value = stored.first().and_then(|row| row.json("merged")).unwrap_or(Value::Null);
+    let stored: Value = stored
+        .first()
+        .and_then(|row| row.json("merged"))
+        .unwrap_or(Value::Null);
     let merged: Option<Merged> = stored
         .get("merged")
         .and_then(|merged| serde_json::from_value(merged.clone()).ok());
@@ -54,7 +59,10 @@ pub async fn report<P: Ports>(app: &App<P>, tenant: &str, id: &str) -> Result<Re
             covered: total.saturating_sub(missing.len() as u64),
             missing,
             flagged: Vec::new(),
-            note: stored.get("note").and_then(Value::as_str).map(str::to_owned),
+            note: stored
+                .get("note")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
         },
     })
 }
@@ -77,7 +85,10 @@ async fn synthesis<P: Ports>(app: &App<P>, loaded: &Loaded) -> Result<Value, App
         return Ok(Value::Null);
     };
     let text = bodies::text(app, &Body::read(row, "body", "blob")).await?;
-    Ok(query::json_of(text).get_mut("output").map(Value::take).unwrap_or(Value::Null))
+    Ok(query::json_of(text)
+        .get_mut("output")
+        .map(Value::take)
+        .unwrap_or(Value::Null))
 }
 
 /// The items without a result, in the order of their tasks, each with the reason.
@@ -183,7 +194,11 @@ fn to_markdown(report: &Report) -> String {
         }
     };
     for (field, counts) in &report.merged.count_by {
-        let _ = write!(text, "## {}\n\n| value | count |\n| --- | ---: |\n", cell(field));
+        let _ = write!(
+            text,
+            "## {}\n\n| value | count |\n| --- | ---: |\n",
+            cell(field)
+        );
         let mut counts: Vec<_> = counts.iter().collect();
         counts.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
         for (value, count) in counts {
@@ -203,7 +218,12 @@ fn to_markdown(report: &Report) -> String {
     if !coverage.missing.is_empty() {
         text.push_str("\n| missing item | reason |\n| --- | --- |\n");
         for missing in &coverage.missing {
-            let _ = writeln!(text, "| {} | {} |", cell(&missing.id), cell(&missing.reason));
+            let _ = writeln!(
+                text,
+                "| {} | {} |",
+                cell(&missing.id),
+                cell(&missing.reason)
+            );
         }
     }
     text

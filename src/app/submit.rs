@@ -79,7 +79,9 @@ pub async fn submit<P: Ports>(
             .deadline_seconds
             .map(|s| now.saturating_add_unsigned(s.saturating_mul(1_000))),
         drive_at: now.saturating_add_unsigned(app.config.intervals.drive_stale_ms),
-        concurrency: limits.concurrency.unwrap_or(app.config.defaults.concurrency),
+        concurrency: limits
+            .concurrency
+            .unwrap_or(app.config.defaults.concurrency),
         max_attempts: limits
             .max_attempts
             .unwrap_or(app.config.defaults.max_attempts),
@@ -102,7 +104,11 @@ pub async fn submit<P: Ports>(
         }
         Err(error) => return Err(error.into()),
     }
-    app.log_job(&id, "submitted", serde_json::json!({"tenant": tenant, "items": job.items_total}));
+    app.log_job(
+        &id,
+        "submitted",
+        serde_json::json!({"tenant": tenant, "items": job.items_total}),
+    );
     // Lost or refused, the sweep finds the job all the same.
     if let Err(error) = app.ports.queue().send(vec![message::drive(&id, 0)]).await {
         app.log_fault("send_drive", &error.to_string());
@@ -122,7 +128,11 @@ async fn known_job<P: Ports>(
     let Some((key, hash)) = idempotency else {
         return Ok(None);
     };
-    let answers = app.ports.db().batch(vec![jobs::idempotent(tenant, key)]).await?;
+    let answers = app
+        .ports
+        .db()
+        .batch(vec![jobs::idempotent(tenant, key)])
+        .await?;
     let Some(row) = answers.first().and_then(|answer| answer.rows.first()) else {
         return Ok(None);
     };
@@ -158,11 +168,16 @@ fn resolve_stages<P: Ports>(
                 continue;
             }
         };
-        let max_tokens = stage.max_tokens.unwrap_or(max_tokens.min(model.max_output_tokens));
+        let max_tokens = stage
+            .max_tokens
+            .unwrap_or(max_tokens.min(model.max_output_tokens));
         if max_tokens > model.max_output_tokens {
             fault(
                 "max_tokens",
-                format!("{} gives at most {} tokens", model.id, model.max_output_tokens),
+                format!(
+                    "{} gives at most {} tokens",
+                    model.id, model.max_output_tokens
+                ),
             );
         }
         if let Some(schema) = &stage.output_schema
@@ -236,12 +251,11 @@ fn classes<P: Ports>(app: &App<P>, spec: &Spec) -> Vec<String> {
 }
 
 /// The input in pages of whole items; large ones are in the blob store when this returns.
-async fn pages<P: Ports>(
-    app: &App<P>,
-    id: &str,
-    items: &[Item],
-) -> Result<Vec<NewPage>, AppError> {
-    let texts: Vec<String> = items.iter().map(|item| item.to_wire().to_string()).collect();
+async fn pages<P: Ports>(app: &App<P>, id: &str, items: &[Item]) -> Result<Vec<NewPage>, AppError> {
+    let texts: Vec<String> = items
+        .iter()
+        .map(|item| item.to_wire().to_string())
+        .collect();
     let total: usize = texts.iter().map(String::len).sum();
     let in_blobs = total > INLINE_INPUT;
     let page_bytes = if in_blobs {
@@ -263,11 +277,15 @@ async fn pages<P: Ports>(
             })
             .count()
             .max(1);
-        let page: Vec<&str> = texts.iter().skip(first).take(count).map(String::as_str).collect();
+        let page: Vec<&str> = texts
+            .iter()
+            .skip(first)
+            .take(count)
+            .map(String::as_str)
+            .collect();
         let body = format!("[{}]", page.join(","));
-        let blob = (in_blobs || body.len() > app.config.inline_bytes).then(|| {
-            format!("{}/{}", job_prefix(id), sha256_hex(body.as_bytes()))
-        });
+        let blob = (in_blobs || body.len() > app.config.inline_bytes)
+            .then(|| format!("{}/{}", job_prefix(id), sha256_hex(body.as_bytes())));
         pages.push(NewPage {
             first: u32::try_from(first).unwrap_or(u32::MAX),
             count: u32::try_from(count).unwrap_or(u32::MAX),

@@ -19,7 +19,8 @@ pub async fn sweep<P: Ports>(app: &App<P>) -> Result<(), AppError> {
     let orphaned_before = now
         .saturating_sub_unsigned(intervals.call_timeout_ms)
         .saturating_sub_unsigned(intervals.lease_ms.saturating_mul(2));
-    let crashed = json!({"code": "crashed", "message": "every consumer that took this task went silent"});
+    let crashed =
+        json!({"code": "crashed", "message": "every consumer that took this task went silent"});
     let mut statements = sql::sweep(
         now,
         orphaned_before,
@@ -40,9 +41,15 @@ pub async fn sweep<P: Ports>(app: &App<P>) -> Result<(), AppError> {
     due.dedup();
     let lost = answers.get(2).map_or(0, |answer| answer.rows.len());
     if lost > 0 || !due.is_empty() {
-        app.log(json!({"event": "sweep", "leases_lost": lost, "jobs": due.len()}), json!({}));
+        app.log(
+            json!({"event": "sweep", "leases_lost": lost, "jobs": due.len()}),
+            json!({}),
+        );
     }
-    let messages = due.iter().map(|job| message::drive(job, 0)).collect::<Vec<_>>();
+    let messages = due
+        .iter()
+        .map(|job| message::drive(job, 0))
+        .collect::<Vec<_>>();
     if messages.is_empty() {
         return Ok(());
     }

@@ -12,6 +12,7 @@ use super::view::{Merged, Missing, ResultLine, StageMerge};
 use super::{App, AppError, query, report};
 use crate::core::merge::Merger;
 use crate::core::plan::StageKind;
+use crate::core::verdict::Form;
 use crate::ports::Ports;
 use crate::store::tasks::NewTask;
 
@@ -65,7 +66,8 @@ pub async fn prepare<P: Ports>(
         });
     };
     let results = results_json(&gathered, note.as_deref());
-    let request = kit.synthesis_request(&loaded.kit.spec, kit.stage.max_tokens, &results, &coverage);
+    let request =
+        kit.synthesis_request(kit.stage.max_tokens, Form::FRESH, &results, &coverage, None);
     let Some(max_tokens) = room.affordable(kit, &request) else {
         return Ok(Prepared {
             merged,
@@ -76,7 +78,7 @@ pub async fn prepare<P: Ports>(
             )),
         });
     };
-    let request = kit.synthesis_request(&loaded.kit.spec, max_tokens, &results, &coverage);
+    let request = kit.synthesis_request(max_tokens, Form::FRESH, &results, &coverage, None);
     let input = json!({"results": results, "coverage": coverage}).to_string();
     let (body, blob) = bodies::keep(app, &bodies::job_prefix(&job.id), input).await?;
     Ok(Prepared {
@@ -121,7 +123,7 @@ impl Room {
         let bytes = match left {
             None => context,
             Some(left) => {
-                let empty = kit.synthesis_request(&loaded.kit.spec, kit.stage.max_tokens, "", "");
+                let empty = kit.synthesis_request(kit.stage.max_tokens, Form::FRESH, "", "", None);
                 let fixed = nano(empty.worst_case(&kit.model));
                 let per_million = nano(kit.model.prices.worst_case(1_000_000, 0, None)).max(1);
                 let affordable = i128::from(left - fixed) * 1_000_000 / i128::from(per_million);
@@ -148,7 +150,9 @@ impl Room {
         }
         let per_token = (nano(kit.model.prices.worst_case(0, 1_000, None)) / 1_000).max(1) + 1;
         let cut = u32::try_from((worst - left) / per_token + 1).unwrap_or(u32::MAX);
-        wanted.checked_sub(cut).filter(|tokens| *tokens >= LEAST_TOKENS)
+        wanted
+            .checked_sub(cut)
+            .filter(|tokens| *tokens >= LEAST_TOKENS)
     }
 }
 
@@ -162,11 +166,7 @@ struct Gathered {
 }
 
 /// Reads every map stage's results once; keeps an even sample of the last stage's of at most `bytes`.
-async fn gather<P: Ports>(
-    app: &App<P>,
-    loaded: &Loaded,
-    bytes: u64,
-) -> Result<Gathered, AppError> {
+async fn gather<P: Ports>(app: &App<P>, loaded: &Loaded, bytes: u64) -> Result<Gathered, AppError> {
     let mut gathered = Gathered {
         merged: Merged::default(),
         lines: Vec::new(),
@@ -268,7 +268,11 @@ impl Sample {
                 keep
             });
             if self.lines.len() == 1 && self.bytes > self.most {
-                let only = self.lines.iter().map(|line| line.len() as u64 + 1).sum::<u64>();
+                let only = self
+                    .lines
+                    .iter()
+                    .map(|line| line.len() as u64 + 1)
+                    .sum::<u64>();
                 if only > self.most {
                     self.lines.clear();
                 }
@@ -336,8 +340,16 @@ mod tests {
         let bytes: usize = sample.lines.iter().map(|line| line.len() + 1).sum();
         assert!(bytes <= 100 && bytes > 25, "{bytes}");
         assert_eq!(sample.seen, 1_000);
-        let numbers: Vec<u64> = sample.lines.iter().filter_map(|line| line.parse().ok()).collect();
-        assert!(numbers.windows(2).all(|pair| matches!(pair, [a, b] if b - a == sample.every)));
+        let numbers: Vec<u64> = sample
+            .lines
+            .iter()
+            .filter_map(|line| line.parse().ok())
+            .collect();
+        assert!(
+            numbers
+                .windows(2)
+                .all(|pair| matches!(pair, [a, b] if b - a == sample.every))
+        );
     }
 
     #[test]

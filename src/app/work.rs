@@ -22,8 +22,8 @@ use serde_json::json;
 use super::call::Head;
 use super::kit::Kit;
 use super::resolve::{self, Resolved};
+use super::settle as ended;
 use super::{App, AppError, message};
-use crate::claude::request::Role;
 use crate::core::admit::{Admission, Breaker, Candidate, Job, Snapshot, admit};
 use crate::core::money::Nano;
 use crate::core::time::day;
@@ -252,9 +252,9 @@ impl<'a, P: Ports> Consumer<'a, P> {
         let heads = std::mem::take(&mut self.heads);
         self.news = false;
         let look = self.accepting() && self.free_slots() > 0;
-        let mut statements = resolve::statements(self.app, &ended, &heads, &self.lease, now);
+        let mut statements = ended::statements(self.app, &ended, &heads, &self.lease, now);
         let mut fan_in = Vec::new();
-        for job in resolve::jobs_of(&ended) {
+        for job in ended::jobs_of(&ended) {
             fan_in.push(statements.len());
             statements.push(tasks::fan_in(&job));
         }
@@ -290,7 +290,11 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 return Err(error.into());
             }
         };
-        resolve::log(self.app, &ended, answers.iter().map(|answer| answer.rows_read).sum());
+        ended::log(
+            self.app,
+            &ended,
+            answers.iter().map(|answer| answer.rows_read).sum(),
+        );
         let mut moved: Vec<String> = fan_in
             .into_iter()
             .chain(resumed)
@@ -301,7 +305,9 @@ impl<'a, P: Ports> Consumer<'a, P> {
         moved.sort();
         moved.dedup();
         self.send_drives(&moved).await;
-        let snapshot = answers.get(at..).filter(|rest| rest.len() == admission::SNAPSHOT);
+        let snapshot = answers
+            .get(at..)
+            .filter(|rest| rest.len() == admission::SNAPSHOT);
         Ok(snapshot.map(admission::read))
     }
 
@@ -342,7 +348,8 @@ impl<'a, P: Ports> Consumer<'a, P> {
     /// What was read, as admission sees it.
     fn snapshot(&self, mut read: Read) -> (Snapshot, Read) {
         let config = &self.app.config;
-        let day_cap = |cap: Option<f64>, used: i64| cap.map(|usd| Nano::from_usd_floor(usd).0 - used);
+        let day_cap =
+            |cap: Option<f64>, used: i64| cap.map(|usd| Nano::from_usd_floor(usd).0 - used);
         read.waiting.retain(|task| {
             read.jobs.iter().any(|job| job.id == task.job)
                 && read.classes.iter().any(|row| row.class.name == task.class)
@@ -365,7 +372,9 @@ impl<'a, P: Ports> Consumer<'a, P> {
                     tenant: job.tenant.clone(),
                     in_flight: job.in_flight,
                     concurrency: job.concurrency,
-                    budget: job.limit_nano.map(|limit| limit - job.used_nano - job.held_nano),
+                    budget: job
+                        .limit_nano
+                        .map(|limit| limit - job.used_nano - job.held_nano),
                     day: least(
                         day_cap(config.token_daily_usd, job.day_tenant),
                         day_cap(config.account_daily_usd, job.day_account),
@@ -376,7 +385,10 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 .waiting
                 .iter()
                 .map(|task| {
-                    let class = read.classes.iter().position(|row| row.class.name == task.class);
+                    let class = read
+                        .classes
+                        .iter()
+                        .position(|row| row.class.name == task.class);
                     let known = class
                         .and_then(|class| read.classes.get(class))
                         .and_then(|row| row.tokens_per_byte);
@@ -415,7 +427,11 @@ impl<'a, P: Ports> Consumer<'a, P> {
         self.load_kits(jobs).await?;
         let mut takes = Vec::with_capacity(chosen.len());
         for (task, candidate) in chosen {
-            let Some(kit) = self.kits.get(&task.job).and_then(|kit| kit.stage(task.stage)) else {
+            let Some(kit) = self
+                .kits
+                .get(&task.job)
+                .and_then(|kit| kit.stage(task.stage))
+            else {
                 continue;
             };
             takes.push(Take {
@@ -559,12 +575,16 @@ impl<'a, P: Ports> Consumer<'a, P> {
         let now = self.now();
         let mut moved = Vec::new();
         for job in over {
-            let limit = read.jobs.iter().find(|row| row.id == *job).and_then(|row| row.limit_nano);
-            resolve::over_budget(self.app, job, limit, now).await?;
+            let limit = read
+                .jobs
+                .iter()
+                .find(|row| row.id == *job)
+                .and_then(|row| row.limit_nano);
+            ended::over_budget(self.app, job, limit, now).await?;
             moved.push(job.clone());
         }
         for job in day {
-            resolve::over_day(self.app, job, now).await?;
+            ended::over_day(self.app, job, now).await?;
         }
         self.send_drives(&moved).await;
         Ok(())
@@ -595,7 +615,12 @@ impl<'a, P: Ports> Consumer<'a, P> {
             Some(0)
         };
         if let Some(ms) = wait {
-            let sent = self.app.ports.queue().send(vec![message::wake_later(ms)]).await;
+            let sent = self
+                .app
+                .ports
+                .queue()
+                .send(vec![message::wake_later(ms)])
+                .await;
             if let Err(error) = sent {
                 self.app.log_fault("send_wake", &error.to_string());
             }

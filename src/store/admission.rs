@@ -294,19 +294,20 @@ const COUNT: &str = "-- count_attempts
 UPDATE tasks SET attempts = attempts + 1
 WHERE id IN (SELECT value->>'$.id' FROM json_each(?2) WHERE value->>'$.free' = 0) AND lease = ?1 AND state = 'running'";
 const OPEN: &str = "-- open_attempts
-INSERT INTO attempts (job, idx, n, tenant, stage, lease, role, model, class, ids, day, bytes,
+INSERT INTO attempts (job, idx, n, tenant, stage, lease, form, role, model, class, ids, day, bytes,
   reserved_nano, reserved_input, reserved_output, started_at)
-SELECT t.job, t.idx, t.attempts, j.tenant, t.stage, ?1, e.value->>'$.role', e.value->>'$.model', t.class, t.ids, ?3, t.bytes,
+SELECT t.job, t.idx, t.attempts, j.tenant, t.stage, ?1, t.form, e.value->>'$.role', e.value->>'$.model', t.class, t.ids, ?3, t.bytes,
   t.worst_nano, e.value->>'$.input', e.value->>'$.output', ?4
 FROM json_each(?2) e CROSS JOIN tasks t ON t.id = e.value->>'$.id' JOIN jobs j ON j.id = t.job
 WHERE e.value->>'$.free' = 0 AND t.lease = ?1 AND t.state = 'running'";
 const CLAIMED: &str = "-- claimed_tasks
 SELECT t.id, t.job, t.stage, t.idx, t.ids, t.form, t.tries, t.attempts, t.delays, t.covered, t.class, t.key,
-  t.max_tokens, j.tenant, j.run, j.max_attempts, j.reuse, a.id AS attempt, i.body, i.blob,
+  t.bytes, t.worst_nano, t.max_tokens, j.tenant, j.run, j.max_attempts, j.reuse, a.id AS attempt, i.body, i.blob,
   CASE WHEN t.covered > 0 THEN o.body END AS output, CASE WHEN t.covered > 0 THEN o.blob END AS output_blob,
   CASE WHEN e.value->>'$.free' = 1 THEN l.body END AS known, CASE WHEN e.value->>'$.free' = 1 THEN l.blob END AS known_blob,
   l.cost_nano AS known_cost, l.job AS known_job,
-  CASE WHEN t.form LIKE 'repair%' THEN p.response END AS prior, CASE WHEN t.form LIKE 'repair%' THEN p.response_blob END AS prior_blob
+  CASE WHEN t.form LIKE 'repair%' THEN p.response END AS prior, CASE WHEN t.form LIKE 'repair%' THEN p.response_blob END AS prior_blob,
+  p.stop_reason AS prior_stop
 FROM json_each(?2) e CROSS JOIN tasks t ON t.id = e.value->>'$.id'
   JOIN jobs j ON j.id = t.job
   LEFT JOIN attempts a ON a.job = t.job AND a.idx = t.idx AND a.n = t.attempts AND a.state = 'open' AND a.lease = ?1
@@ -423,6 +424,9 @@ pub struct Claimed {
     pub delays: u32,
     pub max_attempts: u32,
     pub max_tokens: u32,
+    pub bytes: u64,
+    pub worst_nano: i64,
+    pub covered: u32,
     pub reuse: bool,
     /// The row of its open attempt; `None` for a free answer.
     pub attempt: Option<i64>,
@@ -433,8 +437,9 @@ pub struct Claimed {
     pub known: Body,
     pub known_cost: i64,
     pub known_job: Option<String>,
-    /// The answer to repair.
+    /// The answer to repair, and why it stopped.
     pub prior: Body,
+    pub prior_stop: Option<String>,
 }
 
 /// A text that is inline, in a blob, or not there.
@@ -475,6 +480,9 @@ impl Claimed {
             delays: row.count("delays"),
             max_attempts: row.count("max_attempts"),
             max_tokens: row.count("max_tokens"),
+            bytes: row.tokens("bytes"),
+            worst_nano: row.int("worst_nano"),
+            covered: row.count("covered"),
             reuse: row.flag("reuse"),
             attempt: row.maybe_int("attempt"),
             input: Body::read(row, "body", "blob"),
@@ -483,6 +491,7 @@ impl Claimed {
             known_cost: row.int("known_cost"),
             known_job: row.maybe_text("known_job"),
             prior: Body::read(row, "prior", "prior_blob"),
+            prior_stop: row.maybe_text("prior_stop"),
         }
     }
 }

@@ -405,3 +405,11 @@ UPDATE stages SET expanded = 1, state = 'done' WHERE job = ?1 AND kind = 'map'";
 pub fn end_expansion(id: &str) -> Statement {
     sql(END_EXPANSION, params![id])
 }
+
+const STOP_EXPANSION: &str = "-- stop_expansion
+UPDATE stages SET expanded = 1 WHERE job = ?1 AND idx = ?2";
+
+/// No more tasks of this stage are made; those there are go on.
+pub fn stop_expansion(id: &str, stage: u32) -> Statement {
+    sql(STOP_EXPANSION, params![id, stage])
+}

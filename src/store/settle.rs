@@ -306,16 +306,17 @@ pub fn learn(lesson: &Lesson, now: i64) -> Vec<Statement> {
 }
 
 const TRIP: &str = "-- trip_breaker
-UPDATE breaker SET state = 'open', reason = ?1, until = MAX(?2, CASE state WHEN 'open' THEN until ELSE 0 END),
+UPDATE breaker SET state = 'open', reason = ?1,
+  until = MAX(?2, CASE state WHEN 'open' THEN until ELSE ?3 + MIN(?4, (?2 - ?3) * (1 << MIN(trips, 10))) END),
   trips = trips + (state <> 'open'), probe = NULL WHERE id = 1";
 const HALT_ALL: &str = "-- halt_all
 UPDATE jobs SET resume_state = state, state = 'paused', halt = ?1, updated_at = ?2
 WHERE state IN ('planning', 'running', 'synthesizing')";
 
 /// Opens the breaker and pauses every job at work.
-pub fn trip(reason: &str, until: i64, halt: &Value, now: i64) -> Vec<Statement> {
+pub fn trip(reason: &str, until: i64, halt: &Value, now: i64, longest_ms: i64) -> Vec<Statement> {
     vec![
-        sql(TRIP, params![reason, until]),
+        sql(TRIP, params![reason, until, now, longest_ms]),
         sql(HALT_ALL, params![halt.to_string(), now]),
     ]
 }
@@ -354,4 +355,12 @@ pub fn free_probe(lease: &str) -> Statement {
 /// Jobs that the breaker halted go on, unless it is open.
 pub fn resume_halted(now: i64) -> Statement {
     sql(RESUME_HALTED, params![now])
+}
+
+const GUARD_BUDGET: &str = "-- guard_budget
+INSERT INTO guards SELECT EXISTS (SELECT 1 FROM jobs WHERE id = ?1 AND limit_nano IS ?2 AND in_flight = 0)";
+
+/// Ends the batch if the limit was changed, or something is in flight again.
+pub fn guard_budget(job: &str, limit: Option<i64>) -> Statement {
+    sql(GUARD_BUDGET, params![job, limit])
 }
