@@ -206,6 +206,7 @@ fn attempt_view(row: &Row, request: Value, response: Option<String>) -> AttemptV
 pub struct ResultsOf {
     pub job: String,
     pub stage: u32,
+    pub output: Output,
     /// The fields of one output in the order of the stage's schema, where it names any.
     pub columns: Option<Vec<String>>,
 }
@@ -239,17 +240,11 @@ pub async fn results_of<P: Ports>(
             ),
         )])
     })?;
-    let columns = match &kit.stage.output_schema {
-        Some(schema) => schema
-            .get("properties")
-            .and_then(Value::as_object)
-            .map(|fields| fields.keys().cloned().collect()),
-        None => Some(vec!["text".to_owned()]),
-    };
     Ok(ResultsOf {
         job: job.to_owned(),
         stage: *index,
-        columns,
+        output: kit.stage.output,
+        columns: kit.stage.columns(),
     })
 }
 

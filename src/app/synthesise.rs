@@ -180,6 +180,7 @@ async fn gather<P: Ports>(app: &App<P>, loaded: &Loaded, bytes: u64) -> Result<G
         let of = query::ResultsOf {
             job: loaded.job.id.clone(),
             stage: index,
+            output: kit.stage.output,
             columns: None,
         };
         let mut after = None;
