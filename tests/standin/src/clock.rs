@@ -14,6 +14,13 @@ pub fn rfc3339(ms: u64) -> String {
     )
 }
 
+/// Milliseconds since 1970 as `2026-11-22T18:05:00.123Z`, for times that have
+/// been.
+pub fn rfc3339_ms(ms: u64) -> String {
+    let whole = rfc3339(ms / 1_000 * 1_000);
+    format!("{}.{:03}Z", whole.trim_end_matches('Z'), ms % 1_000)
+}
+
 /// The first of the next month, 00:00 UTC, as `2026-12-01`.
 pub fn next_month(ms: u64) -> String {
     let (year, month, _) = date(ms / 86_400_000);
@@ -48,6 +55,7 @@ mod tests {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
         assert_eq!(rfc3339(1_709_164_800_000), "2024-02-29T00:00:00Z");
         assert_eq!(rfc3339(1_795_370_699_001), "2026-11-22T18:05:00Z");
+        assert_eq!(rfc3339_ms(1_795_370_699_001), "2026-11-22T18:04:59.001Z");
         assert_eq!(next_month(1_795_370_699_001), "2026-12-01");
     }
 }

@@ -8,29 +8,34 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
 
+pub use crate::script::{End, Reply};
 use crate::{
-    answer,
+    batches::Batches,
     cache::PromptCache,
-    clock,
     config::Config,
     error::ApiError,
     faults::{self, Caller, Fault, Strike},
     ids,
     limits::{ClassLimits, Limits},
-    message::{self, Ending, Message},
-    models::{self, Model, Usage},
-    schema, stats, stream,
-    validate::{self, Checked, Kind, VERSION_2023, VERSION_2026},
+    models, refusals, schema,
+    script::{Body, Outcome, Timing},
+    stats,
+    validate::{VERSION_2023, VERSION_2026},
 };
 
 /// The largest body of `/v1/messages` and `count_tokens`.
 pub const MAX_BODY: usize = 32 * 1024 * 1024;
+/// The largest body that creates a batch.
+const MAX_BATCH: usize = 256 * 1024 * 1024;
+/// So much of a body is kept for `GET /control/calls`.
+const KEPT_BODY: usize = 1024 * 1024;
 /// A hang without `ms` lasts as long as the SDKs' time-out.
 const HANG_MS: u64 = 600_000;
 /// The bucket of `count_tokens`, apart from every model's.
-const COUNT_CLASS: &str = "count_tokens";
+pub(crate) const COUNT_CLASS: &str = "count_tokens";
+/// The bucket of calls about batches.
+pub(crate) const BATCH_CLASS: &str = "batches";
 
 /// A request as it came in; header names in lower case.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +45,8 @@ pub struct Incoming {
     pub query: String,
     pub headers: Vec<(String, String)>,
     pub body: Bytes,
+    /// The body was larger than any endpoint takes and was not kept.
+    pub too_large: bool,
 }
 
 impl Incoming {
@@ -49,91 +56,30 @@ impl Incoming {
     }
 }
 
-/// How a reply ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// In good order, though perhaps early.
-    Clean,
-    /// The connection breaks.
-    Reset,
-}
-
-/// What goes over the wire, and when: times are milliseconds after the request.
-#[derive(Clone, Debug)]
-pub struct Reply {
-    /// Name this number when the reply has ended, see [`Engine::ended`].
-    pub number: u64,
-    /// 0 where the connection breaks before any answer.
-    pub status: u16,
-    pub headers: Vec<(&'static str, String)>,
-    pub opens_ms: u64,
-    pub pieces: Vec<(u64, Bytes)>,
-    pub end: End,
-    pub ends_ms: u64,
+/// One call's context.
+pub(crate) struct Asked<'a> {
+    pub incoming: &'a Incoming,
+    /// Stands for the body: equal bodies are the same request.
+    pub key: u128,
+    pub seed: u64,
+    pub request_id: &'a str,
+    pub now_ms: u64,
 }
 
 /// The stand-in's state.
 #[derive(Debug)]
 pub struct Engine {
-    config: Config,
-    schemas: schema::Cache,
-    cache: PromptCache,
+    pub(crate) config: Config,
+    pub(crate) schemas: schema::Cache,
+    pub(crate) cache: PromptCache,
+    pub(crate) batches: Batches,
     classes: HashMap<&'static str, ClassLimits>,
-    stats: stats::Stats,
+    pub(crate) stats: stats::Stats,
     number: u64,
     salt: u64,
     seen: HashMap<u64, u64>,
-    organization: String,
+    pub(crate) organization: String,
     workspace: String,
-}
-
-/// An answer on its way, before it becomes a script.
-struct Outcome {
-    status: u16,
-    body: Body,
-    model: Option<&'static Model>,
-    class: Option<&'static str>,
-    usage: Usage,
-    good: bool,
-    strike: Option<Strike>,
-    refused: Option<crate::limits::Which>,
-    retry_after_s: Option<u64>,
-    should_retry: Option<bool>,
-    latency_ms: u64,
-}
-
-enum Body {
-    Json(Value),
-    Html(String),
-    Stream(Message),
-    Nothing,
-}
-
-impl Outcome {
-    fn new(status: u16, body: Body) -> Self {
-        Self {
-            status,
-            body,
-            model: None,
-            class: None,
-            usage: Usage::default(),
-            good: false,
-            strike: None,
-            refused: None,
-            retry_after_s: None,
-            should_retry: None,
-            latency_ms: 0,
-        }
-    }
-
-    fn error(error: &ApiError, request_id: &str) -> Self {
-        let known = (error.status == 400).then_some(false);
-        Self {
-            retry_after_s: error.retry_after_s,
-            should_retry: error.should_retry.or(known),
-            ..Self::new(error.status, Body::Json(error.body(request_id)))
-        }
-    }
 }
 
 impl Engine {
@@ -143,6 +89,7 @@ impl Engine {
             config,
             schemas: schema::Cache::default(),
             cache: PromptCache::default(),
+            batches: Batches::default(),
             classes: HashMap::new(),
             stats: stats::Stats::new(now_ms),
             number: 0,
@@ -181,6 +128,7 @@ impl Engine {
     pub fn reset(&mut self, now_ms: u64) {
         self.stats.reset(now_ms);
         self.cache = PromptCache::default();
+        self.batches = Batches::default();
         self.classes.clear();
         self.seen.clear();
     }
@@ -190,57 +138,75 @@ impl Engine {
         self.stats.end(number, how, now_ms);
     }
 
+    /// A seed of its own for every call and every request of a batch.
+    pub(crate) fn next_seed(&mut self) -> u64 {
+        self.number += 1;
+        ids::mix(self.salt ^ self.number)
+    }
+
     /// Answers one request.
     pub fn handle(&mut self, incoming: &Incoming, now_ms: u64) -> Reply {
-        self.number += 1;
-        let number = self.number;
-        let seed = ids::mix(self.salt ^ number);
+        let seed = self.next_seed();
         let request_id = ids::request_id(seed);
-        let key = ids::fingerprint(&incoming.body);
-        let outcome = match self.route(incoming, key, seed, &request_id, now_ms) {
+        let asked = Asked {
+            incoming,
+            key: ids::fingerprint(&incoming.body),
+            seed,
+            request_id: &request_id,
+            now_ms,
+        };
+        let outcome = match self.route(&asked) {
             Ok(outcome) => outcome,
             Err(error) => Outcome::error(&error, &request_id),
         };
-        self.finish(incoming, number, key, request_id, outcome, now_ms)
+        self.finish(&asked, outcome)
     }
 
-    fn route(
-        &mut self,
-        incoming: &Incoming,
-        key: u128,
-        seed: u64,
-        request_id: &str,
-        now_ms: u64,
-    ) -> Result<Outcome, ApiError> {
-        if incoming.body.len() > MAX_BODY {
-            return Ok(Outcome::new(
-                413,
-                Body::Html(html(413, "Payload Too Large")),
-            ));
+    fn route(&mut self, asked: &Asked<'_>) -> Result<Outcome, ApiError> {
+        let incoming = asked.incoming;
+        let path = incoming.path.trim_end_matches('/');
+        let most = if path == "/v1/messages/batches" {
+            MAX_BATCH
+        } else {
+            MAX_BODY
+        };
+        if incoming.too_large || incoming.body.len() > most {
+            let page = refusals::html(413, "Payload Too Large");
+            return Ok(Outcome::new(413, Body::Html(page)));
         }
         self.authenticate(incoming)?;
         let version = version(incoming)?;
-        let path = incoming.path.trim_end_matches('/');
-        match (incoming.method.as_str(), path) {
-            ("POST", "/v1/messages") => {
-                self.messages(incoming, version, key, seed, request_id, now_ms)
-            }
-            ("POST", "/v1/messages/count_tokens") => self.count_tokens(incoming, version, now_ms),
-            ("GET", "/v1/models") => {
-                list_models(&incoming.query).map(|v| Outcome::new(200, Body::Json(v)))
-            }
-            ("GET", other) if other.starts_with("/v1/models/") => {
-                let id = other.trim_start_matches("/v1/models/");
-                let model =
-                    models::find(id).ok_or_else(|| ApiError::not_found(format!("model: {id}")))?;
-                Ok(Outcome::new(200, Body::Json(model.json())))
-            }
-            (_, "/v1/messages" | "/v1/messages/count_tokens" | "/v1/models") => Err(ApiError::new(
+        let not_allowed = || {
+            Err(ApiError::new(
                 405,
                 "invalid_request_error",
                 "Method Not Allowed",
-            )),
-            _ => Err(ApiError::not_found("Not Found")),
+            ))
+        };
+        match (incoming.method.as_str(), path) {
+            ("POST", "/v1/messages") => self.messages(asked, version),
+            ("POST", "/v1/messages/count_tokens") => self.count_tokens(asked, version),
+            (method, "/v1/messages/batches") => match method {
+                "POST" => self.create_batch(asked, version),
+                "GET" => self.list_batches(asked),
+                _ => not_allowed(),
+            },
+            ("GET", "/v1/models") => models::list(&incoming.query).map(Outcome::json),
+            (_, "/v1/messages" | "/v1/messages/count_tokens" | "/v1/models") => not_allowed(),
+            (method, other) => {
+                if let Some(rest) = other.strip_prefix("/v1/messages/batches/") {
+                    return self.one_batch(asked, method, rest);
+                }
+                let model = other
+                    .strip_prefix("/v1/models/")
+                    .filter(|_| method == "GET");
+                let Some(id) = model else {
+                    return Err(ApiError::not_found("Not Found"));
+                };
+                let model = models::find(id);
+                let model = model.ok_or_else(|| ApiError::not_found(format!("model: {id}")))?;
+                Ok(Outcome::json(model.json()))
+            }
         }
     }
 
@@ -261,204 +227,32 @@ impl Engine {
         }
     }
 
-    fn count_tokens(
-        &mut self,
-        incoming: &Incoming,
-        version: &str,
-        now_ms: u64,
-    ) -> Result<Outcome, ApiError> {
-        let body = validate::parse(&incoming.body)?;
-        let betas = incoming.header("anthropic-beta");
-        let checked = validate::check(&body, version, betas, Kind::CountTokens, &mut self.schemas)?;
-        let tokens = checked.prompt.tokens;
-        let model = checked.model;
-        let free = Limits::default();
-        let class = self
-            .classes
-            .entry(COUNT_CLASS)
-            .or_insert_with(|| ClassLimits::new(&free, now_ms));
-        // A bucket of its own, never the one of messages.
-        let _ = class.admit(0, now_ms);
-        Ok(Outcome {
-            model: Some(model),
-            class: Some(COUNT_CLASS),
-            ..Outcome::new(200, Body::Json(json!({ "input_tokens": tokens })))
-        })
-    }
-
-    fn messages(
-        &mut self,
-        incoming: &Incoming,
-        version: &str,
-        key: u128,
-        seed: u64,
-        request_id: &str,
-        now_ms: u64,
-    ) -> Result<Outcome, ApiError> {
-        let encoding = incoming.header("content-encoding");
-        if !matches!(encoding, "" | "identity") {
-            return Err(
-                ApiError::invalid(format!("Unsupported content encoding: {encoding}"))
-                    .with_code("request_body_encoding_unsupported"),
-            );
-        }
-        let body = validate::parse(&incoming.body)?;
-        let betas = incoming.header("anthropic-beta");
-        let checked = validate::check(&body, version, betas, Kind::Messages, &mut self.schemas)?;
-        let model = checked.model;
-        let hash = self.repeat_hash(incoming, key);
-        let strike = self.strike(incoming, model, hash);
-        let latency_ms = self.latency(hash, strike);
-        let mut outcome = match strike.and_then(|s| account_error(&s, &checked, now_ms)) {
-            Some(error) => Outcome {
-                latency_ms: latency_ms / 10,
-                ..Outcome::error(&error, request_id)
-            },
-            None => self.admitted(
-                incoming, &checked, strike, hash, latency_ms, seed, request_id, now_ms,
-            ),
-        };
-        outcome.model = Some(model);
-        outcome.class = Some(model.class);
-        if outcome.refused.is_none() && outcome.strike.is_none() {
-            outcome.strike = strike.filter(|_| outcome.status != 200);
-        }
-        Ok(outcome)
-    }
-
-    /// Limits, then the answer with whatever fault strikes it.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call's whole context, used once"
-    )]
-    fn admitted(
-        &mut self,
-        incoming: &Incoming,
-        checked: &Checked<'_>,
-        strike: Option<Strike>,
-        hash: u64,
-        latency_ms: u64,
-        seed: u64,
-        request_id: &str,
-        now_ms: u64,
-    ) -> Outcome {
-        let model = checked.model;
-        let first_ms = now_ms + self.first_byte(latency_ms, strike);
-        let limits = self.config.limits;
-        let class = self
-            .classes
-            .entry(model.class)
-            .or_insert_with(|| ClassLimits::new(&limits, now_ms));
-        let quote = self.cache.quote(checked, now_ms);
-        let usage = quote.usage;
-        if let Err(refusal) = class.admit(usage.limited_input(), now_ms) {
-            let error = refusal.error(&self.organization, model);
-            return Outcome {
-                refused: Some(refusal.which),
-                latency_ms: latency_ms / 10,
-                ..Outcome::error(&error, request_id)
-            };
-        }
-        let struck = Outcome {
-            strike,
-            usage,
-            latency_ms,
-            ..Outcome::new(200, Body::Nothing)
-        };
-        match strike.map(|s| s.fault) {
-            Some(Fault::Reset) => {
-                return Outcome {
-                    status: 0,
-                    ..struck
-                };
-            }
-            Some(Fault::NonJson) => {
-                return Outcome {
-                    status: 502,
-                    body: Body::Html(html(502, "Bad Gateway")),
-                    ..struck
-                };
-            }
-            Some(fault) => {
-                if let Some(error) = server_error(fault) {
-                    return Outcome {
-                        strike,
-                        usage,
-                        latency_ms,
-                        ..Outcome::error(&error, request_id)
-                    };
-                }
-            }
-            None => {}
-        }
-        self.cache.commit(&quote, now_ms, first_ms);
-        let message = self.answer(incoming, checked, strike, hash, seed, usage);
-        let class = self
-            .classes
-            .entry(model.class)
-            .or_insert_with(|| ClassLimits::new(&limits, now_ms));
-        class.produce(message.usage.output, first_ms, now_ms + latency_ms);
-        let spoiled = strike.is_some_and(|s| s.fault.spoils() || breaks(s.fault));
-        Outcome {
-            usage: message.usage,
-            good: !spoiled
-                && matches!(
-                    message.stop_reason,
-                    "end_turn" | "stop_sequence" | "tool_use"
-                ),
-            body: if checked.stream {
-                Body::Stream(message)
-            } else {
-                Body::Json(message.json())
-            },
-            ..struck
-        }
-    }
-
-    fn answer(
-        &self,
-        incoming: &Incoming,
-        checked: &Checked<'_>,
-        strike: Option<Strike>,
-        hash: u64,
-        seed: u64,
-        usage: Usage,
-    ) -> Message {
-        let fault = strike.map(|s| s.fault);
-        let drift = fault == Some(Fault::EnumCase);
-        let mut content = answer::answer(checked, incoming.header("x-fanwise-role"), drift);
-        if let Some(fault) = fault {
-            faults::spoil(fault, &mut content, hash);
-        }
-        let ending = match fault {
-            Some(Fault::Truncate) => Ending::Truncated,
-            Some(Fault::Refusal) => Ending::Refused,
-            Some(Fault::Empty) => Ending::Empty,
-            _ => Ending::Whole,
-        };
-        message::compose(checked, &content, ending, seed, usage)
-    }
-
     /// A hash of the request and of how often it came: faults repeat with it.
-    fn repeat_hash(&mut self, incoming: &Incoming, key: u128) -> u64 {
-        let folded = (key >> 64) as u64 ^ key as u64;
-        let who = ids::hash(incoming.header("x-fanwise-attempt").as_bytes());
-        let call = ids::mix(folded ^ who.rotate_left(7) ^ ids::mix(self.config.seed));
+    pub(crate) fn repeat_hash(&mut self, asked: &Asked<'_>) -> u64 {
+        let folded = (asked.key >> 64) as u64 ^ asked.key as u64;
+        let path = ids::hash(asked.incoming.path.as_bytes());
+        let attempt = ids::hash(asked.incoming.header("x-fanwise-attempt").as_bytes());
+        let seed = ids::mix(self.config.seed);
+        let call = ids::mix(folded ^ path.rotate_left(23) ^ attempt.rotate_left(7) ^ seed);
         let times = self.seen.entry(call).or_default();
         *times += 1;
         ids::mix(call ^ *times)
     }
 
-    fn strike(&mut self, incoming: &Incoming, model: &Model, hash: u64) -> Option<Strike> {
+    /// The fault that strikes this call: a rule's, else one by share.
+    pub(crate) fn strike(&mut self, asked: &Asked<'_>, model: &str, hash: u64) -> Option<Strike> {
+        let incoming = asked.incoming;
         let caller = Caller {
             role: incoming.header("x-fanwise-role"),
             job: incoming.header("x-fanwise-job"),
             task: incoming.header("x-fanwise-task"),
             attempt: incoming.header("x-fanwise-attempt"),
+            model,
+            path: &incoming.path,
         };
         if !self.config.rules.is_empty() {
             let body = std::str::from_utf8(&incoming.body).unwrap_or_default();
-            let by_rule = faults::by_rule(&mut self.config.rules, &caller, model.id, body);
+            let by_rule = faults::by_rule(&mut self.config.rules, &caller, body);
             if by_rule.is_some() {
                 return by_rule;
             }
@@ -471,148 +265,98 @@ impl Engine {
         })
     }
 
-    fn latency(&self, hash: u64, strike: Option<Strike>) -> u64 {
+    pub(crate) fn timing(&self, hash: u64, strike: Option<Strike>) -> Timing {
         let base = self.config.latency_ms as f64;
         let spread = 1.0 + self.config.jitter * (2.0 * ids::unit(hash ^ 0xa11) - 1.0);
         let usual = (base * spread).round() as u64;
-        match strike {
-            Some(Strike {
-                fault: Fault::Slow,
-                ms,
-                ..
-            }) => ms.unwrap_or(usual * 10),
-            Some(Strike {
-                fault: Fault::Hang,
-                ms,
-                ..
-            }) => ms.unwrap_or(HANG_MS),
-            _ => usual,
+        let ms = strike.and_then(|s| s.ms);
+        let (ends_ms, share) = match strike.map(|s| s.fault) {
+            Some(Fault::Slow) => (ms.unwrap_or(usual * 10), self.config.first_byte),
+            Some(Fault::Hang) => (ms.unwrap_or(HANG_MS), 1.0),
+            Some(Fault::SlowFirstByte) => (usual, 0.9),
+            _ => (usual, self.config.first_byte),
+        };
+        Timing {
+            opens_ms: (ends_ms as f64 * share).round() as u64,
+            ends_ms,
         }
     }
 
-    fn first_byte(&self, latency_ms: u64, strike: Option<Strike>) -> u64 {
-        let share = match strike.map(|s| s.fault) {
-            Some(Fault::SlowFirstByte) => 0.9,
-            Some(Fault::Hang) => 1.0,
-            _ => self.config.first_byte,
+    pub(crate) fn class(&mut self, class: &'static str, now_ms: u64) -> &mut ClassLimits {
+        let limits = match class {
+            // Their own buckets, never enforced here.
+            COUNT_CLASS | BATCH_CLASS => Limits::default(),
+            _ => self.config.limits,
         };
-        (latency_ms as f64 * share).round() as u64
+        self.classes
+            .entry(class)
+            .or_insert_with(|| ClassLimits::new(&limits, now_ms))
     }
 
     /// Turns an outcome into a script and counts it.
-    fn finish(
-        &mut self,
-        incoming: &Incoming,
-        number: u64,
-        key: u128,
-        request_id: String,
-        outcome: Outcome,
-        now_ms: u64,
-    ) -> Reply {
-        let fault = outcome.strike.map(|s| s.fault);
+    fn finish(&mut self, asked: &Asked<'_>, outcome: Outcome) -> Reply {
+        let incoming = asked.incoming;
         let mut headers = vec![
-            ("request-id", request_id.clone()),
+            ("request-id", asked.request_id.to_owned()),
             ("anthropic-organization-id", self.organization.clone()),
             ("anthropic-workspace-id", self.workspace.clone()),
+            ("content-type", outcome.content_type().to_owned()),
         ];
-        let limits = self.config.limits;
-        let class = outcome.class.unwrap_or("haiku-5-5");
-        let class = self
-            .classes
-            .entry(class)
-            .or_insert_with(|| ClassLimits::new(&limits, now_ms));
-        headers.extend(class.headers(now_ms));
+        let class = outcome.class.unwrap_or(COUNT_CLASS);
+        headers.extend(self.class(class, asked.now_ms).headers(asked.now_ms));
         if let Some(seconds) = outcome.retry_after_s {
             headers.push(("retry-after", seconds.to_string()));
         }
         if let Some(retry) = outcome.should_retry {
             headers.push(("x-should-retry", retry.to_string()));
         }
-        let latency_ms = outcome.latency_ms;
-        let first_ms = self.first_byte(latency_ms, outcome.strike);
-        let script = match outcome.body {
-            Body::Stream(message) => {
-                headers.push((
-                    "content-type",
-                    "text/event-stream; charset=utf-8".to_owned(),
-                ));
-                headers.push(("cache-control", "no-cache".to_owned()));
-                let parts = stream::pieces(&message, self.config.chunks);
-                let spread = (latency_ms - first_ms.min(latency_ms)) as f64;
-                let timed = parts
-                    .into_iter()
-                    .map(|p| (first_ms + (spread * p.share).round() as u64, p.data));
-                broken(timed.collect(), fault, &request_id)
-            }
-            Body::Json(value) => {
-                headers.push(("content-type", "application/json".to_owned()));
-                let text = value.to_string();
-                if fault.is_some_and(breaks) && outcome.status == 200 {
-                    let half = text
-                        .char_indices()
-                        .nth(text.chars().count() / 2)
-                        .map_or(0, |(at, _)| at);
-                    (
-                        vec![(latency_ms, text.get(..half).unwrap_or_default().to_owned())],
-                        End::Reset,
-                    )
-                } else {
-                    (vec![(latency_ms, text)], End::Clean)
-                }
-            }
-            Body::Html(text) => {
-                headers.push(("content-type", "text/html".to_owned()));
-                (vec![(latency_ms, text)], End::Clean)
-            }
-            Body::Nothing => (Vec::new(), End::Reset),
-        };
-        let (pieces, end) = script;
-        let opens_ms = pieces.first().map_or(first_ms, |p| p.0);
-        let ends_ms = pieces.last().map_or(opens_ms, |p| p.0);
-        let billed = outcome.status == 200 && outcome.model.is_some();
-        let usage = outcome.usage;
+        let (pieces, end) = outcome.script(self.config.chunks, asked.request_id);
+        let billed = outcome.model.filter(|_| outcome.status == 200);
         let call = stats::Call {
-            number,
-            at_ms: now_ms,
+            number: self.number,
+            at_ms: asked.now_ms,
             path: incoming.path.clone(),
             role: incoming.header("x-fanwise-role").to_owned(),
             job: incoming.header("x-fanwise-job").to_owned(),
             task: incoming.header("x-fanwise-task").to_owned(),
             attempt: incoming.header("x-fanwise-attempt").to_owned(),
             model: outcome.model.map(|m| m.id).unwrap_or_default().to_owned(),
-            key,
+            key: asked.key,
             status: outcome.status,
-            fault,
+            fault: outcome.strike.map(|s| s.fault),
             refused: outcome.refused,
-            usage: if billed {
-                usage
-            } else {
-                Usage { output: 0, ..usage }
-            },
-            cost_nano: outcome
-                .model
-                .filter(|_| billed)
-                .map_or(0, |m| m.cost_nano(&usage)),
+            usage: outcome.usage,
+            cost_nano: billed.map_or(0, |m| m.cost_nano(&outcome.usage)),
             good: outcome.good,
-            request_id,
+            request_id: asked.request_id.to_owned(),
             headers: incoming.headers.clone(),
-            body: incoming.body.clone(),
+            body: kept(&incoming.body),
             ended: None,
         };
-        self.stats
-            .begin(call, outcome.class.filter(|c| *c != COUNT_CLASS));
+        let limited = outcome
+            .class
+            .filter(|c| !matches!(*c, COUNT_CLASS | BATCH_CLASS));
+        self.stats.begin(call, limited);
         Reply {
-            number,
+            number: self.number,
             status: outcome.status,
             headers,
-            opens_ms,
+            opens_ms: pieces.first().map_or(outcome.timing.opens_ms, |p| p.0),
+            ends_ms: pieces.last().map_or(outcome.timing.opens_ms, |p| p.0),
             pieces: pieces
                 .into_iter()
                 .map(|(at, text)| (at, Bytes::from(text)))
                 .collect(),
             end,
-            ends_ms,
         }
+    }
+}
+
+/// What is kept of a body to be looked at: all of it unless it is huge.
+fn kept(body: &Bytes) -> Bytes {
+    match body.get(..KEPT_BODY) {
+        Some(start) => Bytes::copy_from_slice(start),
+        None => body.clone(),
     }
 }
 
@@ -625,125 +369,4 @@ fn version(incoming: &Incoming) -> Result<&'static str, ApiError> {
             "anthropic-version: \"{other}\" is not a valid version"
         ))),
     }
-}
-
-/// Faults that break the wire in the middle of an answer.
-fn breaks(fault: Fault) -> bool {
-    matches!(
-        fault,
-        Fault::Cut | Fault::ResetMid | Fault::ErrorEvent | Fault::Garbage
-    )
-}
-
-/// A stream with its second half replaced by a fault.
-fn broken(
-    mut pieces: Vec<(u64, String)>,
-    fault: Option<Fault>,
-    request_id: &str,
-) -> (Vec<(u64, String)>, End) {
-    let Some(fault) = fault.filter(|f| breaks(*f)) else {
-        return (pieces, End::Clean);
-    };
-    let kept = (pieces.len() / 2).max(1);
-    let at = pieces.get(kept).map_or(0, |p| p.0);
-    pieces.truncate(kept);
-    match fault {
-        Fault::ErrorEvent => {
-            pieces.push((
-                at,
-                stream::error_event(&ApiError::overloaded().body(request_id)),
-            ));
-            (pieces, End::Clean)
-        }
-        Fault::Garbage => {
-            pieces.push((at, "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"ind\n\n\u{0}<html>upstream</html>\n\n".to_owned()));
-            (pieces, End::Clean)
-        }
-        Fault::ResetMid => (pieces, End::Reset),
-        _ => (pieces, End::Clean),
-    }
-}
-
-/// Refusals that are about the account or the request, before any limit.
-fn account_error(strike: &Strike, checked: &Checked<'_>, now_ms: u64) -> Option<ApiError> {
-    let month = clock::next_month(now_ms);
-    let retry = Some(strike.retry_after_s.unwrap_or(1));
-    Some(match strike.fault {
-        Fault::RateLimit => ApiError::rate_limit("This request would exceed your account's rate limit. Please try again later.", retry),
-        Fault::Ramp => ApiError::rate_limit(
-            format!(
-                "This request would exceed your organization's maximum usage increase rate for input tokens per minute (model: {}). Please scale up your input tokens usage more gradually to stay within the acceleration limit. For details, refer to: https://docs.claude.com/en/api/rate-limits.",
-                checked.model.id
-            ),
-            retry,
-        )
-        .with_code("ramp_limit_exceeded"),
-        Fault::SpendLimit => ApiError::rate_limit(
-            format!("You have reached your API usage limits: your organization has crossed its monthly API usage threshold, set based on your organization's API tier. You will regain access on {month} at 00:00 UTC."),
-            None,
-        )
-        .with_code("enforced_spend_limit_reached"),
-        Fault::ContractSpendLimit => ApiError::rate_limit("You have reached the spend limit of your contract.", None)
-            .with_code("contract_spend_limit_reached"),
-        Fault::UsageLimit => ApiError::invalid(format!("You have reached your specified API usage limits. You will regain access on {month} at 00:00 UTC.")),
-        Fault::Credit => ApiError::invalid("Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or purchase credits."),
-        Fault::Billing => ApiError::new(402, "billing_error", "There is an issue with your organization's billing. Please update your payment details."),
-        Fault::BadKey => ApiError::authentication("invalid x-api-key"),
-        Fault::Permission => ApiError::new(403, "permission_error", "Your API key does not have permission to use the specified resource."),
-        Fault::OnHold => ApiError::invalid("Your organization is on hold.").with_code("organization_on_hold"),
-        Fault::SchemaRefused => ApiError::invalid("Schema is too complex for compilation."),
-        Fault::TooLong => {
-            let context = checked.model.context;
-            ApiError::invalid(format!("prompt is too long: {} tokens > {context} maximum", context + checked.prompt.tokens))
-        }
-        Fault::TooLarge => ApiError::new(413, "request_too_large", "Request exceeds the maximum size"),
-        _ => return None,
-    })
-}
-
-/// Failures that come after a call was admitted.
-fn server_error(fault: Fault) -> Option<ApiError> {
-    Some(match fault {
-        Fault::Internal => ApiError::new(500, "api_error", "Internal server error"),
-        Fault::Unavailable => ApiError::new(503, "api_error", "Service temporarily unavailable"),
-        Fault::Timeout => ApiError::new(504, "timeout_error", "The request timed out"),
-        Fault::Overloaded => ApiError::overloaded(),
-        _ => return None,
-    })
-}
-
-fn html(status: u16, title: &str) -> String {
-    format!(
-        "<html>\r\n<head><title>{status} {title}</title></head>\r\n<body>\r\n<center><h1>{status} {title}</h1></center>\r\n<hr><center>cloudflare</center>\r\n</body>\r\n</html>\r\n"
-    )
-}
-
-/// `GET /v1/models` with `limit`, `after_id` and `before_id`.
-fn list_models(query: &str) -> Result<Value, ApiError> {
-    let param = |name: &str| {
-        query
-            .split('&')
-            .filter_map(|p| p.split_once('='))
-            .find(|(k, _)| *k == name)
-            .map(|(_, v)| v)
-    };
-    let limit = match param("limit") {
-        None => 20,
-        Some(text) => match text.parse::<usize>() {
-            Ok(n @ 1..=1_000) => n,
-            _ => return Err(ApiError::at("limit", "Input should be between 1 and 1000")),
-        },
-    };
-    let all = models::MODELS;
-    let position = |id: &str| all.iter().position(|m| m.id == id);
-    let from = param("after_id").and_then(position).map_or(0, |at| at + 1);
-    let to = param("before_id").and_then(position).unwrap_or(all.len());
-    let range = all.get(from..to.max(from)).unwrap_or_default();
-    let page = range.get(..limit.min(range.len())).unwrap_or_default();
-    Ok(json!({
-        "data": page.iter().map(Model::json).collect::<Vec<_>>(),
-        "has_more": page.len() < range.len(),
-        "first_id": page.first().map(|m| m.id),
-        "last_id": page.last().map(|m| m.id),
-    }))
 }

@@ -70,6 +70,7 @@ faults! {
     MissingId "missing_id" "one result left out",
     InventedId "invented_id" "one result under an id that was not asked",
     Shuffled "shuffled" "results in another order",
+    Expired "expired" "a batch's request expires unanswered",
 }
 
 impl fmt::Display for Fault {
@@ -203,6 +204,8 @@ pub struct Match {
     pub role: Option<String>,
     pub attempt: Option<String>,
     pub model: Option<String>,
+    /// The path called, such as `/v1/messages/batches`.
+    pub path: Option<String>,
     /// An item of this id is in the input.
     pub item_id: Option<String>,
     /// The body contains this text, as written in its JSON.
@@ -233,6 +236,8 @@ pub struct Caller<'a> {
     pub job: &'a str,
     pub task: &'a str,
     pub attempt: &'a str,
+    pub model: &'a str,
+    pub path: &'a str,
 }
 
 /// A fault that strikes, with its settings.
@@ -244,7 +249,7 @@ pub struct Strike {
 }
 
 impl Rule {
-    fn covers(&self, caller: &Caller<'_>, model: &str, body: &str) -> bool {
+    fn covers(&self, caller: &Caller<'_>, body: &str) -> bool {
         let m = &self.matches;
         let same =
             |wanted: &Option<String>, given: &str| wanted.as_ref().is_none_or(|w| w == given);
@@ -253,7 +258,8 @@ impl Rule {
             && same(&m.task, caller.task)
             && same(&m.role, caller.role)
             && same(&m.attempt, caller.attempt)
-            && same(&m.model, model)
+            && same(&m.model, caller.model)
+            && same(&m.path, caller.path)
             && m.text.as_ref().is_none_or(|t| holds(t))
             // Items stand as JSON inside a JSON string, compact or spaced.
             && m.item_id.as_ref().is_none_or(|id| {
@@ -263,15 +269,10 @@ impl Rule {
 }
 
 /// The first rule that covers the call; one that is used up is removed.
-pub fn by_rule(
-    rules: &mut Vec<Rule>,
-    caller: &Caller<'_>,
-    model: &str,
-    body: &str,
-) -> Option<Strike> {
+pub fn by_rule(rules: &mut Vec<Rule>, caller: &Caller<'_>, body: &str) -> Option<Strike> {
     let at = rules
         .iter()
-        .position(|r| r.times != Some(0) && r.covers(caller, model, body))?;
+        .position(|r| r.times != Some(0) && r.covers(caller, body))?;
     let rule = rules.get_mut(at)?;
     let strike = Strike {
         fault: rule.fault,
@@ -418,10 +419,10 @@ mod tests {
             ..Caller::default()
         };
         let body = r#"{"content":"<items>\n[{\"id\":\"T-1\"}]"}"#;
-        assert!(by_rule(&mut rules, &caller, "m", "{}").is_none());
-        assert!(by_rule(&mut rules, &caller, "m", body).is_some());
-        assert!(by_rule(&mut rules, &caller, "m", body).is_some());
-        assert!(by_rule(&mut rules, &caller, "m", body).is_none());
+        assert!(by_rule(&mut rules, &caller, "{}").is_none());
+        assert!(by_rule(&mut rules, &caller, body).is_some());
+        assert!(by_rule(&mut rules, &caller, body).is_some());
+        assert!(by_rule(&mut rules, &caller, body).is_none());
         assert!(rules.is_empty());
     }
 

@@ -34,9 +34,12 @@ use tower::ServiceExt;
 
 use crate::{
     control,
-    engine::{End, Engine, Incoming, MAX_BODY, Reply},
+    engine::{End, Engine, Incoming, Reply},
     stats::Ended,
 };
+
+/// Bodies above this are not even read: the largest that any endpoint takes.
+const MAX_KEPT: usize = 256 * 1024 * 1024;
 
 /// The engine, shared by all connections. One lock: a call holds it for less
 /// than a millisecond, and the program runs on one thread.
@@ -74,7 +77,8 @@ pub async fn serve(listener: TcpListener, shared: Shared) {
     let router = Router::new()
         .merge(control::routes())
         .fallback(any(api))
-        .with_state(shared);
+        .with_state(shared.clone());
+    tokio::spawn(work_on_batches(shared));
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -83,6 +87,14 @@ pub async fn serve(listener: TcpListener, shared: Shared) {
             // Out of file descriptors, most likely: others must end first.
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
+    }
+}
+
+/// Answers what is due in batches bit by bit, so that no poll has to do it all.
+async fn work_on_batches(shared: Shared) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        shared.lock().work(now_ms(), 10);
     }
 }
 
@@ -146,10 +158,9 @@ impl Drop for Guard {
 async fn api(State(shared): State<Shared>, request: Request) -> Result<Response, Infallible> {
     let start = Instant::now();
     let (parts, body) = request.into_parts();
-    // One byte over the limit is enough for the engine to refuse it.
-    let body = match to_bytes(body, 256 * 1024 * 1024).await {
-        Ok(bytes) => bytes,
-        Err(_) => Bytes::from(vec![b' '; MAX_BODY + 1]),
+    let (body, too_large) = match to_bytes(body, MAX_KEPT).await {
+        Ok(bytes) => (bytes, false),
+        Err(_) => (Bytes::new(), true),
     };
     let headers = parts.headers.iter().filter_map(|(name, value)| {
         Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
@@ -160,6 +171,7 @@ async fn api(State(shared): State<Shared>, request: Request) -> Result<Response,
         query: parts.uri.query().unwrap_or_default().to_owned(),
         headers: headers.collect(),
         body,
+        too_large,
     };
     let reply = shared.lock().handle(&incoming, now_ms());
     let guard = Guard {

@@ -7,7 +7,8 @@
 //! - `prompt`, `tokens`, `models`, `cache`: what a call costs
 //! - `answer`: what is said; `message`, `stream`: in which form
 //! - `limits`, `faults`, `config`: what goes wrong, and when
-//! - `engine`: one call from bytes to a timed script, without clock or socket
+//! - `engine`, `calls`, `batches`, `refusals`, `script`: one call from bytes to a
+//!   timed script, without clock or socket
 //! - `stats`: what happened
 //! - `http`, `control`: the engine on a socket
 //!
@@ -21,7 +22,9 @@
 )]
 
 pub mod answer;
+mod batches;
 mod cache;
+mod calls;
 mod clock;
 pub mod config;
 mod control;
@@ -33,8 +36,11 @@ mod ids;
 pub mod limits;
 mod message;
 pub mod models;
+mod pages;
 mod prompt;
+mod refusals;
 pub mod schema;
+mod script;
 pub mod stats;
 mod stream;
 pub mod tokens;

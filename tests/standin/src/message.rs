@@ -194,6 +194,12 @@ impl Message {
         }
     }
 
+    /// Whether the answer ends of its own accord, with something said.
+    pub fn is_whole(&self) -> bool {
+        let ended = matches!(self.stop_reason, "end_turn" | "stop_sequence" | "tool_use");
+        ended && !self.blocks.is_empty()
+    }
+
     /// Usage as written into a message or a `message_delta`.
     pub fn usage_json(&self, output: u64, with_details: bool) -> Value {
         let usage = &self.usage;

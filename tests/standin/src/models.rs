@@ -6,6 +6,8 @@
 
 use serde_json::{Value, json};
 
+use crate::{error::ApiError, pages::page};
+
 /// What a model does about `thinking`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Thinking {
@@ -311,6 +313,17 @@ impl Model {
             + usage.read * price.read
             + usage.output * price.output
     }
+}
+
+/// `GET /v1/models` with `limit`, `after_id` and `before_id`.
+pub fn list(query: &str) -> Result<Value, ApiError> {
+    let page = page(MODELS, query, |m| m.id)?;
+    Ok(json!({
+        "data": page.list.iter().map(Model::json).collect::<Vec<_>>(),
+        "has_more": page.has_more,
+        "first_id": page.list.first().map(|m| m.id),
+        "last_id": page.list.last().map(|m| m.id),
+    }))
 }
 
 #[cfg(test)]

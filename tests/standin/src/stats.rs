@@ -106,6 +106,9 @@ pub struct Stats {
     marks: Vec<u64>,
     seconds: BTreeMap<&'static str, VecDeque<Second>>,
     calls: VecDeque<Call>,
+    batches: u64,
+    batch_requests: u64,
+    batch_results: BTreeMap<String, u64>,
 }
 
 impl Stats {
@@ -148,14 +151,9 @@ impl Stats {
         if let Some(class) = class {
             self.second(class, &call);
         }
-        let usage = &call.usage;
-        self.usage.input += usage.input;
-        self.usage.write_5m += usage.write_5m;
-        self.usage.write_1h += usage.write_1h;
-        self.usage.read += usage.read;
-        self.usage.output += usage.output;
-        self.usage.thinking += usage.thinking;
-        self.cost_nano += call.cost_nano;
+        if call.status == 200 {
+            self.bill(&call.usage, call.cost_nano);
+        }
         if !call.task.is_empty() {
             let task = self
                 .tasks
@@ -166,6 +164,41 @@ impl Stats {
         }
         self.open.insert(call.number, call);
         self.max_in_flight = self.max_in_flight.max(self.open.len());
+    }
+
+    fn bill(&mut self, usage: &Usage, cost_nano: u64) {
+        self.usage.input += usage.input;
+        self.usage.write_5m += usage.write_5m;
+        self.usage.write_1h += usage.write_1h;
+        self.usage.read += usage.read;
+        self.usage.output += usage.output;
+        self.usage.thinking += usage.thinking;
+        self.cost_nano += cost_nano;
+    }
+
+    pub fn batch_created(&mut self, requests: u64) {
+        self.batches += 1;
+        self.batch_requests += requests;
+    }
+
+    /// One request of a batch has its result of the given type.
+    pub fn batch_result(&mut self, kind: &str) {
+        *self.batch_results.entry(kind.to_owned()).or_default() += 1;
+    }
+
+    /// One request of a batch was answered and billed.
+    pub fn batch_answer(
+        &mut self,
+        key: u128,
+        usage: &Usage,
+        cost_nano: u64,
+        good: bool,
+        now_ms: u64,
+    ) {
+        self.bill(usage, cost_nano);
+        if good {
+            self.pay(key, "batch", now_ms, now_ms);
+        }
     }
 
     fn second(&mut self, class: &'static str, call: &Call) {
@@ -216,7 +249,9 @@ impl Stats {
                     if let Some(task) = self.tasks.get_mut(&task_key) {
                         task.good += 1;
                     }
-                    self.pay(&call, task_key, now_ms);
+                    if call.role != "warm" {
+                        self.pay(call.key, &task_key, call.at_ms, now_ms);
+                    }
                 }
             }
         }
@@ -226,20 +261,15 @@ impl Stats {
         }
     }
 
-    fn pay(&mut self, call: &Call, task: String, now_ms: u64) {
-        if call.role == "warm" {
-            return;
-        }
+    fn pay(&mut self, key: u128, task: &str, began_ms: u64, now_ms: u64) {
         // Begun before a kill and ended after it: nobody was there to read it.
-        let uncertain = self
-            .marks
-            .last()
-            .is_some_and(|mark| call.at_ms <= *mark && *mark <= now_ms);
-        let paid = self.paid.entry(call.key).or_insert(Paid {
+        let last = self.marks.last();
+        let uncertain = last.is_some_and(|mark| began_ms <= *mark && *mark <= now_ms);
+        let paid = self.paid.entry(key).or_insert(Paid {
             good: 0,
             last_ms: 0,
             uncertain: false,
-            task,
+            task: task.to_owned(),
         });
         if paid.good > 0 {
             if paid.uncertain {
@@ -320,6 +350,7 @@ impl Stats {
             },
             "cost_nano_usd": self.cost_nano,
             "cost_usd": self.cost_nano as f64 / 1e9,
+            "batches": { "created": self.batches, "requests": self.batch_requests, "results": self.batch_results },
             "kills": self.marks,
             "rates": self.rates(),
         });

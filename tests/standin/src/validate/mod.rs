@@ -291,6 +291,7 @@ fn check_field(
         "cache_control" => content::cache_control("cache_control", value),
         "max_tokens" if kind == Kind::CountTokens => Ok(()),
         "max_tokens" => match value.as_i64() {
+            Some(0) if kind == Kind::BatchItem => fail("must be greater than or equal to 1"),
             _ if value.is_u64() => Ok(()),
             Some(_) => fail("must be greater than or equal to 0"),
             None => fail("Input should be a valid integer"),
@@ -306,6 +307,7 @@ fn check_field(
             fail("Input should be a valid integer")
         }
         "service_tier" => one_of(field, value, &["auto", "standard_only"]),
+        "speed" if kind == Kind::BatchItem => fail("Extra inputs are not permitted"),
         "speed" => one_of(field, value, &["standard", "fast"]),
         "stream" if kind == Kind::BatchItem && value == &Value::Bool(true) => {
             fail("streaming is not supported in batches")
