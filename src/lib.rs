@@ -15,13 +15,76 @@ pub mod claude;
 pub mod config;
 pub mod core;
 pub mod ports;
+pub mod store;
+
+#[cfg(any(target_arch = "wasm32", test))]
+pub mod platform;
 
 #[cfg(target_arch = "wasm32")]
 mod events {
-    use worker::{Context, Env, HttpRequest, Result, event};
+    use axum::http::StatusCode;
+    use tower::ServiceExt;
+    use worker::{Context, Env, MessageBatch, Result, ScheduleContext, ScheduledEvent};
+    use worker::{event, web_sys};
 
+    use crate::api::{Api, router};
+    use crate::app::sweep;
+    use crate::platform::http::HttpResponse;
+    use crate::platform::{env, http, messages, panic};
+
+    /// When nothing can be done for want of configuration, messages come back after so long.
+    const PUT_OFF_SECONDS: u32 = 60;
+
+    #[event(start)]
+    fn start() {
+        panic::install();
+    }
+
+    /// Every request. An error would be a bare 500, so there is none: what cannot be served gets a
+    /// problem document.
     #[event(fetch)]
-    async fn fetch(_req: HttpRequest, _env: Env, _ctx: Context) -> Result<worker::Response> {
-        worker::Response::ok("{\"status\":\"ok\"}")
+    async fn fetch(raw: web_sys::Request, env: Env, _context: Context) -> Result<HttpResponse> {
+        let Some(app) = env::app(&env) else {
+            return Ok(http::problem(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "misconfigured",
+                "This deployment is not configured rightly; its log says what is wrong.",
+            ));
+        };
+        let Some(request) = http::request(&raw) else {
+            return Ok(http::problem(
+                StatusCode::BAD_REQUEST,
+                "invalid_request",
+                "The request's URL or headers are not valid.",
+            ));
+        };
+        let api = Api {
+            app,
+            auth: env::auth(&env),
+        };
+        Ok(router(api)
+            .oneshot(request)
+            .await
+            .unwrap_or_else(|never| match never {}))
+    }
+
+    /// A batch of any of the queues. Never an error: one would take the whole instance with it.
+    #[event(queue)]
+    async fn queue(batch: MessageBatch<()>, env: Env, _context: Context) -> Result<()> {
+        match env::app(&env) {
+            Some(app) => messages::settle(&app, &batch).await,
+            None => messages::put_off(&batch, PUT_OFF_SECONDS),
+        }
+        Ok(())
+    }
+
+    /// Every minute: whatever was lost is picked up again.
+    #[event(scheduled)]
+    async fn scheduled(_event: ScheduledEvent, env: Env, _context: ScheduleContext) {
+        if let Some(app) = env::app(&env) {
+            if let Err(error) = sweep::sweep(&app).await {
+                app.log_fault("sweep", &error.to_string());
+            }
+        }
     }
 }

@@ -10,7 +10,7 @@ use super::auth::Caller;
 use super::params::{JobId, NoQuery};
 use super::problem::{ApiError, Problem};
 use super::{Api, reply};
-use crate::app::query;
+use crate::app::report;
 use crate::app::view::Report;
 use crate::ports::Ports;
 
@@ -36,10 +36,10 @@ pub async fn get<P: Ports>(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let mut response = if wants_markdown(&headers) {
-        let text = query::report_markdown(&api.app, &caller.tenant, &id).await?;
+        let text = report::markdown(&api.app, &caller.tenant, &id).await?;
         reply::typed("text/markdown; charset=utf-8", Body::from(text))
     } else {
-        reply::ok(&query::report(&api.app, &caller.tenant, &id).await?)
+        reply::ok(&report::report(&api.app, &caller.tenant, &id).await?)
     };
     let vary = HeaderValue::from_static("accept");
     response.headers_mut().insert(VARY, vary);

@@ -1,0 +1,136 @@
+//! Variables, secrets and bindings become an engine, or a list of all that is wrong with them.
+
+use std::sync::Arc;
+
+use js_sys::{JSON, Reflect};
+use serde_json::json;
+use wasm_bindgen::JsValue;
+use worker::{Env, Url};
+
+use crate::api::auth::Auth;
+use crate::app::App;
+use crate::claude::models::Catalogue;
+use crate::config::{self, Config, ConfigFault};
+use crate::ports::Log;
+
+use super::WorkerPorts;
+use super::claude::ClaudeFetch;
+use super::clock::EdgeClock;
+use super::d1::D1;
+use super::entropy::WebCrypto;
+use super::kv::Kv;
+use super::log::Console;
+use super::queue::Queues;
+
+/// Where Claude answers when nothing else is said.
+const ANTHROPIC: &str = "https://api.anthropic.com";
+
+/// The engine of one invocation. Called by each event; faults are written to the log, by name and
+/// problem, and to nobody else.
+pub fn app(env: &Env) -> Option<App<WorkerPorts>> {
+    build(env)
+        .map_err(|faults| {
+            Console.line(json!({
+                "level": "error",
+                "event": "misconfigured",
+                "faults": config::describe(&faults),
+            }));
+        })
+        .ok()
+}
+
+fn build(env: &Env) -> Result<App<WorkerPorts>, Vec<ConfigFault>> {
+    let mut faults = Vec::new();
+    let config = Config::from_vars(|name| variable(env, name))
+        .map_err(|wrong| faults.extend(wrong))
+        .ok();
+    let models = Catalogue::load(variable(env, "MODELS_JSON").as_deref())
+        .map_err(|error| faults.push(fault("MODELS_JSON", &error.to_string())))
+        .ok();
+    let claude = claude(env).map_err(|fault| faults.push(fault)).ok();
+    let mut binding = |name: &'static str, found: bool| {
+        if !found {
+            faults.push(fault(name, "is not bound; see wrangler.toml"));
+        }
+    };
+    let db = env.d1("DB").ok();
+    binding("DB", db.is_some());
+    let kv = env.kv("KV").ok();
+    binding("KV", kv.is_some());
+    let control = env.queue("CONTROL_QUEUE").ok();
+    binding("CONTROL_QUEUE", control.is_some());
+    let tasks = env.queue("TASKS_QUEUE").ok();
+    binding("TASKS_QUEUE", tasks.is_some());
+
+    let (Some(config), Some(models), Some(claude), Some(db), Some(kv), Some(control), Some(tasks)) =
+        (config, models, claude, db, kv, control, tasks)
+    else {
+        return Err(faults);
+    };
+    Ok(App {
+        ports: WorkerPorts {
+            db: D1::new(db),
+            blobs: Kv::new(kv),
+            queue: Queues::new(control, tasks),
+            claude,
+            clock: EdgeClock,
+            entropy: WebCrypto,
+            log: Console,
+        },
+        config: Arc::new(config),
+        models: Arc::new(models),
+    })
+}
+
+/// The endpoint and its key, checked for what would otherwise fail with every single call.
+fn claude(env: &Env) -> Result<ClaudeFetch, ConfigFault> {
+    let base_url = variable(env, "ANTHROPIC_BASE_URL").unwrap_or_else(|| ANTHROPIC.to_owned());
+    let base_url = base_url.trim();
+    let parsed = Url::parse(base_url).ok().filter(|url| {
+        matches!(url.scheme(), "https" | "http")
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    });
+    if parsed.is_none() {
+        // The value may hold a password: it is not repeated.
+        return Err(fault(
+            "ANTHROPIC_BASE_URL",
+            "wants an http(s) URL without user, query and fragment",
+        ));
+    }
+    let key = variable(env, "ANTHROPIC_API_KEY");
+    let key = key.as_deref().map(str::trim).filter(|key| !key.is_empty());
+    if key.is_some_and(|key| !key.bytes().all(|byte| byte.is_ascii_graphic())) {
+        return Err(fault(
+            "ANTHROPIC_API_KEY",
+            "holds a character that no header may carry",
+        ));
+    }
+    Ok(ClaudeFetch::new(base_url, key))
+}
+
+/// A variable or secret as text. `wrangler.toml` can also hold numbers, booleans and tables: they arrive
+/// as such and are written out.
+pub fn variable(env: &Env, name: &str) -> Option<String> {
+    let value = Reflect::get(env, &JsValue::from_str(name)).ok()?;
+    if value.is_undefined() || value.is_null() {
+        return None;
+    }
+    value
+        .as_string()
+        .or_else(|| JSON::stringify(&value).ok()?.as_string())
+}
+
+fn fault(name: &'static str, problem: &str) -> ConfigFault {
+    ConfigFault {
+        name,
+        problem: problem.to_owned(),
+    }
+}
+
+/// The token that everybody starts with.
+pub fn auth(env: &Env) -> Auth {
+    Auth::new(variable(env, "FANWISE_TOKEN").as_deref())
+}

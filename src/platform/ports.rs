@@ -1,0 +1,62 @@
+//! All adapters together, as the use cases want them.
+
+use crate::ports::Ports;
+
+use super::claude::ClaudeFetch;
+use super::clock::EdgeClock;
+use super::d1::D1;
+use super::entropy::WebCrypto;
+use super::kv::Kv;
+use super::log::Console;
+use super::queue::Queues;
+
+/// The edges of one invocation. Bindings belong to the invocation that got them, so this is built anew
+/// for each and never kept in a static.
+#[derive(Clone)]
+pub struct WorkerPorts {
+    pub db: D1,
+    pub blobs: Kv,
+    pub queue: Queues,
+    pub claude: ClaudeFetch,
+    pub clock: EdgeClock,
+    pub entropy: WebCrypto,
+    pub log: Console,
+}
+
+impl Ports for WorkerPorts {
+    type Db = D1;
+    type Blobs = Kv;
+    type Queue = Queues;
+    type Claude = ClaudeFetch;
+    type Clock = EdgeClock;
+    type Entropy = WebCrypto;
+    type Log = Console;
+
+    fn db(&self) -> &D1 {
+        &self.db
+    }
+
+    fn blobs(&self) -> &Kv {
+        &self.blobs
+    }
+
+    fn queue(&self) -> &Queues {
+        &self.queue
+    }
+
+    fn claude(&self) -> &ClaudeFetch {
+        &self.claude
+    }
+
+    fn clock(&self) -> &EdgeClock {
+        &self.clock
+    }
+
+    fn entropy(&self) -> &WebCrypto {
+        &self.entropy
+    }
+
+    fn log(&self) -> &Console {
+        &self.log
+    }
+}
