@@ -25,6 +25,13 @@ impl Headers {
             .map(|(_, value)| value.trim())
     }
 
+    /// All of them, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// A header that is a whole number; anything else is as good as absent.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<u64> {
