@@ -48,6 +48,7 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_of_tenant ON jobs (tenant, created_at DESC, id DESC);
 CREATE INDEX jobs_at_work ON jobs (state) WHERE state IN ('running', 'synthesizing');
 CREATE INDEX jobs_to_drive ON jobs (drive_at) WHERE finished_at IS NULL;
+CREATE INDEX jobs_deadline ON jobs (deadline_at) WHERE finished_at IS NULL AND deadline_at IS NOT NULL;
 
 -- The large and rarely read half of a job.
 CREATE TABLE specs (
