@@ -188,6 +188,8 @@ fn what_is_asked_has_one_identity_however_it_is_delivered() {
     });
     assert_eq!(live.identity(), batch.identity());
     assert_ne!(live.body(), batch.body());
+    let identity: Value = serde_json::from_slice(&live.identity()).unwrap();
+    assert!(identity.get("stream").is_none() && identity.get("metadata").is_none());
     let other = worker(&haiku, Output::Item, &schema())
         .effort(Some(Effort::High))
         .build();
