@@ -191,7 +191,8 @@ impl World {
         let wakers: Vec<Waker> = {
             let mut time = lock(&self.0.time);
             time.now = time.now.max(at);
-            let later = time.timers.split_off(&(time.now + 1, 0));
+            let after = (time.now + 1, 0);
+            let later = time.timers.split_off(&after);
             std::mem::replace(&mut time.timers, later).into_values().collect()
         };
         wakers.into_iter().for_each(Waker::wake);
@@ -296,7 +297,7 @@ fn run(conn: &Connection, sql: &str, params: &[Value]) -> Result<Answer, DbError
         };
         statement.raw_bind_parameter(index + 1, value).map_err(refuse)?;
     }
-    let names: Vec<String> = statement.column_names().iter().map(ToString::to_string).collect();
+    let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let mut rows = Vec::new();
     {
         let mut raw = statement.raw_query();
