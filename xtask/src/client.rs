@@ -9,6 +9,7 @@ use ureq::http::{HeaderMap, Request};
 
 /// No answer of a local Worker takes longer, a stream of results included.
 const TIMEOUT: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(5);
 /// A result of 100,000 items is larger than ureq's own cap of 10 MB.
 const LARGEST_ANSWER: u64 = 1 << 30;
 
@@ -109,8 +110,11 @@ impl Client {
         self.send("POST", path, &[("content-type", "application/json")], body.to_string().as_bytes())
     }
 
+    /// Whether it answers soon. A workerd that came back wrong takes requests and never answers.
     pub fn healthy(&self) -> bool {
-        self.get("/healthz").is_ok_and(|answer| answer.status == 200)
+        let request = self.agent.get(format!("{}/healthz", self.base));
+        let answer = request.config().timeout_global(Some(SOON)).build().call();
+        answer.is_ok_and(|answer| answer.status() == 200)
     }
 
     /// Hands a job in; the job.

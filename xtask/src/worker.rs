@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,9 +20,11 @@ use crate::ui;
 /// wrangler needs about 2 s; a machine busy with a build, several times that.
 const START: Duration = Duration::from_secs(90);
 /// A port of a run that was just killed may take a moment to become free.
-const PORT_LINGER: Duration = Duration::from_secs(5);
-/// How long workerd may refuse connections: wrangler starts a new one when it dies.
-const UNREACHABLE: Duration = Duration::from_secs(10);
+const PORT_LINGER: Duration = Duration::from_secs(3);
+/// How long a crashed workerd may take to answer again: wrangler starts a new one, which mostly works.
+const RECOVERY: Duration = Duration::from_secs(10);
+/// What wrangler writes when it has to.
+const CRASHED: &str = "runtime crashed unexpectedly";
 const LOOK: Duration = Duration::from_millis(50);
 
 pub struct Options {
@@ -42,7 +44,9 @@ pub struct Worker {
     group: Option<Group>,
     port: u16,
     cron: Option<Cron>,
-    refused_since: Option<Instant>,
+    /// How much of the log [`Worker::check`] has read.
+    log_read: u64,
+    crashed_at: Option<Instant>,
 }
 
 impl Worker {
@@ -56,7 +60,8 @@ impl Worker {
             group: None,
             port,
             cron: None,
-            refused_since: None,
+            log_read: 0,
+            crashed_at: None,
         };
         worker.launch()?;
         Ok(worker)
@@ -88,11 +93,18 @@ impl Worker {
         if let Some(status) = group.ended() {
             bail!("wrangler ended unexpectedly ({status}); its log: {}", log.display());
         }
-        let address = SocketAddr::from(([127, 0, 0, 1], self.port));
-        if TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok() {
-            self.refused_since = None;
-        } else if self.refused_since.get_or_insert_with(Instant::now).elapsed() > UNREACHABLE {
-            bail!("workerd does not answer any more; wrangler's log: {}", log.display());
+        let said = read_from(&log, self.log_read);
+        let whole = said.rfind('\n').map_or(0, |end| end + 1);
+        self.log_read += whole as u64;
+        if said.get(..whole).unwrap_or_default().contains(CRASHED) {
+            self.crashed_at = Some(Instant::now());
+        }
+        if let Some(at) = self.crashed_at {
+            if Client::new(&self.url(), None).healthy() {
+                self.crashed_at = None;
+            } else if at.elapsed() > RECOVERY {
+                bail!("workerd crashed and does not answer any more; wrangler's log: {}", log.display());
+            }
         }
         Ok(())
     }
@@ -150,7 +162,8 @@ impl Worker {
             .stdout(log);
         quiet(&mut command, &dir);
         self.group = Some(Group::spawn("wrangler dev", &mut command)?);
-        self.refused_since = None;
+        self.log_read = began_at;
+        self.crashed_at = None;
         let ready = self.wait_until_ready(began_at);
         if let Err(error) = ready {
             self.stop();
@@ -277,8 +290,8 @@ pub fn tell_errors_of(log: PathBuf) {
             // Only whole lines; the rest is read again.
             let whole = said.rfind('\n').map_or(0, |end| end + 1);
             seen += whole as u64;
-            let lines = said.get(..whole).unwrap_or_default().lines();
-            let errors: Vec<&str> = lines.filter(|line| is_error(line)).collect();
+            let plain = anstream::adapter::strip_str(said.get(..whole).unwrap_or_default()).to_string();
+            let errors: Vec<&str> = plain.lines().filter(|line| is_error(line)).collect();
             for line in errors.iter().take(AT_ONCE) {
                 ui::say(format!("wrangler: {}", line.trim()));
             }
