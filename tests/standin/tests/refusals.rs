@@ -467,3 +467,35 @@ fn count_tokens_takes_no_max_tokens() {
     let (_, _, message) = refusal(&post("/v1/messages/count_tokens", &hello()));
     assert_eq!(message, "max_tokens: Extra inputs are not permitted");
 }
+
+/// Whatever is sent, there is an answer, and never a failure of the stand-in's.
+#[test]
+fn damaged_bodies_are_refused_or_answered() {
+    let whole = worker(&tickets(), &ticket_schema())
+        .to_string()
+        .into_bytes();
+    let mut bench = bench();
+    let mut state = 1u64;
+    let mut roll = |sides: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % sides
+    };
+    for _ in 0..2_000 {
+        let mut body = whole.clone();
+        for _ in 0..=roll(3) {
+            let at = roll(body.len().max(1));
+            match roll(4) {
+                0 => body.truncate(at.max(1)),
+                1 => body[at] = b"{}[]\":,0nt\\ \xff"[roll(13)],
+                2 if body.len() > 1 => {
+                    body.remove(at);
+                }
+                _ => body.insert(at, b"\"{[,"[roll(4)]),
+            }
+        }
+        let reply = bench.send(&raw("POST", "/v1/messages", body));
+        assert!(matches!(reply.status, 200 | 400 | 404), "{}", reply.status);
+    }
+}

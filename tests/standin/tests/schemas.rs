@@ -259,7 +259,7 @@ impl Dice {
 fn every_accepted_schema_gets_a_valid_answer() {
     let mut bench = bench();
     let mut accepted = 0;
-    for seed in 0..1_500 {
+    for seed in 0..800 {
         let mut dice = Dice(seed);
         let schema = dice.object(3);
         let texts = [
@@ -292,7 +292,7 @@ fn every_accepted_schema_gets_a_valid_answer() {
             panic!("seed {seed}: {fault}\n{wanted:#}\n{value:#}");
         }
     }
-    assert!(accepted > 1_250, "{accepted}");
+    assert!(accepted > 650, "{accepted}");
 }
 
 #[test]
