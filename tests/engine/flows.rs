@@ -39,10 +39,13 @@ pub fn over(world: &World, id: &str) -> bool {
 
 #[test]
 fn a_job_of_300_items_succeeds_and_every_item_is_covered() {
-    let world = World::new(1, standin::Config {
-        latency_ms: 200,
-        ..Default::default()
-    });
+    let world = World::new(
+        1,
+        standin::Config {
+            latency_ms: 200,
+            ..Default::default()
+        },
+    );
     let app = world.app(&[]);
     let submitted = world.submit(&app, job(&texts(300), json!({"stages": stages(25)})));
     let id = submitted.job.id.clone();

@@ -168,7 +168,10 @@ impl World {
                 .next()
                 .map(|(at, _)| *at)
                 .filter(|at| *at > self.now());
-            let next = [timer, message, Some(next_sweep)].into_iter().flatten().min();
+            let next = [timer, message, Some(next_sweep)]
+                .into_iter()
+                .flatten()
+                .min();
             self.advance_to(next.unwrap());
             if self.now() >= next_sweep {
                 next_sweep = self.now() + sweep_ms;
@@ -193,7 +196,9 @@ impl World {
             time.now = time.now.max(at);
             let after = (time.now + 1, 0);
             let later = time.timers.split_off(&after);
-            std::mem::replace(&mut time.timers, later).into_values().collect()
+            std::mem::replace(&mut time.timers, later)
+                .into_values()
+                .collect()
         };
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -295,7 +300,9 @@ fn run(conn: &Connection, sql: &str, params: &[Value]) -> Result<Answer, DbError
             Value::String(text) => Sql::Text(text.clone()),
             other => panic!("{other} cannot be bound"),
         };
-        statement.raw_bind_parameter(index + 1, value).map_err(refuse)?;
+        statement
+            .raw_bind_parameter(index + 1, value)
+            .map_err(refuse)?;
     }
     let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let mut rows = Vec::new();
@@ -389,7 +396,9 @@ impl Claude for World {
                         Some((_, bytes)) => Some(Ok(bytes.to_vec())),
                         None => {
                             let now = world.now() as u64;
-                            world.claude().ended(number, standin::stats::Ended::Complete, now);
+                            world
+                                .claude()
+                                .ended(number, standin::stats::Ended::Complete, now);
                             reset.then(|| Err(TransportError::Cut("connection reset".into())))
                         }
                     }

@@ -23,13 +23,19 @@ pub fn all(tools: &Tools) -> Result<PathBuf> {
     let (worker, standin) = std::thread::scope(|scope| {
         let standin = scope.spawn(|| standin_within(&cancel).inspect_err(|_| cancel.set()));
         let worker = worker_within(tools, &cancel).inspect_err(|_| cancel.set());
-        let standin = standin.join().unwrap_or_else(|_| Err(anyhow!("the build stopped unexpectedly")));
+        let standin = standin
+            .join()
+            .unwrap_or_else(|_| Err(anyhow!("the build stopped unexpectedly")));
         (worker, standin)
     });
     match (worker, standin) {
         (Ok(()), standin) => standin,
         (Err(error), Ok(_)) => Err(error),
-        (Err(worker), Err(standin)) => Err(if worker.to_string() == CANCELLED { standin } else { worker }),
+        (Err(worker), Err(standin)) => Err(if worker.to_string() == CANCELLED {
+            standin
+        } else {
+            worker
+        }),
     }
 }
 
@@ -45,7 +51,8 @@ pub fn snapshot(into: &Path) -> Result<()> {
     std::fs::create_dir_all(into).with_context(|| format!("could not make {}", into.display()))?;
     for name in OUTPUT {
         let from = root::dir().join("build").join(name);
-        std::fs::copy(&from, into.join(name)).with_context(|| format!("could not copy {}", from.display()))?;
+        std::fs::copy(&from, into.join(name))
+            .with_context(|| format!("could not copy {}", from.display()))?;
     }
     Ok(())
 }
@@ -53,12 +60,25 @@ pub fn snapshot(into: &Path) -> Result<()> {
 fn worker_within(tools: &Tools, cancel: &Cancel) -> Result<()> {
     let step = ui::Step::begin("worker", "compiling it to WebAssembly");
     let mut cargo = tools.wasm_command("cargo");
-    cargo.args(["build", "--lib", "--release", "--target", "wasm32-unknown-unknown"]);
+    cargo.args([
+        "build",
+        "--lib",
+        "--release",
+        "--target",
+        "wasm32-unknown-unknown",
+    ]);
     let said = compile("the Worker", "worker", &mut cargo, cancel)?;
-    let wasm = artifact(&said, "fanwise", ".wasm").ok_or_else(|| anyhow!("cargo did not say where it put the Wasm"))?;
-    let bytes = std::fs::read(&wasm).with_context(|| format!("could not read {}", wasm.display()))?;
-    let stamp = Stamp::new("worker", digest(&[&bytes, tools.build_identity().as_bytes()]));
-    let there = OUTPUT.iter().all(|name| root::dir().join("build").join(name).is_file());
+    let wasm = artifact(&said, "fanwise", ".wasm")
+        .ok_or_else(|| anyhow!("cargo did not say where it put the Wasm"))?;
+    let bytes =
+        std::fs::read(&wasm).with_context(|| format!("could not read {}", wasm.display()))?;
+    let stamp = Stamp::new(
+        "worker",
+        digest(&[&bytes, tools.build_identity().as_bytes()]),
+    );
+    let there = OUTPUT
+        .iter()
+        .all(|name| root::dir().join("build").join(name).is_file());
     if !(stamp.holds() && there) {
         stamp.lift();
         let mut command = tools.worker_build();
@@ -73,9 +93,12 @@ fn worker_within(tools: &Tools, cancel: &Cancel) -> Result<()> {
 fn standin_within(cancel: &Cancel) -> Result<PathBuf> {
     let step = ui::Step::begin("stand-in", "compiling it");
     let mut cargo = setup::plain("cargo");
-    cargo.args(["build", "--package", "standin", "--bin", "standin"]).current_dir(root::dir());
+    cargo
+        .args(["build", "--package", "standin", "--bin", "standin"])
+        .current_dir(root::dir());
     let said = compile("the stand-in", "standin", &mut cargo, cancel)?;
-    let program = executable(&said, "standin").ok_or_else(|| anyhow!("cargo did not say where it put the stand-in"))?;
+    let program = executable(&said, "standin")
+        .ok_or_else(|| anyhow!("cargo did not say where it put the stand-in"))?;
     step.done();
     Ok(program)
 }
@@ -87,11 +110,20 @@ fn compile(what: &str, log: &str, cargo: &mut Command, cancel: &Cancel) -> Resul
     let path = root::log_dir().join(format!("{log}.log"));
     cargo.arg("--message-format=json-render-diagnostics");
     match proc::run(what, cargo, &path, cancel)? {
-        Ok(()) => std::fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display())),
+        Ok(()) => std::fs::read_to_string(&path)
+            .with_context(|| format!("could not read {}", path.display())),
         Err(failed) if failed.cancelled => bail!(CANCELLED),
         Err(failed) => {
-            let words: Vec<&str> = failed.said.lines().filter(|line| !line.starts_with('{')).collect();
-            bail!("{what} does not compile (all of it: {}):\n{}", path.display(), tail(&words.join("\n"), 40))
+            let words: Vec<&str> = failed
+                .said
+                .lines()
+                .filter(|line| !line.starts_with('{'))
+                .collect();
+            bail!(
+                "{what} does not compile (all of it: {}):\n{}",
+                path.display(),
+                tail(&words.join("\n"), 40)
+            )
         }
     }
 }
@@ -132,7 +164,10 @@ mod tests {
 
     #[test]
     fn cargo_says_where_things_are() {
-        assert_eq!(artifact(SAID, "fanwise", ".wasm"), Some("/t/fanwise.wasm".into()));
+        assert_eq!(
+            artifact(SAID, "fanwise", ".wasm"),
+            Some("/t/fanwise.wasm".into())
+        );
         assert_eq!(executable(SAID, "standin"), Some("/t/standin".into()));
         assert_eq!(executable(SAID, "fanwise"), None);
     }

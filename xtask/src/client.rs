@@ -30,7 +30,8 @@ pub struct Answer {
 
 impl Answer {
     pub fn json(&self) -> Result<Value> {
-        serde_json::from_str(&self.body).with_context(|| format!("not JSON (status {}): {}", self.status, self.body))
+        serde_json::from_str(&self.body)
+            .with_context(|| format!("not JSON (status {}): {}", self.status, self.body))
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -43,8 +44,15 @@ impl Answer {
             return Ok(self);
         }
         let problem = self.json().unwrap_or_default();
-        let detail = problem.get("detail").or_else(|| problem.get("title")).and_then(Value::as_str);
-        bail!("the Worker answered {}: {}", self.status, detail.unwrap_or(&self.body))
+        let detail = problem
+            .get("detail")
+            .or_else(|| problem.get("title"))
+            .and_then(Value::as_str);
+        bail!(
+            "the Worker answered {}: {}",
+            self.status,
+            detail.unwrap_or(&self.body)
+        )
     }
 }
 
@@ -78,8 +86,16 @@ impl Client {
     }
 
     /// Any request; `headers` come on top of the token.
-    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer> {
-        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+    pub fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Answer> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
@@ -107,7 +123,12 @@ impl Client {
     }
 
     pub fn post(&self, path: &str, body: &Value) -> Result<Answer> {
-        self.send("POST", path, &[("content-type", "application/json")], body.to_string().as_bytes())
+        self.send(
+            "POST",
+            path,
+            &[("content-type", "application/json")],
+            body.to_string().as_bytes(),
+        )
     }
 
     /// Whether it answers soon. A workerd that came back wrong takes requests and never answers.
@@ -139,7 +160,10 @@ impl Client {
                 return Ok(job);
             }
             if Instant::now() > until {
-                bail!("job {id} is not terminal after {} s: {job}", within.as_secs());
+                bail!(
+                    "job {id} is not terminal after {} s: {job}",
+                    within.as_secs()
+                );
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -149,5 +173,8 @@ impl Client {
 /// Whether nothing more happens to this job by itself.
 pub fn is_terminal(job: &Value) -> bool {
     let state = job.get("state").and_then(Value::as_str);
-    matches!(state, Some("succeeded" | "partial" | "failed" | "cancelled"))
+    matches!(
+        state,
+        Some("succeeded" | "partial" | "failed" | "cancelled")
+    )
 }

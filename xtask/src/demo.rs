@@ -37,7 +37,11 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     let began = Instant::now();
-    let key = if args.real { real_key()? } else { NO_KEY.to_owned() };
+    let key = if args.real {
+        real_key()?
+    } else {
+        NO_KEY.to_owned()
+    };
     let job = sample(args.items)?;
     let tools = setup::prepare()?;
     let program = build::all(&tools)?;
@@ -48,7 +52,10 @@ pub fn run(args: Args) -> Result<()> {
         claude_url()?
     } else {
         let pace = ["--latency-ms", PACE_MS, "--jitter", "0.5"].map(str::to_owned);
-        standin.insert(Standin::start(&program, state.dir(), &pace)?).url().to_owned()
+        standin
+            .insert(Standin::start(&program, state.dir(), &pace)?)
+            .url()
+            .to_owned()
     };
     let options = Options {
         port: if free_now(USUAL_PORT) { USUAL_PORT } else { 0 },
@@ -57,7 +64,11 @@ pub fn run(args: Args) -> Result<()> {
     };
     let mut worker = Worker::start(&tools, state, options)?;
     tell_errors_of(worker.log());
-    ui::say(format!("  ready {} after {}", worker.url(), ui::took(began.elapsed())));
+    ui::say(format!(
+        "  ready {} after {}",
+        worker.url(),
+        ui::took(began.elapsed())
+    ));
     ui::say(if args.real {
         "  Claude answers, and your account pays for it."
     } else {
@@ -67,12 +78,17 @@ pub fn run(args: Args) -> Result<()> {
     let client = Client::new(&worker.url(), Some(&token));
     let submitted = Instant::now();
     let job = client.submit(&job)?;
-    let id = text(&job, "/id").ok_or_else(|| anyhow!("the Worker answered without a job id: {job}"))?;
+    let id =
+        text(&job, "/id").ok_or_else(|| anyhow!("the Worker answered without a job id: {job}"))?;
     let mut check = || {
         worker.check()?;
         standin.as_mut().map_or(Ok(()), Standin::check)
     };
-    let patience = if args.real { STANDSTILL_REAL } else { STANDSTILL };
+    let patience = if args.real {
+        STANDSTILL_REAL
+    } else {
+        STANDSTILL
+    };
     let job = follow(&client, &id, submitted, patience, &mut check)?;
     let whole = client.report(&id)?;
     for part in report::render(&job, &whole, submitted.elapsed(), !args.real) {
@@ -112,7 +128,8 @@ pub fn sample(count: u32) -> Result<Value> {
         let path = folder.join(name);
         std::fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))
     };
-    let mut job: Value = serde_json::from_str(&read("support-tickets.json")?).context("the sample job is not JSON")?;
+    let mut job: Value = serde_json::from_str(&read("support-tickets.json")?)
+        .context("the sample job is not JSON")?;
     let tickets = read("support-tickets.jsonl")?
         .lines()
         .filter(|line| !line.trim().is_empty())
@@ -168,7 +185,10 @@ fn follow(
             last_change = Instant::now();
         } else if last_change.elapsed() > patience {
             display.end();
-            bail!("job {id} has stood still for {} s: {job}", patience.as_secs());
+            bail!(
+                "job {id} has stood still for {} s: {job}",
+                patience.as_secs()
+            );
         }
         std::thread::sleep(LOOK);
     }
@@ -196,13 +216,22 @@ impl Display {
     }
 
     fn show(&mut self, job: &Value, time: Duration) {
-        let number = |path: &str| job.pointer(path).and_then(Value::as_u64).unwrap_or_default();
-        let (covered, total) = (number("/progress/items/covered"), number("/progress/items/total"));
+        let number = |path: &str| {
+            job.pointer(path)
+                .and_then(Value::as_u64)
+                .unwrap_or_default()
+        };
+        let (covered, total) = (
+            number("/progress/items/covered"),
+            number("/progress/items/total"),
+        );
         let words = format!(
             "{}/{} tasks   ${:.4}   {}   {}",
             number("/progress/tasks/succeeded"),
             number("/progress/tasks/total"),
-            job.pointer("/cost/spent_usd").and_then(Value::as_f64).unwrap_or_default(),
+            job.pointer("/cost/spent_usd")
+                .and_then(Value::as_f64)
+                .unwrap_or_default(),
             ui::took(time),
             text(job, "/state").unwrap_or_default(),
         );
@@ -246,7 +275,10 @@ fn still_running(client: &Client, id: &str, token: &str) -> String {
 }
 
 fn text(value: &Value, path: &str) -> Option<String> {
-    value.pointer(path).and_then(Value::as_str).map(str::to_owned)
+    value
+        .pointer(path)
+        .and_then(Value::as_str)
+        .map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -256,8 +288,14 @@ mod tests {
 
     #[test]
     fn a_repeated_sample_has_unique_ids() {
-        let tickets = [json!({"id": "T-1", "text": "a"}), json!({"id": "T-2", "text": "b"})];
-        let ids: Vec<String> = repeated(&tickets, 5).iter().map(|item| text(item, "/id").unwrap()).collect();
+        let tickets = [
+            json!({"id": "T-1", "text": "a"}),
+            json!({"id": "T-2", "text": "b"}),
+        ];
+        let ids: Vec<String> = repeated(&tickets, 5)
+            .iter()
+            .map(|item| text(item, "/id").unwrap())
+            .collect();
         assert_eq!(ids, ["T-1", "T-2", "T-1-2", "T-2-2", "T-1-3"]);
         assert!(repeated(&[], 5).is_empty());
     }

@@ -43,7 +43,9 @@ pub fn name_and_value(text: &str) -> Result<(String, String), String> {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let dir = args.state_dir.unwrap_or_else(|| root::states_dir().join("dev"));
+    let dir = args
+        .state_dir
+        .unwrap_or_else(|| root::states_dir().join("dev"));
     let state = State::open(&dir)?;
     // Before minutes of set-up; once more when it is really needed.
     if args.port != 0 {
@@ -72,7 +74,10 @@ pub fn run(args: Args) -> Result<()> {
     };
     let mut worker = Worker::start(&tools, state, options)?;
     tell_errors_of(worker.log());
-    ui::say(format!("  answers come from {}", answers_from(standin.is_some(), &url)));
+    ui::say(format!(
+        "  answers come from {}",
+        answers_from(standin.is_some(), &url)
+    ));
     ui::say(format!("  token {token}"));
     ui::say(format!("  log {}", worker.log().display()));
     ui::print(format!("ready {}", worker.url()));
@@ -114,8 +119,10 @@ fn real_key(url: &str) -> Result<String> {
 /// Claude's own address, as production has it.
 pub fn claude_url() -> Result<String> {
     let path = root::dir().join("wrangler.toml");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
-    let config: serde_json::Value = toml::from_str(&text).context("wrangler.toml is not well-formed")?;
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("could not read {}", path.display()))?;
+    let config: serde_json::Value =
+        toml::from_str(&text).context("wrangler.toml is not well-formed")?;
     config
         .pointer("/vars/ANTHROPIC_BASE_URL")
         .and_then(serde_json::Value::as_str)

@@ -16,12 +16,20 @@ const SHOWN: usize = 10;
 /// Frequencies, synthesis, coverage, and what it took; one string for each part.
 pub fn render(job: &Value, report: &Value, time: Duration, standin: bool) -> Vec<String> {
     let mut parts = Vec::new();
-    let fields = report.pointer("/merged/count_by").and_then(Value::as_object);
+    let fields = report
+        .pointer("/merged/count_by")
+        .and_then(Value::as_object);
     for (field, counts) in fields.into_iter().flatten() {
         parts.push(format!("\n{}", frequencies(field, counts)));
     }
-    parts.push(format!("\nSynthesis\n\n{}", synthesis(report.get("synthesis"))));
-    parts.push(format!("\nCoverage\n{}", coverage(report.get("coverage").unwrap_or(&Value::Null))));
+    parts.push(format!(
+        "\nSynthesis\n\n{}",
+        synthesis(report.get("synthesis"))
+    ));
+    parts.push(format!(
+        "\nCoverage\n{}",
+        coverage(report.get("coverage").unwrap_or(&Value::Null))
+    ));
     parts.push(format!("\n{}", totals(job, time, standin)));
     parts
 }
@@ -56,7 +64,12 @@ fn frequencies(field: &str, counts: &Value) -> String {
     for (value, count) in rows {
         let share = 100.0 * count as f64 / total.max(1) as f64;
         let width = (BAR as u64 * count).div_ceil(most) as usize;
-        table.add_row([value.to_owned(), count.to_string(), format!("{share:.1} %"), "█".repeat(width)]);
+        table.add_row([
+            value.to_owned(),
+            count.to_string(),
+            format!("{share:.1} %"),
+            "█".repeat(width),
+        ]);
     }
     align_right(&mut table, &[1, 2]);
     table.to_string()
@@ -71,20 +84,46 @@ fn synthesis(value: Option<&Value>) -> String {
 }
 
 fn coverage(coverage: &Value) -> String {
-    let number = |name: &str| coverage.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let number = |name: &str| {
+        coverage
+            .get(name)
+            .and_then(Value::as_u64)
+            .unwrap_or_default()
+    };
     let (total, covered) = (number("total"), number("covered"));
-    let missing: Vec<&Value> = coverage.get("missing").and_then(Value::as_array).into_iter().flatten().collect();
-    let flagged = coverage.get("flagged").and_then(Value::as_array).map_or(0, Vec::len);
+    let missing: Vec<&Value> = coverage
+        .get("missing")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .collect();
+    let flagged = coverage
+        .get("flagged")
+        .and_then(Value::as_array)
+        .map_or(0, Vec::len);
     let mut overview = table();
     overview.set_header(["items", "covered", "missing", "flagged"]);
-    overview.add_row([total, covered, total.saturating_sub(covered), flagged as u64].map(|n| n.to_string()));
+    overview.add_row(
+        [
+            total,
+            covered,
+            total.saturating_sub(covered),
+            flagged as u64,
+        ]
+        .map(|n| n.to_string()),
+    );
     align_right(&mut overview, &[0, 1, 2, 3]);
     let mut text = overview.to_string();
     if !missing.is_empty() {
         let mut list = table();
         list.set_header(["missing", "because"]);
         for item in missing.iter().take(SHOWN) {
-            let field = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
+            let field = |name: &str| {
+                item.get(name)
+                    .and_then(Value::as_str)
+                    .unwrap_or("?")
+                    .to_owned()
+            };
             list.add_row([field("id"), field("reason")]);
         }
         if missing.len() > SHOWN {
@@ -97,11 +136,23 @@ fn coverage(coverage: &Value) -> String {
 }
 
 fn totals(job: &Value, time: Duration, standin: bool) -> String {
-    let number = |path: &str| job.pointer(path).and_then(Value::as_u64).unwrap_or_default();
-    let state = job.pointer("/state").and_then(Value::as_str).unwrap_or("unknown");
-    let spent = job.pointer("/cost/spent_usd").and_then(Value::as_f64).unwrap_or_default();
+    let number = |path: &str| {
+        job.pointer(path)
+            .and_then(Value::as_u64)
+            .unwrap_or_default()
+    };
+    let state = job
+        .pointer("/state")
+        .and_then(Value::as_str)
+        .unwrap_or("unknown");
+    let spent = job
+        .pointer("/cost/spent_usd")
+        .and_then(Value::as_f64)
+        .unwrap_or_default();
     let money = if standin {
-        format!("${spent:.4} at Claude's list prices, had Claude answered (the stand-in did: nothing was paid)")
+        format!(
+            "${spent:.4} at Claude's list prices, had Claude answered (the stand-in did: nothing was paid)"
+        )
     } else {
         format!("${spent:.4}")
     };
@@ -133,9 +184,22 @@ mod tests {
             "coverage": {"total": 5, "covered": 4, "missing": [{"id": "T-9", "reason": "refusal"}], "flagged": []},
         });
         let text = render(&job, &report, Duration::from_secs(2), true).join("\n");
-        let place = |word: &str| text.find(word).unwrap_or_else(|| panic!("{word} is missing in {text}"));
-        assert!(place("billing") < place("login"), "the most frequent comes first");
-        for word in ["75.0 %", "Most of it is billing.", "T-9", "refusal", "$0.0123", "nothing was paid"] {
+        let place = |word: &str| {
+            text.find(word)
+                .unwrap_or_else(|| panic!("{word} is missing in {text}"))
+        };
+        assert!(
+            place("billing") < place("login"),
+            "the most frequent comes first"
+        );
+        for word in [
+            "75.0 %",
+            "Most of it is billing.",
+            "T-9",
+            "refusal",
+            "$0.0123",
+            "nothing was paid",
+        ] {
             place(word);
         }
     }
@@ -143,6 +207,9 @@ mod tests {
     #[test]
     fn a_report_without_anything_still_renders() {
         let text = render(&json!({}), &json!({}), Duration::ZERO, false).join("\n");
-        assert!(text.contains("(none)") && text.contains("unknown"), "{text}");
+        assert!(
+            text.contains("(none)") && text.contains("unknown"),
+            "{text}"
+        );
     }
 }

@@ -24,7 +24,8 @@ impl Standin {
     /// for example `--latency-ms 200`.
     pub fn start(program: &Path, dir: &Path, args: &[String]) -> Result<Standin> {
         let log = dir.join("standin.log");
-        let out = File::create(&log).with_context(|| format!("could not write {}", log.display()))?;
+        let out =
+            File::create(&log).with_context(|| format!("could not write {}", log.display()))?;
         let mut command = plain(program);
         command
             .args(["--port", "0"])
@@ -39,7 +40,11 @@ impl Standin {
                 return Ok(Standin { group, url });
             }
             if group.ended().is_some() || Instant::now() > until {
-                bail!("the stand-in could not start (all of it: {}):\n{}", log.display(), tail(&said, 10));
+                bail!(
+                    "the stand-in could not start (all of it: {}):\n{}",
+                    log.display(),
+                    tail(&said, 10)
+                );
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -56,7 +61,10 @@ impl Standin {
 
     /// Forgets what it counted.
     pub fn reset(&self) -> Result<()> {
-        Client::new(&self.url, None).post("/control/reset", &Value::Null)?.ok().map(drop)
+        Client::new(&self.url, None)
+            .post("/control/reset", &Value::Null)?
+            .ok()
+            .map(drop)
     }
 
     /// An error, in a sentence, once it does not run any more.

@@ -43,18 +43,29 @@ impl State {
     }
 
     fn open_as(dir: &Path, temporary: bool) -> Result<State> {
-        std::fs::create_dir_all(dir).with_context(|| format!("could not make {}", dir.display()))?;
-        let dir = dir.canonicalize().with_context(|| format!("could not find {}", dir.display()))?;
+        std::fs::create_dir_all(dir)
+            .with_context(|| format!("could not make {}", dir.display()))?;
+        let dir = dir
+            .canonicalize()
+            .with_context(|| format!("could not find {}", dir.display()))?;
         let path = dir.join("lock");
-        let lock = File::create(&path).with_context(|| format!("could not write {}", path.display()))?;
+        let lock =
+            File::create(&path).with_context(|| format!("could not write {}", path.display()))?;
         let until = Instant::now() + LINGER;
         while lock.try_lock().is_err() {
             if Instant::now() > until {
-                bail!("{} is in use by another run; choose another one with --state-dir", dir.display());
+                bail!(
+                    "{} is in use by another run; choose another one with --state-dir",
+                    dir.display()
+                );
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        Ok(State { dir, temporary, lock })
+        Ok(State {
+            dir,
+            temporary,
+            lock,
+        })
     }
 
     pub fn dir(&self) -> &Path {
@@ -80,8 +91,11 @@ impl State {
             return Ok(token);
         }
         let mut noise = [0_u8; 16];
-        std::io::Read::read_exact(&mut File::open("/dev/urandom").context("no source of randomness")?, &mut noise)
-            .context("no randomness")?;
+        std::io::Read::read_exact(
+            &mut File::open("/dev/urandom").context("no source of randomness")?,
+            &mut noise,
+        )
+        .context("no randomness")?;
         let token: String = noise.iter().map(|byte| format!("{byte:02x}")).collect();
         write_private(&path, &token)?;
         Ok(token)
@@ -90,7 +104,8 @@ impl State {
     /// Lays out all that `wrangler dev` reads, and brings the database up to date.
     pub fn prepare(&self, tools: &Tools, vars: &[(String, String)]) -> Result<()> {
         build::snapshot(&self.dir.join("worker"))?;
-        let (secret, open): (Vec<_>, Vec<_>) = vars.iter().cloned().partition(|(name, _)| is_secret(name));
+        let (secret, open): (Vec<_>, Vec<_>) =
+            vars.iter().cloned().partition(|(name, _)| is_secret(name));
         let config = local_config(&production_config()?, &open)?;
         write_private(&self.config(), &config)?;
         write_private(&self.secrets(), &env_file(&secret)?)?;
@@ -115,12 +130,15 @@ impl State {
             if !made.exists() {
                 let _ = std::fs::remove_dir_all(&store);
                 let half = store.join("half");
-                std::fs::create_dir_all(&half).with_context(|| format!("could not make {}", half.display()))?;
+                std::fs::create_dir_all(&half)
+                    .with_context(|| format!("could not make {}", half.display()))?;
                 apply_migrations(tools, &self.config(), &half)?;
-                std::fs::rename(half.join("v3/d1"), &made)
-                    .with_context(|| format!("could not keep the new database in {}", made.display()))?;
+                std::fs::rename(half.join("v3/d1"), &made).with_context(|| {
+                    format!("could not keep the new database in {}", made.display())
+                })?;
             }
-            copy_dir(&made, &data).with_context(|| format!("could not copy the database to {}", data.display()))?;
+            copy_dir(&made, &data)
+                .with_context(|| format!("could not copy the database to {}", data.display()))?;
         }
         std::fs::write(&mark, wanted).with_context(|| format!("could not write {}", mark.display()))
     }
@@ -142,7 +160,9 @@ fn production_config() -> Result<String> {
 /// The configuration for a local run, from production's.
 fn local_config(toml: &str, vars: &[(String, String)]) -> Result<String> {
     let mut config: Value = toml::from_str(toml).context("wrangler.toml is not well-formed")?;
-    let all = config.as_object_mut().ok_or_else(|| anyhow!("wrangler.toml is no table"))?;
+    let all = config
+        .as_object_mut()
+        .ok_or_else(|| anyhow!("wrangler.toml is no table"))?;
     all.remove("build");
     all.insert("main".into(), json!("worker/index.js"));
     let from_root = |value: &mut Value| {
@@ -156,7 +176,10 @@ fn local_config(toml: &str, vars: &[(String, String)]) -> Result<String> {
             from_root(folder);
         }
     }
-    if let Some(folder) = all.get_mut("assets").and_then(|assets| assets.get_mut("directory")) {
+    if let Some(folder) = all
+        .get_mut("assets")
+        .and_then(|assets| assets.get_mut("directory"))
+    {
         from_root(folder);
     }
     let own = all.entry("vars").or_insert_with(|| json!({}));
@@ -170,17 +193,24 @@ fn local_config(toml: &str, vars: &[(String, String)]) -> Result<String> {
 
 /// Whether a variable belongs among the secrets, which wrangler does not print.
 fn is_secret(name: &str) -> bool {
-    ["KEY", "TOKEN", "SECRET", "PASSWORD"].iter().any(|word| name.contains(word))
+    ["KEY", "TOKEN", "SECRET", "PASSWORD"]
+        .iter()
+        .any(|word| name.contains(word))
 }
 
 /// The form that wrangler's reader takes back to the same value: it expands `$` in any quotes.
 fn env_file(secrets: &[(String, String)]) -> Result<String> {
     let mut text = String::new();
     for (name, value) in secrets {
-        let quote = ['\'', '`'].into_iter().find(|quote| !value.contains(*quote));
+        let quote = ['\'', '`']
+            .into_iter()
+            .find(|quote| !value.contains(*quote));
         match quote {
             Some(quote) if !value.contains(['\n', '\r', '\\']) => {
-                text.push_str(&format!("{name}={quote}{}{quote}\n", value.replace('$', "\\$")));
+                text.push_str(&format!(
+                    "{name}={quote}{}{quote}\n",
+                    value.replace('$', "\\$")
+                ));
             }
             // Never the value itself: this becomes an error message.
             _ => bail!("{name} has a line break, a backslash or too many kinds of quotes"),
@@ -201,7 +231,9 @@ fn migrations() -> Result<String> {
     let mut parts = Vec::new();
     for file in files {
         parts.push(file.to_string_lossy().into_owned().into_bytes());
-        parts.push(std::fs::read(&file).with_context(|| format!("could not read {}", file.display()))?);
+        parts.push(
+            std::fs::read(&file).with_context(|| format!("could not read {}", file.display()))?,
+        );
     }
     Ok(digest(&parts))
 }
@@ -214,7 +246,12 @@ fn apply_migrations(tools: &Tools, config: &Path, persist_to: &Path) -> Result<(
         .arg("--config")
         .arg(config);
     quiet(&mut command, persist_to);
-    setup::finish("applying the migrations", "migrations", &mut command, &proc::Cancel::default())
+    setup::finish(
+        "applying the migrations",
+        "migrations",
+        &mut command,
+        &proc::Cancel::default(),
+    )
 }
 
 /// wrangler asks nobody, reports to nobody, and writes only below `dir`.
@@ -240,7 +277,11 @@ pub fn quiet(command: &mut std::process::Command, dir: &Path) {
 fn write_private(path: &Path, text: &str) -> Result<()> {
     let write = || -> std::io::Result<()> {
         let _ = std::fs::remove_file(path);
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+        let mut file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
         file.write_all(text.as_bytes())
     };
     write().with_context(|| format!("could not write {}", path.display()))
@@ -269,17 +310,27 @@ mod tests {
     fn a_local_run_builds_nothing_and_takes_the_callers_variables() {
         let toml = "main = \"build/index.js\"\n[build]\ncommand = \"x\"\n[vars]\nA = \"1\"\nB = \"2\"\n[[d1_databases]]\nbinding = \"DB\"\nmigrations_dir = \"migrations\"\n";
         let config: Value =
-            serde_json::from_str(&local_config(toml, &[("B".into(), "3".into())]).unwrap()).unwrap();
+            serde_json::from_str(&local_config(toml, &[("B".into(), "3".into())]).unwrap())
+                .unwrap();
         assert!(config.get("build").is_none());
         assert_eq!(config["vars"], json!({"A": "1", "B": "3"}));
-        assert!(Path::new(config["d1_databases"][0]["migrations_dir"].as_str().unwrap()).is_absolute());
+        assert!(
+            Path::new(
+                config["d1_databases"][0]["migrations_dir"]
+                    .as_str()
+                    .unwrap()
+            )
+            .is_absolute()
+        );
     }
 
     #[test]
     fn secrets_are_written_so_that_they_are_read_back() {
         let secrets = [("A".into(), "a$b".into()), ("B".into(), "it's".into())];
         assert_eq!(env_file(&secrets).unwrap(), "A='a\\$b'\nB=`it's`\n");
-        let error = env_file(&[("TOKEN".into(), "x\ny".into())]).unwrap_err().to_string();
+        let error = env_file(&[("TOKEN".into(), "x\ny".into())])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("TOKEN") && !error.contains('x'), "{error}");
     }
 

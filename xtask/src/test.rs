@@ -46,7 +46,12 @@ pub fn run(args: &Args) -> Result<()> {
         outcomes.push(sdk(&program, "sdk python", &mut plain(python), "run.py")?);
     }
     if wanted("sdk typescript") {
-        outcomes.push(sdk(&program, "sdk typescript", &mut tools.command("node"), "run.mjs")?);
+        outcomes.push(sdk(
+            &program,
+            "sdk typescript",
+            &mut tools.command("node"),
+            "run.mjs",
+        )?);
     }
     if wanted("e2e") {
         outcomes.push(suite("e2e", &mut end_to_end(&tools))?);
@@ -62,7 +67,12 @@ fn end_to_end(tools: &Tools) -> Command {
 }
 
 /// The official SDK as client of a stand-in of its own.
-fn sdk(program: &Path, name: &'static str, interpreter: &mut Command, script: &str) -> Result<Outcome> {
+fn sdk(
+    program: &Path,
+    name: &'static str,
+    interpreter: &mut Command,
+    script: &str,
+) -> Result<Outcome> {
     let state = State::temporary("sdk")?;
     let standin = Standin::start(program, state.dir(), &[])?;
     let path = root::dir().join("tests/standin/sdk").join(script);
@@ -77,9 +87,14 @@ fn sdk(program: &Path, name: &'static str, interpreter: &mut Command, script: &s
 fn suite(name: &'static str, command: &mut Command) -> Result<Outcome> {
     let began = Instant::now();
     ui::say(format!("\n== {name}"));
-    command.current_dir(root::dir()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    command
+        .current_dir(root::dir())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit());
     let mut group = Group::spawn(name, command)?;
-    let stdout = group.stdout().ok_or_else(|| anyhow!("{name} has no output"))?;
+    let stdout = group
+        .stdout()
+        .ok_or_else(|| anyhow!("{name} has no output"))?;
     let mut outcome = Outcome {
         name,
         ..Outcome::default()
@@ -109,7 +124,9 @@ impl Outcome {
     fn count(&mut self, line: &str) {
         let Some(counts) = line.strip_prefix("test result:").or_else(|| {
             let plain = line.trim();
-            plain.starts_with(|first: char| first.is_ascii_digit()).then_some(plain)
+            plain
+                .starts_with(|first: char| first.is_ascii_digit())
+                .then_some(plain)
         }) else {
             return;
         };
@@ -117,7 +134,10 @@ impl Outcome {
             return;
         }
         let mut before = 0;
-        for word in counts.split([' ', ';', ',', '.']).filter(|word| !word.is_empty()) {
+        for word in counts
+            .split([' ', ';', ',', '.'])
+            .filter(|word| !word.is_empty())
+        {
             match word {
                 "passed" => self.passed += before,
                 "failed" => self.failed += before,
@@ -165,6 +185,9 @@ mod tests {
         ] {
             outcome.count(line);
         }
-        assert_eq!((outcome.passed, outcome.failed, outcome.ignored), (13, 4, 1));
+        assert_eq!(
+            (outcome.passed, outcome.failed, outcome.ignored),
+            (13, 4, 1)
+        );
     }
 }

@@ -32,7 +32,11 @@ impl Step {
     }
 
     pub fn done(self) {
-        say(format!("  ok {} ({})", self.name, took(self.began.elapsed())));
+        say(format!(
+            "  ok {} ({})",
+            self.name,
+            took(self.began.elapsed())
+        ));
     }
 }
 

@@ -91,7 +91,10 @@ impl Worker {
             bail!("the Worker was stopped");
         };
         if let Some(status) = group.ended() {
-            bail!("wrangler ended unexpectedly ({status}); its log: {}", log.display());
+            bail!(
+                "wrangler ended unexpectedly ({status}); its log: {}",
+                log.display()
+            );
         }
         let said = read_from(&log, self.log_read);
         let whole = said.rfind('\n').map_or(0, |end| end + 1);
@@ -103,7 +106,10 @@ impl Worker {
             if Client::new(&self.url(), None).healthy() {
                 self.crashed_at = None;
             } else if at.elapsed() > RECOVERY {
-                bail!("workerd crashed and does not answer any more; wrangler's log: {}", log.display());
+                bail!(
+                    "workerd crashed and does not answer any more; wrangler's log: {}",
+                    log.display()
+                );
             }
         }
         Ok(())
@@ -149,8 +155,19 @@ impl Worker {
         let began_at = log.metadata().map(|meta| meta.len()).unwrap_or_default();
         let mut command = self.tools.wrangler();
         command
-            .args(["dev", "--local", "--ip", "127.0.0.1", "--inspector-port", "0"])
-            .args(["--show-interactive-dev-session=false", "--port", &self.port.to_string()])
+            .args([
+                "dev",
+                "--local",
+                "--ip",
+                "127.0.0.1",
+                "--inspector-port",
+                "0",
+            ])
+            .args([
+                "--show-interactive-dev-session=false",
+                "--port",
+                &self.port.to_string(),
+            ])
             .arg("--config")
             .arg(self.state.config())
             .arg("--env-file")
@@ -230,7 +247,9 @@ fn ready_port(said: &str) -> Option<u16> {
     let (_, rest) = said.split_once("Ready on http://127.0.0.1:")?;
     let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
     // A line that is still being written has no end yet.
-    rest.get(digits.len()..)?.starts_with('\n').then(|| digits.parse().ok())?
+    rest.get(digits.len()..)?
+        .starts_with('\n')
+        .then(|| digits.parse().ok())?
 }
 
 fn read_from(path: &std::path::Path, from: u64) -> String {
@@ -248,7 +267,11 @@ fn trigger_cron(client: &Client) -> Result<()> {
     if answer.status == 200 {
         Ok(())
     } else {
-        Err(anyhow!("the scheduled handler answered {}: {}", answer.status, answer.body))
+        Err(anyhow!(
+            "the scheduled handler answered {}: {}",
+            answer.status,
+            answer.body
+        ))
     }
 }
 
@@ -283,27 +306,36 @@ impl Drop for Cron {
 pub fn tell_errors_of(log: PathBuf) {
     const AT_ONCE: usize = 5;
     std::thread::spawn(move || {
-        let mut seen = File::open(&log).and_then(|file| file.metadata()).map_or(0, |meta| meta.len());
+        let mut seen = File::open(&log)
+            .and_then(|file| file.metadata())
+            .map_or(0, |meta| meta.len());
         loop {
             std::thread::sleep(Duration::from_millis(500));
             let said = read_from(&log, seen);
             // Only whole lines; the rest is read again.
             let whole = said.rfind('\n').map_or(0, |end| end + 1);
             seen += whole as u64;
-            let plain = anstream::adapter::strip_str(said.get(..whole).unwrap_or_default()).to_string();
+            let plain =
+                anstream::adapter::strip_str(said.get(..whole).unwrap_or_default()).to_string();
             let errors: Vec<&str> = plain.lines().filter(|line| is_error(line)).collect();
             for line in errors.iter().take(AT_ONCE) {
                 ui::say(format!("wrangler: {}", line.trim()));
             }
             if errors.len() > AT_ONCE {
-                ui::say(format!("wrangler: and {} more in {}", errors.len() - AT_ONCE, log.display()));
+                ui::say(format!(
+                    "wrangler: and {} more in {}",
+                    errors.len() - AT_ONCE,
+                    log.display()
+                ));
             }
         }
     });
 }
 
 fn is_error(line: &str) -> bool {
-    ["[ERROR]", "wrangler:error", "Uncaught"].iter().any(|sign| line.contains(sign))
+    ["[ERROR]", "wrangler:error", "Uncaught"]
+        .iter()
+        .any(|sign| line.contains(sign))
 }
 
 #[cfg(test)]
@@ -313,7 +345,10 @@ mod tests {
 
     #[test]
     fn the_port_is_read_from_a_whole_line() {
-        assert_eq!(ready_port("x\n[wrangler:info] Ready on http://127.0.0.1:8787\n"), Some(8787));
+        assert_eq!(
+            ready_port("x\n[wrangler:info] Ready on http://127.0.0.1:8787\n"),
+            Some(8787)
+        );
         assert_eq!(ready_port("Ready on http://127.0.0.1:87"), None);
         assert_eq!(ready_port("Starting local server...\n"), None);
     }

@@ -105,7 +105,8 @@ impl World {
 /// The id of a job the API answered.
 pub fn id_of(job: &Value) -> Result<String> {
     let id = job.get("id").and_then(Value::as_str);
-    id.map(str::to_owned).ok_or_else(|| anyhow!("a job without an id: {job}"))
+    id.map(str::to_owned)
+        .ok_or_else(|| anyhow!("a job without an id: {job}"))
 }
 
 /// Tools and builds, once for each test program.

@@ -13,7 +13,10 @@ fn a_world_answers_crashes_comes_back_and_goes() {
     assert!(world.standin.stats().unwrap().is_object());
 
     world.worker.kill();
-    assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "the port is free again");
+    assert!(
+        TcpStream::connect(("127.0.0.1", port)).is_err(),
+        "the port is free again"
+    );
     assert!(world.worker.check().is_err());
     world.worker.restart().unwrap();
     assert_eq!(world.worker.port(), port);

@@ -18,7 +18,9 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, test_kill_process_group, waitpid};
+use rustix::process::{
+    Pid, Signal, WaitOptions, kill_process_group, test_kill_process_group, waitpid,
+};
 
 pub use signals::on_signals_end_everything;
 
@@ -52,7 +54,9 @@ fn house() -> MutexGuard<'static, House> {
 fn tag() -> &'static str {
     static TAG: OnceLock<String> = OnceLock::new();
     TAG.get_or_init(|| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         format!("{}-{}", std::process::id(), now.as_nanos())
     })
 }
@@ -114,7 +118,9 @@ impl Group {
                 _ => anyhow!("{name} could not be started: {error}"),
             })?;
         let id = Pid::from_child(&child);
-        house.groups.insert(id.as_raw_nonzero().get(), name.to_owned());
+        house
+            .groups
+            .insert(id.as_raw_nonzero().get(), name.to_owned());
         house.note("group", &id.as_raw_nonzero().to_string());
         Ok(Group {
             name: name.to_owned(),
@@ -216,7 +222,11 @@ pub fn end_everything() {
     let (groups, litter) = {
         let mut house = house();
         house.closing = true;
-        let groups: Vec<Pid> = house.groups.keys().filter_map(|id| Pid::from_raw(*id)).collect();
+        let groups: Vec<Pid> = house
+            .groups
+            .keys()
+            .filter_map(|id| Pid::from_raw(*id))
+            .collect();
         (groups, std::mem::take(&mut house.litter))
     };
     let signal = |signal| {
@@ -264,9 +274,15 @@ pub struct Failed {
 }
 
 /// Runs a command to its end, all that it says going to the file `log`.
-pub fn run(name: &str, command: &mut Command, log: &Path, cancel: &Cancel) -> Result<Result<(), Failed>> {
+pub fn run(
+    name: &str,
+    command: &mut Command,
+    log: &Path,
+    cancel: &Cancel,
+) -> Result<Result<(), Failed>> {
     if let Some(folder) = log.parent() {
-        std::fs::create_dir_all(folder).with_context(|| format!("could not make {}", folder.display()))?;
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("could not make {}", folder.display()))?;
     }
     let out = File::create(log).with_context(|| format!("could not write {}", log.display()))?;
     let err = out.try_clone().context("could not share the log file")?;
@@ -297,7 +313,11 @@ pub fn run(name: &str, command: &mut Command, log: &Path, cancel: &Cancel) -> Re
 
 /// What a quick command prints, if it succeeds.
 pub fn ask(command: &mut Command) -> Option<String> {
-    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
     output
         .status
         .success()
@@ -317,7 +337,11 @@ mod tests {
 
     #[test]
     fn a_group_ends_with_all_that_it_started() {
-        let mut group = Group::spawn("nest", shell("sleep 300 & sleep 300 & wait").stdout(Stdio::null())).unwrap();
+        let mut group = Group::spawn(
+            "nest",
+            shell("sleep 300 & sleep 300 & wait").stdout(Stdio::null()),
+        )
+        .unwrap();
         let id = group.id;
         assert!(group.ended().is_none());
         group.stop();
@@ -331,14 +355,21 @@ mod tests {
         while group.ended().is_none() {
             std::thread::sleep(LOOK);
         }
-        assert!(test_kill_process_group(id).is_ok(), "the grandchild lives on");
+        assert!(
+            test_kill_process_group(id).is_ok(),
+            "the grandchild lives on"
+        );
         group.kill();
         assert!(test_kill_process_group(id).is_err());
     }
 
     #[test]
     fn a_stubborn_group_is_killed() {
-        let mut group = Group::spawn("deaf", &mut shell("trap '' TERM; echo; while :; do sleep 0.1; done")).unwrap();
+        let mut group = Group::spawn(
+            "deaf",
+            &mut shell("trap '' TERM; echo; while :; do sleep 0.1; done"),
+        )
+        .unwrap();
         let id = group.id;
         group.stop();
         assert!(test_kill_process_group(id).is_err());
@@ -347,6 +378,9 @@ mod tests {
     #[test]
     fn a_missing_program_is_named() {
         let error = Group::spawn("x", &mut Command::new("no-such-program")).unwrap_err();
-        assert_eq!(error.to_string(), "no-such-program is not installed or not in PATH");
+        assert_eq!(
+            error.to_string(),
+            "no-such-program is not installed or not in PATH"
+        );
     }
 }

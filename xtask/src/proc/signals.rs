@@ -7,7 +7,8 @@ use signal_hook::iterator::Signals;
 /// From now on a signal ends all children and then this process, with the status shells expect. A second
 /// signal does not wait for the children; the guard ends them.
 pub fn on_signals_end_everything() -> Result<()> {
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM]).context("could not listen for signals")?;
+    let mut signals =
+        Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM]).context("could not listen for signals")?;
     std::thread::spawn(move || {
         let mut seen = false;
         for signal in signals.forever() {

@@ -25,7 +25,8 @@ pub fn prepare(cancel: &Cancel) -> Result<CargoTools> {
     let folder = root::tools_dir().join("tools");
     let lock = read(&root::dir().join("Cargo.lock"))?;
     // The program and the library speak a format that is no other version's.
-    let bindgen = locked_version(&lock, "wasm-bindgen").ok_or_else(|| anyhow!("Cargo.lock names no wasm-bindgen"))?;
+    let bindgen = locked_version(&lock, "wasm-bindgen")
+        .ok_or_else(|| anyhow!("Cargo.lock names no wasm-bindgen"))?;
     let worker_build = Tool {
         package: "worker-build",
         program: "worker-build",
@@ -77,22 +78,41 @@ impl Tool {
     }
 
     /// Whether anything had to be done.
-    fn prepare(&self, folder: &std::path::Path, build: &std::path::Path, cancel: &Cancel) -> Result<bool> {
+    fn prepare(
+        &self,
+        folder: &std::path::Path,
+        build: &std::path::Path,
+        cancel: &Cancel,
+    ) -> Result<bool> {
         let stamp = Stamp::new(self.package, self.label());
         if stamp.holds() && folder.join("bin").join(self.program).is_file() {
             return Ok(false);
         }
         stamp.lift();
         have_openssl(cancel)?;
-        std::fs::create_dir_all(folder).with_context(|| format!("could not make {}", folder.display()))?;
-        let step = ui::Step::begin(self.label(), "compiling it from crates.io into .fanwise/tools");
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("could not make {}", folder.display()))?;
+        let step = ui::Step::begin(
+            self.label(),
+            "compiling it from crates.io into .fanwise/tools",
+        );
         let what = format!("installing {}", self.label());
-        let locked = run::attempt(&what, self.package, &mut self.install(folder, build, true), cancel)?;
+        let locked = run::attempt(
+            &what,
+            self.package,
+            &mut self.install(folder, build, true),
+            cancel,
+        )?;
         match locked {
             Ok(()) => {}
             // A mirror can lack the newest patch of some dependency; then the newest it has must do.
             Err(failed) if failed.said.contains("failed to select a version") => {
-                run::finish(&what, self.package, &mut self.install(folder, build, false), cancel)?;
+                run::finish(
+                    &what,
+                    self.package,
+                    &mut self.install(folder, build, false),
+                    cancel,
+                )?;
             }
             Err(failed) => {
                 let log = root::log_dir().join(format!("{}.log", self.package));
@@ -104,11 +124,28 @@ impl Tool {
         Ok(true)
     }
 
-    fn install(&self, folder: &std::path::Path, build: &std::path::Path, locked: bool) -> std::process::Command {
+    fn install(
+        &self,
+        folder: &std::path::Path,
+        build: &std::path::Path,
+        locked: bool,
+    ) -> std::process::Command {
         let mut command = plain("cargo");
         command
-            .args(["install", self.package, "--version", &format!("={}", self.version)])
-            .args(["--bin", self.program, "--debug", "--no-default-features", "--force", "--root"])
+            .args([
+                "install",
+                self.package,
+                "--version",
+                &format!("={}", self.version),
+            ])
+            .args([
+                "--bin",
+                self.program,
+                "--debug",
+                "--no-default-features",
+                "--force",
+                "--root",
+            ])
             .arg(folder)
             .arg("--target-dir")
             .arg(build)

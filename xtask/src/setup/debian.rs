@@ -34,7 +34,9 @@ fn sysroot() -> PathBuf {
 pub fn made_before() -> Option<Wasm> {
     let version = compiler()?;
     which(LINKER)?;
-    Stamp::new("rust", &version).holds().then(|| toolchain(version))
+    Stamp::new("rust", &version)
+        .holds()
+        .then(|| toolchain(version))
 }
 
 /// `why` says what stood in the way of the usual way.
@@ -42,7 +44,8 @@ pub fn make(why: &str, cancel: &Cancel) -> Result<Wasm> {
     if missing().is_some() {
         install(why, cancel)?;
     }
-    let version = compiler().ok_or_else(|| anyhow!("{RUSTC} does not run, though its package is installed"))?;
+    let version = compiler()
+        .ok_or_else(|| anyhow!("{RUSTC} does not run, though its package is installed"))?;
     if parse_version(&version).is_none_or(|found| found < OLDEST) {
         bail!(
             "{why}, and Debian's rustc-web here is older than the needed {}.{}: {version}",
@@ -50,7 +53,10 @@ pub fn make(why: &str, cancel: &Cancel) -> Result<Wasm> {
             OLDEST.1
         );
     }
-    let step = ui::Step::begin("rust", format!("compiling the standard library for {TARGET} into .fanwise/rust"));
+    let step = ui::Step::begin(
+        "rust",
+        format!("compiling the standard library for {TARGET} into .fanwise/rust"),
+    );
     let stamp = Stamp::new("rust", &version);
     stamp.lift();
     lay_out(&sysroot()).context("could not lay out .fanwise/rust")?;
@@ -67,7 +73,10 @@ fn toolchain(version: String) -> Wasm {
         env: vec![
             // cargo takes the one beside it or in PATH unless told; a user's configuration may tell otherwise.
             ("RUSTC", bin.join("rustc").into_os_string()),
-            ("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", OsString::from(LINKER)),
+            (
+                "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER",
+                OsString::from(LINKER),
+            ),
         ],
         path: vec![bin],
         identity: format!("debian {version}"),
@@ -96,9 +105,15 @@ fn missing() -> Option<&'static str> {
 }
 
 fn install(why: &str, cancel: &Cancel) -> Result<()> {
-    apt_get_install(&PACKAGES, &format!("no compiler for {TARGET}: {why}"), cancel)?;
+    apt_get_install(
+        &PACKAGES,
+        &format!("no compiler for {TARGET}: {why}"),
+        cancel,
+    )?;
     match missing() {
-        Some(package) => bail!("apt-get installed its packages, but what {package} should bring is not there"),
+        Some(package) => {
+            bail!("apt-get installed its packages, but what {package} should bring is not there")
+        }
         None => Ok(()),
     }
 }
@@ -123,17 +138,28 @@ pub fn apt_get_install(packages: &[&str], need: &str, cancel: &Cancel) -> Result
     })?;
     let _turn = ONE_AT_A_TIME.lock();
     let step = ui::Step::begin("apt", format!("installing {names}"));
-    run::finish("apt-get update", "apt-update", rights.apt_get().arg("update"), cancel)?;
+    run::finish(
+        "apt-get update",
+        "apt-update",
+        rights.apt_get().arg("update"),
+        cancel,
+    )?;
     let mut install = rights.apt_get();
     // Never at the price of a package that is there: Debian's plain rustc would have to go.
     install
         .args(["install", "--yes", "--no-install-recommends", "--no-remove"])
         .args(packages);
     if let Err(failed) = run::attempt("apt-get install", "apt", &mut install, cancel)? {
-        if failed.said.contains("Unable to locate package") || failed.said.contains("has no installation candidate") {
+        if failed.said.contains("Unable to locate package")
+            || failed.said.contains("has no installation candidate")
+        {
             bail!("{need}, and this Debian does not have the packages {names}");
         }
-        return Err(run::explain("apt-get install", &root::log_dir().join("apt.log"), &failed));
+        return Err(run::explain(
+            "apt-get install",
+            &root::log_dir().join("apt.log"),
+            &failed,
+        ));
     }
     step.done();
     Ok(())
@@ -163,9 +189,12 @@ impl Rights {
                 sudo
             }
         };
-        command
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .args(["-o", "DPkg::Lock::Timeout=60", "-o", "Acquire::Retries=2"]);
+        command.env("DEBIAN_FRONTEND", "noninteractive").args([
+            "-o",
+            "DPkg::Lock::Timeout=60",
+            "-o",
+            "Acquire::Retries=2",
+        ]);
         command
     }
 }
@@ -187,7 +216,10 @@ fn lay_out(sysroot: &Path) -> Result<()> {
     symlink(CARGO, bin.join("cargo"))?;
     let rustc = bin.join("rustc");
     let quoted = sysroot.display().to_string().replace('\'', "'\\''");
-    std::fs::write(&rustc, format!("#!/bin/sh\nexec {RUSTC} --sysroot '{quoted}' \"$@\"\n"))?;
+    std::fs::write(
+        &rustc,
+        format!("#!/bin/sh\nexec {RUSTC} --sysroot '{quoted}' \"$@\"\n"),
+    )?;
     std::fs::set_permissions(&rustc, PermissionsExt::from_mode(0o755))?;
     Ok(())
 }
@@ -203,17 +235,30 @@ fn compile_std(made: &Wasm, cancel: &Cancel) -> Result<()> {
         "[package]\nname = \"nothing\"\nversion = \"0.0.0\"\nedition = \"2021\"\n\n[workspace]\n",
     )?;
     let mut path = made.path.clone();
-    path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+    path.extend(std::env::split_paths(
+        &std::env::var_os("PATH").unwrap_or_default(),
+    ));
     let mut build = plain(CARGO);
     made.apply(&mut build);
     build
-        .args(["build", "--release", "--target", TARGET, "-Zbuild-std=std,panic_abort,proc_macro"])
+        .args([
+            "build",
+            "--release",
+            "--target",
+            TARGET,
+            "-Zbuild-std=std,panic_abort,proc_macro",
+        ])
         .env("RUSTC_BOOTSTRAP", "1")
         .env("PATH", std::env::join_paths(path)?)
         .env("CARGO_TARGET_DIR", work.join("target"))
         .env_remove("RUSTFLAGS")
         .current_dir(&work);
-    run::finish("compiling the standard library", "rust-std", &mut build, cancel)?;
+    run::finish(
+        "compiling the standard library",
+        "rust-std",
+        &mut build,
+        cancel,
+    )?;
     let goal = sysroot().join("lib/rustlib").join(TARGET).join("lib");
     let made_in = work.join("target").join(TARGET).join("release/deps");
     for entry in std::fs::read_dir(&made_in)?.flatten() {
@@ -239,7 +284,10 @@ mod tests {
 
     #[test]
     fn versions_of_the_compiler_are_read() {
-        assert_eq!(parse_version("rustc 1.96.0 (ac68faa20 2026-05-25)"), Some((1, 96)));
+        assert_eq!(
+            parse_version("rustc 1.96.0 (ac68faa20 2026-05-25)"),
+            Some((1, 96))
+        );
         assert_eq!(parse_version("cargo 1.96.0"), None);
     }
 }

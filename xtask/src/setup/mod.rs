@@ -51,11 +51,15 @@ pub fn prepare() -> Result<Tools> {
         let tools = guard(cargo_tools::prepare(&cancel));
         (join(node), join(wasm), tools)
     });
-    let faults: Vec<anyhow::Error> = [node.as_ref().err(), wasm.as_ref().err(), tools.as_ref().err()]
-        .into_iter()
-        .flatten()
-        .map(|error| anyhow!("{error:#}"))
-        .collect();
+    let faults: Vec<anyhow::Error> = [
+        node.as_ref().err(),
+        wasm.as_ref().err(),
+        tools.as_ref().err(),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|error| anyhow!("{error:#}"))
+    .collect();
     match (node, wasm, tools) {
         (Ok(node), Ok(wasm), Ok(cargo_tools)) => Ok(Tools {
             node,
@@ -67,11 +71,15 @@ pub fn prepare() -> Result<Tools> {
 }
 
 fn join<T>(thread: std::thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
-    thread.join().unwrap_or_else(|_| Err(anyhow!("set-up stopped unexpectedly")))
+    thread
+        .join()
+        .unwrap_or_else(|_| Err(anyhow!("set-up stopped unexpectedly")))
 }
 
 fn first_cause(mut faults: Vec<anyhow::Error>) -> anyhow::Error {
-    let cause = faults.iter().position(|fault| fault.to_string() != run::CANCELLED);
+    let cause = faults
+        .iter()
+        .position(|fault| fault.to_string() != run::CANCELLED);
     match cause.or((!faults.is_empty()).then_some(0)) {
         Some(index) => faults.swap_remove(index),
         None => anyhow!("set-up failed"),
@@ -84,12 +92,15 @@ pub struct Turn(#[allow(dead_code, reason = "the lock is held as long as the fil
 impl Turn {
     pub fn take() -> Result<Turn> {
         let folder = root::tools_dir();
-        std::fs::create_dir_all(&folder).with_context(|| format!("could not make {}", folder.display()))?;
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("could not make {}", folder.display()))?;
         let path = folder.join("setup.lock");
-        let file = File::create(&path).with_context(|| format!("could not write {}", path.display()))?;
+        let file =
+            File::create(&path).with_context(|| format!("could not write {}", path.display()))?;
         if file.try_lock().is_err() {
             ui::say("  .. waiting for another `cargo xtask` to finish its set-up");
-            file.lock().with_context(|| format!("could not lock {}", path.display()))?;
+            file.lock()
+                .with_context(|| format!("could not lock {}", path.display()))?;
         }
         Ok(Turn(file))
     }
@@ -132,13 +143,20 @@ impl Tools {
 
     /// Names everything that takes part in a build besides the sources.
     pub fn build_identity(&self) -> String {
-        format!("{}\n{}\n{}", self.node.identity, self.wasm.identity, self.cargo_tools.identity)
+        format!(
+            "{}\n{}\n{}",
+            self.node.identity, self.wasm.identity, self.cargo_tools.identity
+        )
     }
 
     fn path(&self, first: &[PathBuf]) -> OsString {
         let own = [root::dir().join("node_modules/.bin")];
         let inherited = std::env::var_os("PATH").unwrap_or_default();
-        let all = first.iter().cloned().chain(own).chain(std::env::split_paths(&inherited));
+        let all = first
+            .iter()
+            .cloned()
+            .chain(own)
+            .chain(std::env::split_paths(&inherited));
         std::env::join_paths(all).unwrap_or(inherited)
     }
 }
@@ -151,9 +169,15 @@ pub fn plain(program: impl AsRef<std::ffi::OsStr>) -> Command {
         let Some(text) = name.to_str() else { continue };
         let of_this_crate = text == "CARGO"
             || text == "OUT_DIR"
-            || ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
-                .iter()
-                .any(|prefix| text.starts_with(prefix));
+            || [
+                "CARGO_PKG_",
+                "CARGO_MANIFEST_",
+                "CARGO_BIN_",
+                "CARGO_CRATE_",
+                "CARGO_PRIMARY_",
+            ]
+            .iter()
+            .any(|prefix| text.starts_with(prefix));
         if of_this_crate {
             command.env_remove(&name);
         }

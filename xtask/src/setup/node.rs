@@ -33,8 +33,12 @@ pub fn prepare(cancel: &Cancel) -> Result<Node> {
     let wrangler = modules.join("wrangler/wrangler-dist/cli.js");
     if !stamp.holds() || !wrangler.is_file() {
         stamp.lift();
-        let found = version(&mut plain("node"))
-            .ok_or_else(|| anyhow!("Node is not installed or not in PATH; version {} or newer is needed", OLDEST_FOR_NPM.0))?;
+        let found = version(&mut plain("node")).ok_or_else(|| {
+            anyhow!(
+                "Node is not installed or not in PATH; version {} or newer is needed",
+                OLDEST_FOR_NPM.0
+            )
+        })?;
         if found < OLDEST_FOR_NPM {
             bail!(
                 "the Node in PATH is {}.{}; version {} or newer is needed",
@@ -43,7 +47,10 @@ pub fn prepare(cancel: &Cancel) -> Result<Node> {
                 OLDEST_FOR_NPM.0
             );
         }
-        let step = ui::Step::begin("npm", "installing wrangler, workerd, esbuild, wasm-opt and Node 22 into node_modules");
+        let step = ui::Step::begin(
+            "npm",
+            "installing wrangler, workerd, esbuild, wasm-opt and Node 22 into node_modules",
+        );
         run::finish("npm ci", "npm", &mut npm_ci(), cancel)?;
         stamp.set()?;
         step.done();
@@ -62,8 +69,18 @@ pub fn prepare(cancel: &Cancel) -> Result<Node> {
 fn npm_ci() -> Command {
     let mut command = plain("npm");
     command
-        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
-        .args(["--fetch-retries=3", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"])
+        .args([
+            "ci",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--loglevel=error",
+        ])
+        .args([
+            "--fetch-retries=3",
+            "--fetch-retry-mintimeout=1000",
+            "--fetch-retry-maxtimeout=5000",
+        ])
         .current_dir(root::dir());
     command
 }

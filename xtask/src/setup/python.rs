@@ -15,8 +15,9 @@ pub fn python() -> Result<PathBuf> {
     let folder = root::tools_dir().join("venv");
     let wanted = root::dir().join("tests/requirements.txt");
     let interpreter = folder.join("bin/python");
-    let found = proc::ask(plain("python3").arg("--version"))
-        .ok_or_else(|| anyhow!("python3 is not installed or not in PATH; the tests need version 3.10 or newer"))?;
+    let found = proc::ask(plain("python3").arg("--version")).ok_or_else(|| {
+        anyhow!("python3 is not installed or not in PATH; the tests need version 3.10 or newer")
+    })?;
     if parse_version(&found).is_none_or(|version| version < OLDEST) {
         bail!("the python3 in PATH is {found}; the tests need version 3.10 or newer");
     }
@@ -31,13 +32,27 @@ pub fn python() -> Result<PathBuf> {
     venv.args(["-m", "venv", "--clear"]).arg(&folder);
     if let Err(failed) = run::attempt("python3 -m venv", "venv", &mut venv, &cancel)? {
         if failed.said.contains("ensurepip") {
-            bail!("this Python cannot make virtual environments (Debian, Ubuntu: apt-get install python3-venv)");
+            bail!(
+                "this Python cannot make virtual environments (Debian, Ubuntu: apt-get install python3-venv)"
+            );
         }
-        return Err(run::explain("python3 -m venv", &root::log_dir().join("venv.log"), &failed));
+        return Err(run::explain(
+            "python3 -m venv",
+            &root::log_dir().join("venv.log"),
+            &failed,
+        ));
     }
     let mut pip = plain(&interpreter);
-    pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--requirement"])
-        .arg(&wanted);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-input",
+        "--disable-pip-version-check",
+        "--requirement",
+    ])
+    .arg(&wanted);
     run::finish("pip install", "pip", &mut pip, &cancel)?;
     stamp.set()?;
     step.done();

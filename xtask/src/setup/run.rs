@@ -21,7 +21,12 @@ pub fn finish(what: &str, log: &str, command: &mut Command, cancel: &Cancel) -> 
 }
 
 /// Like [`finish`], for a command whose failure is not the end.
-pub fn attempt(what: &str, log: &str, command: &mut Command, cancel: &Cancel) -> Result<Result<(), Failed>> {
+pub fn attempt(
+    what: &str,
+    log: &str,
+    command: &mut Command,
+    cancel: &Cancel,
+) -> Result<Result<(), Failed>> {
     let path = root::log_dir().join(format!("{log}.log"));
     let outcome = proc::run(what, command, &path, cancel)?;
     if matches!(&outcome, Err(failed) if failed.cancelled) {
@@ -38,7 +43,10 @@ pub fn explain(what: &str, log: &Path, failed: &Failed) -> anyhow::Error {
     let log = log.display();
     match cause(&failed.said) {
         Some(cause) => anyhow!("{what} failed: {cause} (details: {log})"),
-        None => anyhow!("{what} failed (all of it: {log}):\n{}", tail(&failed.said, 12)),
+        None => anyhow!(
+            "{what} failed (all of it: {log}):\n{}",
+            tail(&failed.said, 12)
+        ),
     }
 }
 
@@ -72,11 +80,18 @@ fn cause(said: &str) -> Option<&'static str> {
             "there is no C compiler; install one (Debian, Ubuntu: apt-get install build-essential)",
         ),
         (
-            &["Could not find directory of OpenSSL", "openssl development headers", "libssl-dev"],
+            &[
+                "Could not find directory of OpenSSL",
+                "openssl development headers",
+                "libssl-dev",
+            ],
             "the OpenSSL headers are missing; install them (Debian, Ubuntu: apt-get install libssl-dev pkg-config)",
         ),
         (
-            &["Could not get lock", "Unable to acquire the dpkg frontend lock"],
+            &[
+                "Could not get lock",
+                "Unable to acquire the dpkg frontend lock",
+            ],
             "another program is installing packages; try again when it is done",
         ),
         (
@@ -96,7 +111,10 @@ fn cause(said: &str) -> Option<&'static str> {
 
 /// The last lines that say something.
 pub fn tail(said: &str, count: usize) -> String {
-    let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<&str> = said
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     let from = lines.len().saturating_sub(count);
     lines.get(from..).unwrap_or_default().join("\n")
 }
@@ -112,7 +130,10 @@ mod tests {
             "error: failed to download from `x`",
             "Temporary failure resolving 'deb'",
         ] {
-            assert!(cause(said).is_some_and(|text| text.contains("network")), "{said}");
+            assert!(
+                cause(said).is_some_and(|text| text.contains("network")),
+                "{said}"
+            );
         }
         assert!(cause("No space left on device").is_some_and(|text| text.contains("disk")));
         assert_eq!(cause("error[E0308]: mismatched types"), None);

@@ -34,9 +34,11 @@ impl Stamp {
 
     pub fn set(&self) -> Result<()> {
         if let Some(folder) = self.path.parent() {
-            std::fs::create_dir_all(folder).with_context(|| format!("could not make {}", folder.display()))?;
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("could not make {}", folder.display()))?;
         }
-        std::fs::write(&self.path, &self.wanted).with_context(|| format!("could not write {}", self.path.display()))
+        std::fs::write(&self.path, &self.wanted)
+            .with_context(|| format!("could not write {}", self.path.display()))
     }
 }
 

@@ -59,7 +59,9 @@ pub fn prepare(cancel: &Cancel) -> Result<Wasm> {
             match run::attempt("rustup target add", "rustup", &mut add, cancel)? {
                 Ok(()) => {
                     step.done();
-                    let identity = in_use().ok_or_else(|| anyhow!("rustup added {TARGET}, but rustc does not find it"))?;
+                    let identity = in_use().ok_or_else(|| {
+                        anyhow!("rustup added {TARGET}, but rustc does not find it")
+                    })?;
                     return Ok(Wasm {
                         path: Vec::new(),
                         env: Vec::new(),
@@ -67,7 +69,9 @@ pub fn prepare(cancel: &Cancel) -> Result<Wasm> {
                     });
                 }
                 Err(_) => {
-                    ui::say("     rustup cannot reach Rust's servers; Debian's packages can do it too");
+                    ui::say(
+                        "     rustup cannot reach Rust's servers; Debian's packages can do it too",
+                    );
                     "rustup cannot add the target here".to_owned()
                 }
             }
@@ -83,5 +87,7 @@ fn in_use() -> Option<String> {
         .ok()?
         .flatten()
         .any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-"));
-    has_std.then(|| proc::ask(plain("rustc").arg("--version"))).flatten()
+    has_std
+        .then(|| proc::ask(plain("rustc").arg("--version")))
+        .flatten()
 }
