@@ -48,6 +48,7 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_of_tenant ON jobs (tenant, created_at DESC, id DESC);
 CREATE INDEX jobs_at_work ON jobs (state) WHERE state IN ('running', 'synthesizing');
 CREATE INDEX jobs_to_drive ON jobs (drive_at) WHERE finished_at IS NULL;
+CREATE INDEX jobs_deadline ON jobs (deadline_at) WHERE finished_at IS NULL AND deadline_at IS NOT NULL;
 
 -- The large and rarely read half of a job.
 CREATE TABLE specs (
@@ -99,6 +100,7 @@ CREATE TABLE stages (
 ) WITHOUT ROWID;
 
 CREATE TABLE tasks (
+  id INTEGER PRIMARY KEY,
   job TEXT NOT NULL,
   idx INTEGER NOT NULL,
   stage INTEGER NOT NULL,
@@ -110,7 +112,7 @@ CREATE TABLE tasks (
   class TEXT NOT NULL,                      -- which bucket its calls draw on
   form TEXT NOT NULL DEFAULT 'fresh',       -- how it asks next: fresh, repair; '+plain' without a schema
   key TEXT,                                 -- what the ledger knows its next request by
-  input_tokens INTEGER NOT NULL,            -- upper bound of its next request
+  bytes INTEGER NOT NULL,                   -- upper bound of its next request's input in tokens
   max_tokens INTEGER NOT NULL,
   worst_nano INTEGER NOT NULL,              -- worst case of its next call
   tries INTEGER NOT NULL DEFAULT 0,         -- calls that count against max_attempts
@@ -122,10 +124,11 @@ CREATE TABLE tasks (
   lease TEXT,
   lease_until INTEGER,
   finished_at INTEGER,
-  origin TEXT,                              -- of a half: 'PARENT:SPLIT', so that a split happens once
-  PRIMARY KEY (job, idx)
+  origin TEXT,                              -- of a half: 'PARENT:ATTEMPT', so that a split happens once
+  UNIQUE (job, idx)
 );
 CREATE INDEX tasks_ready ON tasks (job, not_before, idx) WHERE state IN ('pending', 'queued');
+CREATE INDEX tasks_queued ON tasks (job, queued_at) WHERE state = 'queued';
 CREATE INDEX tasks_leased ON tasks (lease, lease_until) WHERE state = 'running';
 CREATE INDEX tasks_missing ON tasks (job, idx) WHERE state IN ('failed', 'skipped', 'cancelled');
 CREATE UNIQUE INDEX tasks_origin ON tasks (job, origin) WHERE origin IS NOT NULL;
@@ -144,6 +147,7 @@ CREATE TABLE outputs (
 );
 
 CREATE TABLE attempts (
+  id INTEGER PRIMARY KEY,
   job TEXT NOT NULL,
   idx INTEGER NOT NULL,
   n INTEGER NOT NULL,                       -- 1, 2, … for the task
@@ -151,11 +155,13 @@ CREATE TABLE attempts (
   stage INTEGER NOT NULL,
   lease TEXT NOT NULL,
   state TEXT NOT NULL DEFAULT 'open',       -- open, done, unknown (its end was not seen: possibly paid)
+  form TEXT NOT NULL,                       -- see tasks.form
   role TEXT NOT NULL,
   model TEXT NOT NULL,
   class TEXT NOT NULL,
   ids TEXT NOT NULL,                        -- JSON: the items it asked for
   day TEXT NOT NULL,
+  bytes INTEGER NOT NULL,                   -- upper bound of its input in tokens
   reserved_nano INTEGER NOT NULL,
   reserved_input INTEGER NOT NULL,          -- permits taken from the class
   reserved_output INTEGER NOT NULL,
@@ -172,7 +178,7 @@ CREATE TABLE attempts (
   response TEXT, response_blob TEXT,
   started_at INTEGER NOT NULL,
   finished_at INTEGER,
-  PRIMARY KEY (job, idx, n)
+  UNIQUE (job, idx, n)
 );
 CREATE INDEX attempts_open ON attempts (lease) WHERE state = 'open';
 
@@ -205,7 +211,9 @@ CREATE TABLE classes (
   output_limit REAL NOT NULL DEFAULT 0, output_cap REAL NOT NULL DEFAULT 0, output_level REAL NOT NULL DEFAULT 0,
   requests_admitted REAL NOT NULL DEFAULT 0, -- ever; a header tells what was left after a known one of these
   input_admitted REAL NOT NULL DEFAULT 0,
-  output_admitted REAL NOT NULL DEFAULT 0,
+  output_open REAL NOT NULL DEFAULT 0,      -- reserved by calls in flight: not yet in any header
+  learned_bytes REAL NOT NULL DEFAULT 0,    -- of requests whose input tokens are known, and
+  learned_tokens REAL NOT NULL DEFAULT 0,   -- those tokens: what the next request is expected to take
   refused INTEGER NOT NULL DEFAULT 0        -- by the limiter
 ) WITHOUT ROWID;
 
@@ -283,7 +291,7 @@ BEGIN
     in_flight = in_flight + 1,
     requests_level = requests_level - 1, requests_admitted = requests_admitted + 1,
     input_level = input_level - NEW.reserved_input, input_admitted = input_admitted + NEW.reserved_input,
-    output_level = output_level - NEW.reserved_output, output_admitted = output_admitted + NEW.reserved_output
+    output_level = output_level - NEW.reserved_output, output_open = output_open + NEW.reserved_output
   WHERE class = NEW.class;
   INSERT INTO spending (day, tenant, reserved_nano)
     VALUES (NEW.day, NEW.tenant, NEW.reserved_nano), (NEW.day, '*', NEW.reserved_nano)
@@ -315,8 +323,9 @@ BEGIN
       THEN NEW.reserved_input - NEW.input_tokens - NEW.cache_write_tokens ELSE 0 END,
     output_level = output_level + CASE WHEN NEW.state = 'done' AND OLD.state = 'open'
       THEN NEW.reserved_output - NEW.output_tokens ELSE 0 END,
-    output_admitted = output_admitted - CASE WHEN NEW.state = 'done' AND OLD.state = 'open'
-      THEN NEW.reserved_output - NEW.output_tokens ELSE 0 END
+    output_open = output_open - CASE OLD.state WHEN 'open' THEN OLD.reserved_output ELSE 0 END,
+    learned_bytes = learned_bytes + CASE WHEN NEW.input_tokens > 0 THEN NEW.bytes ELSE 0 END,
+    learned_tokens = learned_tokens + NEW.input_tokens + NEW.cache_read_tokens + NEW.cache_write_tokens
   WHERE class = NEW.class;
   UPDATE spending SET
     reserved_nano = reserved_nano

@@ -15,6 +15,7 @@ pub mod claude;
 pub mod config;
 pub mod core;
 pub mod ports;
+pub mod store;
 
 #[cfg(any(target_arch = "wasm32", test))]
 pub mod platform;
@@ -22,11 +23,13 @@ pub mod platform;
 #[cfg(target_arch = "wasm32")]
 mod events {
     use axum::http::StatusCode;
+    use tower::ServiceExt;
     use worker::{Context, Env, MessageBatch, Result, ScheduleContext, ScheduledEvent};
     use worker::{event, web_sys};
 
+    use crate::api::{Api, router};
+    use crate::app::sweep;
     use crate::platform::http::HttpResponse;
-    use crate::platform::stub::sweep;
     use crate::platform::{env, http, messages, panic};
 
     /// When nothing can be done for want of configuration, messages come back after so long.
@@ -41,21 +44,28 @@ mod events {
     /// problem document.
     #[event(fetch)]
     async fn fetch(raw: web_sys::Request, env: Env, _context: Context) -> Result<HttpResponse> {
-        let Some(_app) = env::app(&env) else {
+        let Some(app) = env::app(&env) else {
             return Ok(http::problem(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "misconfigured",
                 "This deployment is not configured rightly; its log says what is wrong.",
             ));
         };
-        let Some(_request) = http::request(&raw) else {
+        let Some(request) = http::request(&raw) else {
             return Ok(http::problem(
                 StatusCode::BAD_REQUEST,
                 "invalid_request",
                 "The request's URL or headers are not valid.",
             ));
         };
-        Ok(HttpResponse::new("{\"status\":\"ok\"}".into()))
+        let api = Api {
+            app,
+            auth: env::auth(&env),
+        };
+        Ok(router(api)
+            .oneshot(request)
+            .await
+            .unwrap_or_else(|never| match never {}))
     }
 
     /// A batch of any of the queues. Never an error: one would take the whole instance with it.
@@ -72,7 +82,9 @@ mod events {
     #[event(scheduled)]
     async fn scheduled(_event: ScheduledEvent, env: Env, _context: ScheduleContext) {
         if let Some(app) = env::app(&env) {
-            sweep::sweep(&app).await;
+            if let Err(error) = sweep::sweep(&app).await {
+                app.log_fault("sweep", &error.to_string());
+            }
         }
     }
 }

@@ -1,1 +1,95 @@
-//! HTTP, pure half.
+//! HTTP, pure half: what comes in is checked and handed to a use case, what comes out is put into words.
+//!
+//! Nothing here knows the platform: a request and a response are `http` types, the engine is an [`App`] over
+//! any ports, so the whole of it runs natively in tests.
+//!
+//! - [`problem`]: errors and their documents
+//! - [`frame`]: what every response has
+//! - [`auth`]: who is calling
+//! - [`params`], [`cursor`], [`body`]: what stands in URLs and bodies
+//! - [`submit`]: a job comes in, with [`not_yet`], [`items`], [`shape`] and [`rules`] for its checks
+//! - [`jobs`], [`tasks`], [`results`] (with [`table`]), [`report`]: what is read
+//! - [`openapi`]: the document of all that
+//!
+//! To add a route: a handler with `#[utoipa::path]`, a line in [`router`], a line in [`openapi`]; a test fails
+//! where one of the two lines is missing.
+
+use axum::Router;
+use axum::http::header::ALLOW;
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, get};
+
+use self::problem::ApiError;
+use crate::app::App;
+use crate::ports::Ports;
+
+pub mod auth;
+mod body;
+mod cursor;
+mod frame;
+mod items;
+mod jobs;
+mod not_yet;
+mod openapi;
+mod params;
+pub mod problem;
+mod reply;
+mod report;
+mod results;
+mod rules;
+mod shape;
+mod submit;
+mod table;
+mod tasks;
+
+/// What the routes need: the engine, and who may use it.
+#[derive(Clone)]
+pub struct Api<P: Ports> {
+    pub app: App<P>,
+    pub auth: auth::Auth,
+}
+
+/// All routes, ready to be called with an `http::Request`.
+pub fn router<P: Ports>(api: Api<P>) -> Router {
+    const READ: &str = "GET, HEAD, OPTIONS";
+    const READ_POST: &str = "GET, HEAD, POST, OPTIONS";
+    let jobs = get(jobs::list::<P>).post(submit::submit::<P>);
+    let v1 = Router::new()
+        .route("/jobs", allowing(READ_POST, jobs))
+        .route("/jobs/{id}", allowing(READ, get(jobs::get::<P>)))
+        .route("/jobs/{id}/tasks", allowing(READ, get(tasks::list::<P>)))
+        .route(
+            "/jobs/{id}/tasks/{index}",
+            allowing(READ, get(tasks::get::<P>)),
+        )
+        .route("/jobs/{id}/results", allowing(READ, get(results::get::<P>)))
+        .route("/jobs/{id}/report", allowing(READ, get(report::get::<P>)))
+        .fallback(no_such_route)
+        .layer(from_fn_with_state(api.clone(), auth::guard::<P>));
+    Router::new()
+        .route("/healthz", allowing(READ, get(openapi::healthz)))
+        .route("/openapi.json", allowing(READ, get(openapi::document)))
+        .nest("/v1", v1)
+        .fallback(no_such_route)
+        .layer(from_fn_with_state(api.clone(), frame::frame::<P>))
+        .with_state(api)
+}
+
+/// Adds what every address has: `OPTIONS`, and a refusal of all other methods; both name those it takes.
+/// (`HEAD` comes with `GET`.) The list is spelt out, as it cannot be read from a `MethodRouter`; a test
+/// holds it against the OpenAPI document.
+fn allowing<S: Clone + Send + Sync + 'static>(
+    methods: &'static str,
+    router: MethodRouter<S>,
+) -> MethodRouter<S> {
+    let allow = [(ALLOW, HeaderValue::from_static(methods))];
+    let refusal = allow.clone();
+    router
+        .options(|| async { (StatusCode::NO_CONTENT, allow) })
+        .fallback(|| async { (refusal, ApiError::method_not_allowed()) })
+}
+
+async fn no_such_route() -> ApiError {
+    ApiError::no_such_route()
+}

@@ -1,21 +1,51 @@
 //! The use cases, generic over [`crate::ports`]: what a user or an event asks for, from beginning to end.
 //!
 //! - [`submit`]: a job comes in
-//! - [`query`]: jobs, tasks, results and reports are read
-//! - [`view`]: what callers see
+//! - [`drive`]: a job is moved on: planned, expanded, fanned in, ended
+//! - [`expand`]: items become tasks
+//! - [`pump`]: waiting tasks are queued
+//! - [`consume`]: messages arrive
+//! - [`work`]: tasks are claimed, called for and settled; [`call`] is one call, [`resolve`] its outcome, [`settle`] what is written
+//! - [`synthesise`]: results are merged and handed to the synthesis
+//! - [`sweep`]: what cron puts right
+//! - [`query`], [`report`]: jobs, tasks, results and reports are read
+//! - [`ask`], [`kit`]: what is asked of Claude, and what a stage needs for it
+//! - [`bodies`], [`message`], [`view`]: stored texts, queue messages, what callers see
 
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::claude::models::Catalogue;
 use crate::config::Config;
-use crate::ports::{DbError, Ports};
+use crate::core::ids;
+use crate::ports::{Clock, DbError, Entropy, Log, Ports};
 
+pub mod ask;
+pub mod bodies;
+pub mod call;
+pub mod consume;
+pub mod drive;
+pub mod expand;
+pub mod kit;
+pub mod message;
+pub mod pump;
 pub mod query;
+pub mod report;
+pub mod resolve;
+pub mod settle;
 pub mod submit;
+pub mod sweep;
+pub mod synthesise;
 pub mod view;
+pub mod work;
 
-/// The engine: its edges and its configuration. Cheap to clone.
+/// The engine: its edges, its configuration and the models it knows. Cheap to clone.
 #[derive(Clone)]
 pub struct App<P: Ports> {
     pub ports: P,
-    pub config: std::sync::Arc<Config>,
+    pub config: Arc<Config>,
+    pub models: Arc<Catalogue>,
 }
 
 /// Why a use case did not do what it was asked.
@@ -41,5 +71,47 @@ pub enum AppError {
 impl From<DbError> for AppError {
     fn from(error: DbError) -> AppError {
         AppError::Unavailable(error.to_string())
+    }
+}
+
+impl<P: Ports> App<P> {
+    /// A new id, sortable by time.
+    pub fn id(&self, prefix: &str) -> String {
+        let mut random = [0; 10];
+        self.ports.entropy().fill(&mut random);
+        ids::id(prefix, self.ports.clock().now_ms(), random)
+    }
+
+    /// A random number in 0..1.
+    pub fn dice(&self) -> f64 {
+        let mut random = [0; 4];
+        self.ports.entropy().fill(&mut random);
+        f64::from(u32::from_le_bytes(random)) / (f64::from(u32::MAX) + 1.0)
+    }
+
+    /// When the sweep should look at a job that was moved just now.
+    pub fn drive_at(&self, now: i64) -> i64 {
+        now.saturating_add_unsigned(self.config.intervals.drive_stale_ms)
+    }
+
+    /// A job changed: one line with its id.
+    pub fn log_job(&self, job: &str, event: &str, more: Value) {
+        self.log(json!({"event": event, "job": job}), more);
+    }
+
+    /// Something outside did not work; the engine goes on.
+    pub fn log_fault(&self, what: &str, message: &str) {
+        self.log(
+            json!({"event": "fault", "what": what, "message": message}),
+            Value::Null,
+        );
+    }
+
+    /// A line of `first`'s and `more`'s fields.
+    pub fn log(&self, mut first: Value, more: Value) {
+        if let (Value::Object(line), Value::Object(more)) = (&mut first, more) {
+            line.extend(more);
+        }
+        self.ports.log().line(first);
     }
 }

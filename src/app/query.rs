@@ -1,15 +1,28 @@
-//! Jobs, tasks, results and reports are read. Everything is scoped by tenant: another tenant's job is
-//! `NotFound`.
+//! Jobs, tasks and results are read. Everything is scoped by tenant: another tenant's job is `NotFound`.
 
-use super::view::{JobView, Page, Report, ResultLine, TaskDetail, TaskView};
-use super::{App, AppError};
+use serde_json::Value;
+
+use super::kit::Kit;
+use super::view::{
+    AttemptView, Cost, ErrorView, Halt, ItemCounts, JobView, Progress, ResultLine, TaskCounts,
+    TaskDetail, TaskView, Usage,
+};
+use super::{App, AppError, bodies, drive};
+use crate::core::money::Nano;
+use crate::core::plan::{Output, StageKind};
 use crate::core::state::{JobState, TaskState};
-use crate::ports::Ports;
+use crate::core::time::rfc3339;
+use crate::core::verdict::Form;
+use crate::ports::{Db, Ports, Statement};
+use crate::store::admission::Body;
+use crate::store::jobs::object;
+use crate::store::listing;
+use crate::store::row::{Columns, Row};
 
 /// One job.
 pub async fn job<P: Ports>(app: &App<P>, tenant: &str, id: &str) -> Result<JobView, AppError> {
-    let _ = (app, tenant, id);
-    Err(AppError::NotFound("job"))
+    let rows = rows(app, listing::job(id, tenant)).await?;
+    rows.first().map(job_view).ok_or(AppError::NotFound("job"))
 }
 
 /// Jobs, newest first. `after` is what the last page's cursor held: (created_at in ms, id).
@@ -20,8 +33,20 @@ pub async fn jobs<P: Ports>(
     after: Option<(i64, String)>,
     limit: u32,
 ) -> Result<(Vec<JobView>, Option<(i64, String)>), AppError> {
-    let _ = (app, tenant, state, after, limit);
-    Ok((Vec::new(), None))
+    let statement = listing::jobs(
+        tenant,
+        state.map(JobState::as_str),
+        after,
+        limit.saturating_add(1),
+    );
+    let mut rows = rows(app, statement).await?;
+    let more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    let next = rows
+        .last()
+        .filter(|_| more)
+        .map(|row| (row.int("created_at"), row.text("id")));
+    Ok((rows.iter().map(job_view).collect(), next))
 }
 
 /// Tasks of the map stages (or of the stage named) by index; `after` is the last index of the page before.
@@ -34,8 +59,31 @@ pub async fn tasks<P: Ports>(
     after: Option<u32>,
     limit: u32,
 ) -> Result<(Vec<TaskView>, Option<u32>), AppError> {
-    let _ = (app, tenant, job, state, stage, after, limit);
-    Ok((Vec::new(), None))
+    owned(app, tenant, job).await?;
+    let after = after.map_or(-1, i64::from);
+    let statement = listing::tasks(
+        job,
+        after,
+        state.map(TaskState::as_str),
+        stage,
+        limit.saturating_add(1),
+    );
+    let mut rows = rows(app, statement).await?;
+    let more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    let next = rows.last().filter(|_| more).map(|row| row.count("idx"));
+    let views = rows
+        .iter()
+        .map(|row| TaskView {
+            index: row.count("idx"),
+            stage: row.text("stage"),
+            state: row.text("state"),
+            item_ids: row.json("ids").unwrap_or_default(),
+            attempts: row.count("attempts"),
+            error: row.json("error"),
+        })
+        .collect();
+    Ok((views, next))
 }
 
 /// One task whole.
@@ -45,8 +93,112 @@ pub async fn task<P: Ports>(
     job: &str,
     index: u32,
 ) -> Result<TaskDetail, AppError> {
-    let _ = (app, tenant, job, index);
-    Err(AppError::NotFound("task"))
+    owned(app, tenant, job).await?;
+    let answers = app.ports.db().batch(listing::task(job, index)).await?;
+    let row = answers
+        .first()
+        .and_then(|answer| answer.rows.first())
+        .ok_or(AppError::NotFound("task"))?;
+    let input = json_of(bodies::text(app, &Body::read(row, "body", "blob")).await?);
+    let output = json_of(bodies::text(app, &Body::read(row, "output", "output_blob")).await?);
+    let loaded = drive::load(app, job)
+        .await?
+        .ok_or(AppError::NotFound("job"))?;
+    let mut attempts = Vec::new();
+    let mut prior: Option<(String, Option<String>)> = None;
+    for attempt in answers
+        .get(1)
+        .map(|a| a.rows.as_slice())
+        .unwrap_or_default()
+    {
+        let response = bodies::text(app, &Body::read(attempt, "response", "response_blob")).await?;
+        let request = request(
+            &loaded.kit,
+            row.count("stage"),
+            attempt,
+            &input,
+            prior.as_ref(),
+        );
+        attempts.push(attempt_view(attempt, request, response.clone()));
+        prior = response
+            .map(|text| (text, attempt.maybe_text("stop_reason")))
+            .or(prior);
+    }
+    Ok(TaskDetail {
+        index,
+        stage: row.text("stage_name"),
+        state: row.text("state"),
+        item_ids: row.json("ids").unwrap_or_default(),
+        error: row.json("error"),
+        input,
+        output,
+        attempts,
+    })
+}
+
+/// The body that an attempt sent, built again: the same stage and items give the same request.
+fn request(
+    kit: &Kit,
+    stage: u32,
+    attempt: &Row,
+    input: &Value,
+    prior: Option<&(String, Option<String>)>,
+) -> Value {
+    let Some(stage_kit) = kit.stage(stage) else {
+        return Value::Null;
+    };
+    let form = Form::parse(&attempt.text("form"));
+    let ids: Vec<String> = attempt.json("ids").unwrap_or_default();
+    let prior = prior.filter(|_| form.repair).and_then(|(answer, stop)| {
+        super::resolve::to_repair(stage_kit, answer.clone(), stop.as_deref(), &ids)
+    });
+    let prior = prior.as_ref();
+    let request = match stage_kit.stage.kind {
+        StageKind::Map => {
+            let items: Vec<Value> = input
+                .as_array()
+                .map(|items| super::kit::only(items, &ids))
+                .unwrap_or_default();
+            stage_kit.worker_request(form, &items, prior)
+        }
+        StageKind::Synthesis => stage_kit.synthesis_request(
+            stage_kit.stage.max_tokens,
+            form,
+            input
+                .get("results")
+                .and_then(Value::as_str)
+                .unwrap_or_default(),
+            input
+                .get("coverage")
+                .and_then(Value::as_str)
+                .unwrap_or_default(),
+            prior,
+        ),
+    };
+    serde_json::from_slice(&request.body()).unwrap_or(Value::Null)
+}
+
+fn attempt_view(row: &Row, request: Value, response: Option<String>) -> AttemptView {
+    AttemptView {
+        number: row.count("n"),
+        state: row.text("state"),
+        role: row.text("role"),
+        model: row.text("model"),
+        request,
+        response,
+        stop_reason: row.maybe_text("stop_reason"),
+        status: row.maybe_int("status").and_then(|s| u16::try_from(s).ok()),
+        error_class: row.maybe_text("error_class"),
+        error: row.maybe_text("error"),
+        request_id: row.maybe_text("request_id"),
+        input_tokens: row.tokens("input_tokens"),
+        output_tokens: row.tokens("output_tokens"),
+        cache_read_input_tokens: row.tokens("cache_read_tokens"),
+        cache_creation_input_tokens: row.tokens("cache_write_tokens"),
+        cost_usd: Nano(row.int("cost_nano")).usd(),
+        started_at: rfc3339(row.int("started_at")),
+        finished_at: row.maybe_int("finished_at").map(rfc3339),
+    }
 }
 
 /// Which stage's results a caller wants, found before the first page is streamed.
@@ -54,6 +206,9 @@ pub async fn task<P: Ports>(
 pub struct ResultsOf {
     pub job: String,
     pub stage: u32,
+    pub output: Output,
+    /// The fields of one output in the order of the stage's schema, where it names any.
+    pub columns: Option<Vec<String>>,
 }
 
 /// The stage of that name, or the last map stage.
@@ -63,9 +218,38 @@ pub async fn results_of<P: Ports>(
     job: &str,
     stage: Option<&str>,
 ) -> Result<ResultsOf, AppError> {
-    let _ = (app, tenant, job, stage);
-    Err(AppError::NotFound("job"))
+    owned(app, tenant, job).await?;
+    let loaded = drive::load(app, job)
+        .await?
+        .ok_or(AppError::NotFound("job"))?;
+    let maps = super::synthesise::map_stages(&loaded.kit);
+    let found = match stage {
+        Some(name) => maps.iter().find(|(_, kit)| kit.stage.name == name),
+        None => maps.last(),
+    };
+    let (index, kit) = found.ok_or_else(|| {
+        let names: Vec<&str> = maps
+            .iter()
+            .map(|(_, kit)| kit.stage.name.as_str())
+            .collect();
+        AppError::Invalid(vec![(
+            "stage".to_owned(),
+            format!(
+                "is no map stage of this job; there are: {}",
+                names.join(", ")
+            ),
+        )])
+    })?;
+    Ok(ResultsOf {
+        job: job.to_owned(),
+        stage: *index,
+        output: kit.stage.output,
+        columns: kit.stage.columns(),
+    })
 }
+
+/// Tasks read for one page of results: the largest outputs inline are 64 KB each.
+const RESULTS_PAGE: u32 = 100;
 
 /// The next results after task `after`, a bounded page at a time; an empty page is the end.
 pub async fn results_page<P: Ports>(
@@ -73,25 +257,126 @@ pub async fn results_page<P: Ports>(
     of: &ResultsOf,
     after: Option<u32>,
 ) -> Result<(Vec<ResultLine>, Option<u32>), AppError> {
-    let _ = (app, of, after);
-    Ok((Vec::new(), None))
+    let after = after.map_or(-1, i64::from);
+    let rows = rows(
+        app,
+        listing::results(&of.job, of.stage, after, RESULTS_PAGE),
+    )
+    .await?;
+    let next = rows.last().map(|row| row.count("idx"));
+    let mut lines = Vec::new();
+    for row in &rows {
+        let task = row.count("idx");
+        let text = bodies::text(app, &Body::read(row, "body", "blob")).await?;
+        match json_of(text) {
+            Value::Array(results) => lines.extend(results.into_iter().filter_map(|mut result| {
+                Some(ResultLine::Item {
+                    id: result.get("id")?.as_str()?.to_owned(),
+                    output: result.get_mut("output")?.take(),
+                    task,
+                })
+            })),
+            Value::Object(mut chunk) => lines.push(ResultLine::Chunk {
+                task,
+                ids: row.json("ids").unwrap_or_default(),
+                output: chunk.remove("output").unwrap_or(Value::Null),
+            }),
+            _ => {}
+        }
+    }
+    Ok((lines, next))
 }
 
-/// The report of a terminal job; `Conflict` before that.
-pub async fn report<P: Ports>(app: &App<P>, tenant: &str, id: &str) -> Result<Report, AppError> {
-    let _ = (app, tenant, id);
-    Err(AppError::NotFound("job"))
+/// How a stage's outputs are stored: a list of `{"id","output"}`, or one `{"output"}`.
+pub fn stored_output(output: Output, results: Vec<(String, Value)>) -> Value {
+    match output {
+        Output::Item => results
+            .into_iter()
+            .map(|(id, output)| serde_json::json!({"id": id, "output": output}))
+            .collect(),
+        Output::Chunk => results.into_iter().next().map_or(
+            Value::Null,
+            |(_, output)| serde_json::json!({"output": output}),
+        ),
+    }
 }
 
-/// The report as Markdown: the synthesis, then the frequencies and the coverage.
-pub async fn report_markdown<P: Ports>(
-    app: &App<P>,
-    tenant: &str,
-    id: &str,
-) -> Result<String, AppError> {
-    let _ = (app, tenant, id);
-    Err(AppError::NotFound("job"))
+/// The job's row, if it is the tenant's.
+pub async fn owned<P: Ports>(app: &App<P>, tenant: &str, job: &str) -> Result<Row, AppError> {
+    rows(app, listing::owner(job, tenant))
+        .await?
+        .into_iter()
+        .next()
+        .ok_or(AppError::NotFound("job"))
 }
 
-/// A page of anything, kept here so that the API need not know how cursors come about.
-pub type JobsPage = Page<JobView>;
+/// The rows of one statement.
+pub async fn rows<P: Ports>(app: &App<P>, statement: Statement) -> Result<Vec<Row>, AppError> {
+    let answers = app.ports.db().batch(vec![statement]).await?;
+    Ok(answers
+        .into_iter()
+        .next()
+        .map(|answer| answer.rows)
+        .unwrap_or_default())
+}
+
+/// A stored JSON text; what cannot be read is `null`.
+pub fn json_of(text: Option<String>) -> Value {
+    text.and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or(Value::Null)
+}
+
+fn job_view(row: &Row) -> JobView {
+    let counts: serde_json::Map<String, Value> = row.json("counts").unwrap_or_default();
+    let count = |name: &str| counts.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let total = row.tokens("items_total");
+    let covered = count("covered");
+    JobView {
+        id: row.text("id"),
+        state: row.text("state"),
+        run: row.count("run"),
+        mode: row.text("mode"),
+        task: row.text("task"),
+        recipe: row.maybe_text("recipe"),
+        created_at: rfc3339(row.int("created_at")),
+        updated_at: rfc3339(row.int("updated_at")),
+        finished_at: row.maybe_int("finished_at").map(rfc3339),
+        stage: row.maybe_text("stage_name"),
+        progress: Progress {
+            tasks: TaskCounts {
+                total: count("total"),
+                pending: count("pending"),
+                queued: count("queued"),
+                running: count("running"),
+                succeeded: count("succeeded"),
+                failed: count("failed"),
+                skipped: count("skipped"),
+                cancelled: count("cancelled"),
+            },
+            items: ItemCounts {
+                total,
+                covered,
+                missing: total.saturating_sub(covered),
+            },
+        },
+        usage: Usage {
+            calls: row.tokens("calls"),
+            input_tokens: row.tokens("input_tokens"),
+            output_tokens: row.tokens("output_tokens"),
+            cache_read_input_tokens: row.tokens("cache_read_tokens"),
+            cache_creation_input_tokens: row.tokens("cache_write_tokens"),
+        },
+        cost: Cost {
+            spent_usd: Nano(row.int("spent_nano")).usd(),
+            reserved_usd: Nano(row.int("reserved_nano"))
+                .plus(Nano(row.int("unknown_nano")))
+                .usd(),
+            possibly_paid_usd: Nano(row.int("unknown_nano")).usd(),
+            limit_usd: row.maybe_int("limit_nano").map(|nano| Nano(nano).usd()),
+            saved_usd: Nano(row.int("saved_nano")).usd(),
+        },
+        halt: row.json::<Halt>("halt"),
+        error: row.json::<ErrorView>("error"),
+        metadata: object(row, "metadata"),
+    }
+}

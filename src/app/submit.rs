@@ -2,10 +2,24 @@
 
 use serde_json::{Map, Value};
 
+use super::bodies::{job_prefix, sha256_hex};
 use super::view::JobView;
-use super::{App, AppError};
-use crate::core::plan::{Item, Limits, Mode, Stage};
-use crate::ports::Ports;
+use super::{App, AppError, ask, kit, message, query};
+use crate::core::money::Nano;
+use crate::core::plan::{
+    Chunk, Item, Limits, Mode, OnBudget, ResolvedStage, Spec, Stage, StageKind,
+};
+use crate::core::schema::Schema;
+use crate::ports::{Blobs, Clock, Db, DbError, Ports, Queue};
+use crate::store::jobs::{self, NewJob, NewPage};
+use crate::store::row::Columns;
+
+/// Up to here the input of a job stands in the database, in pages of `inline_bytes`.
+const INLINE_INPUT: usize = 1_000_000;
+/// Above, in blobs of this size: a slice of expansion reads one or two of them.
+const BLOB_PAGE: usize = 1_000_000;
+/// Chunks of items where a stage names none.
+const DEFAULT_CHUNK: u32 = 10;
 
 /// A checked submit: the shapes are right and every value is within its bounds.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +54,257 @@ pub async fn submit<P: Ports>(
     tenant: &str,
     submit: Submit,
 ) -> Result<Submitted, AppError> {
-    let _ = (app, tenant, submit);
-    Err(AppError::Unavailable("not there yet".into()))
+    if let Some(known) = known_job(app, tenant, submit.idempotency.as_ref()).await? {
+        return Ok(known);
+    }
+    let spec = Spec {
+        stages: resolve_stages(app, &submit.stages)?,
+        limits: resolve_limits(app, &submit.limits),
+        task: submit.task,
+        recipe: None,
+        mode: submit.mode,
+        reuse: submit.reuse,
+        metadata: submit.metadata,
+    };
+    let now = app.ports.clock().now_ms();
+    let id = app.id("job");
+    let pages = pages(app, &id, &submit.items).await?;
+    let (synthesis_fixed_nano, synthesis_nano_per_byte) = synthesis_price(app, &spec);
+    let limits = &spec.limits;
+    let job = NewJob {
+        id: &id,
+        tenant,
+        now,
+        deadline_at: limits
+            .deadline_seconds
+            .map(|s| now.saturating_add_unsigned(s.saturating_mul(1_000))),
+        drive_at: now.saturating_add_unsigned(app.config.intervals.drive_stale_ms),
+        concurrency: limits
+            .concurrency
+            .unwrap_or(app.config.defaults.concurrency),
+        max_attempts: limits
+            .max_attempts
+            .unwrap_or(app.config.defaults.max_attempts),
+        min_success_ratio: limits.min_success_ratio.unwrap_or(0.0),
+        limit_nano: limits.max_cost_usd.map(|usd| Nano::from_usd_floor(usd).0),
+        synthesis_fixed_nano,
+        synthesis_nano_per_byte,
+        items_total: u32::try_from(submit.items.len()).unwrap_or(u32::MAX),
+        spec: &spec,
+        idempotency: submit.idempotency.as_ref(),
+        classes: classes(app, &spec),
+    };
+    match app.ports.db().batch(jobs::insert(&job, &pages)).await {
+        Ok(_) => {}
+        // Somebody came with the same key meanwhile.
+        Err(DbError::Guard(_)) => {
+            return known_job(app, tenant, submit.idempotency.as_ref())
+                .await?
+                .ok_or_else(|| AppError::Unavailable("the job could not be written".into()));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    app.log_job(
+        &id,
+        "submitted",
+        serde_json::json!({"tenant": tenant, "items": job.items_total}),
+    );
+    // Lost or refused, the sweep finds the job all the same.
+    if let Err(error) = app.ports.queue().send(vec![message::drive(&id, 0)]).await {
+        app.log_fault("send_drive", &error.to_string());
+    }
+    Ok(Submitted {
+        job: query::job(app, tenant, &id).await?,
+        created: true,
+    })
+}
+
+/// The job that an idempotency key stands for already.
+async fn known_job<P: Ports>(
+    app: &App<P>,
+    tenant: &str,
+    idempotency: Option<&(String, String)>,
+) -> Result<Option<Submitted>, AppError> {
+    let Some((key, hash)) = idempotency else {
+        return Ok(None);
+    };
+    let answers = app
+        .ports
+        .db()
+        .batch(vec![jobs::idempotent(tenant, key)])
+        .await?;
+    let Some(row) = answers.first().and_then(|answer| answer.rows.first()) else {
+        return Ok(None);
+    };
+    if row.text("body_hash") != *hash {
+        return Err(AppError::IdempotencyKeyReused);
+    }
+    Ok(Some(Submitted {
+        job: query::job(app, tenant, &row.text("job")).await?,
+        created: false,
+    }))
+}
+
+/// Every default filled in; faults of all stages at once.
+fn resolve_stages<P: Ports>(
+    app: &App<P>,
+    stages: &[Stage],
+) -> Result<Vec<ResolvedStage>, AppError> {
+    let defaults = &app.config.defaults;
+    let mut faults = Vec::new();
+    let mut resolved = Vec::with_capacity(stages.len());
+    for (index, stage) in stages.iter().enumerate() {
+        let mut fault = |field: &str, message: String| {
+            faults.push((format!("stages[{index}].{field}"), message));
+        };
+        let (model, max_tokens) = match stage.kind {
+            StageKind::Map => (&defaults.worker_model, defaults.worker_max_tokens),
+            StageKind::Synthesis => (&defaults.synthesis_model, defaults.synthesis_max_tokens),
+        };
+        let model = match app.models.resolve(stage.model.as_ref().unwrap_or(model)) {
+            Ok(model) => model,
+            Err(unknown) => {
+                fault("model", unknown.to_string());
+                continue;
+            }
+        };
+        let max_tokens = stage
+            .max_tokens
+            .unwrap_or(max_tokens.min(model.max_output_tokens));
+        if max_tokens > model.max_output_tokens {
+            fault(
+                "max_tokens",
+                format!(
+                    "{} gives at most {} tokens",
+                    model.id, model.max_output_tokens
+                ),
+            );
+        }
+        if let Some(schema) = &stage.output_schema
+            && let Err(problems) = Schema::compile(schema)
+        {
+            for problem in problems {
+                fault("output_schema", problem.to_string());
+            }
+        }
+        resolved.push(ResolvedStage {
+            name: stage.name.clone(),
+            kind: stage.kind,
+            instructions: stage.instructions.clone(),
+            output: stage.output.unwrap_or_default(),
+            output_schema: stage.output_schema.clone(),
+            chunk: stage.chunk.unwrap_or(Chunk {
+                items: DEFAULT_CHUNK,
+            }),
+            model: model.id.clone(),
+            max_tokens,
+            effort: stage.effort,
+            merge: stage.merge.clone().unwrap_or_default(),
+        });
+    }
+    if faults.is_empty() {
+        Ok(resolved)
+    } else {
+        Err(AppError::Invalid(faults))
+    }
+}
+
+fn resolve_limits<P: Ports>(app: &App<P>, limits: &Limits) -> Limits {
+    let defaults = &app.config.defaults;
+    Limits {
+        max_cost_usd: limits.max_cost_usd.or(defaults.max_cost_usd),
+        concurrency: limits.concurrency.or(Some(defaults.concurrency)),
+        max_attempts: limits.max_attempts.or(Some(defaults.max_attempts)),
+        min_success_ratio: limits.min_success_ratio.or(Some(0.0)),
+        on_budget: limits.on_budget.or(Some(OnBudget::Finish)),
+        ..limits.clone()
+    }
+}
+
+/// What the job's synthesis costs at worst, whatever it reads, and per byte that it reads.
+fn synthesis_price<P: Ports>(app: &App<P>, spec: &Spec) -> (i64, i64) {
+    let Some(stage) = spec.stages.iter().find(|s| s.kind == StageKind::Synthesis) else {
+        return (0, 0);
+    };
+    let Ok(model) = app.models.resolve(&stage.model) else {
+        return (0, 0);
+    };
+    let frame = ask::synthesis_frame(&spec.task, stage);
+    let request = ask::synthesis(stage, &frame, model, None, stage.max_tokens, "", "");
+    let per_million = model.prices.worst_case(1_000_000, 0, None);
+    (
+        kit::nano(request.worst_case(model)),
+        kit::nano(per_million.div_ceil(1_000_000)),
+    )
+}
+
+fn classes<P: Ports>(app: &App<P>, spec: &Spec) -> Vec<String> {
+    let mut classes: Vec<String> = spec
+        .stages
+        .iter()
+        .filter_map(|stage| app.models.resolve(&stage.model).ok())
+        .map(|model| model.class.clone())
+        .collect();
+    classes.sort();
+    classes.dedup();
+    classes
+}
+
+/// The input in pages of whole items; large ones are in the blob store when this returns.
+async fn pages<P: Ports>(app: &App<P>, id: &str, items: &[Item]) -> Result<Vec<NewPage>, AppError> {
+    let texts: Vec<String> = items
+        .iter()
+        .map(|item| item.to_wire().to_string())
+        .collect();
+    let total: usize = texts.iter().map(String::len).sum();
+    let in_blobs = total > INLINE_INPUT;
+    let page_bytes = if in_blobs {
+        BLOB_PAGE
+    } else {
+        app.config.inline_bytes
+    };
+    let mut pages = Vec::new();
+    let mut blobs = Vec::new();
+    let mut first = 0;
+    while first < texts.len() {
+        let mut bytes = 0;
+        let count = texts
+            .iter()
+            .skip(first)
+            .take_while(|text| {
+                bytes += text.len() + 1;
+                bytes <= page_bytes
+            })
+            .count()
+            .max(1);
+        let page: Vec<&str> = texts
+            .iter()
+            .skip(first)
+            .take(count)
+            .map(String::as_str)
+            .collect();
+        let body = format!("[{}]", page.join(","));
+        let blob = (in_blobs || body.len() > app.config.inline_bytes)
+            .then(|| format!("{}/{}", job_prefix(id), sha256_hex(body.as_bytes())));
+        pages.push(NewPage {
+            first: u32::try_from(first).unwrap_or(u32::MAX),
+            count: u32::try_from(count).unwrap_or(u32::MAX),
+            body: blob.is_none().then(|| body.clone()),
+            blob: blob.clone(),
+        });
+        if let Some(key) = blob {
+            blobs.push((key, body));
+        }
+        first += count;
+    }
+    // Six connections may wait at a time; more would only queue.
+    for group in blobs.chunks(6) {
+        let puts = group
+            .iter()
+            .map(|(key, body)| app.ports.blobs().put(key.clone(), body.clone()));
+        for put in futures::future::join_all(puts).await {
+            put.map_err(|error| AppError::Unavailable(error.to_string()))?;
+        }
+    }
+    Ok(pages)
 }

@@ -9,20 +9,26 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::core::plan::Mode;
+use crate::core::state::{JobState, TaskState};
+
 /// A job.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct JobView {
     pub id: String,
-    /// `queued`, `planning`, `awaiting_approval`, `running`, `synthesizing`, `paused`, `succeeded`,
-    /// `partial`, `failed` or `cancelled`.
+    #[schema(value_type = JobState)]
     pub state: String,
     /// Counts up with each `retry`.
     pub run: u32,
+    #[schema(value_type = Mode)]
     pub mode: String,
     pub task: String,
     pub recipe: Option<String>,
+    #[schema(format = DateTime)]
     pub created_at: String,
+    #[schema(format = DateTime)]
     pub updated_at: String,
+    #[schema(format = DateTime)]
     pub finished_at: Option<String>,
     /// The name of the current stage.
     pub stage: Option<String>,
@@ -91,6 +97,7 @@ pub struct Halt {
     /// `user`, `budget`, `quota` or `approval`.
     pub reason: String,
     pub detail: String,
+    #[schema(format = DateTime)]
     pub resumes_at: Option<String>,
 }
 
@@ -108,6 +115,7 @@ pub struct TaskView {
     /// Counts over the whole job.
     pub index: u32,
     pub stage: String,
+    #[schema(value_type = TaskState)]
     pub state: String,
     pub item_ids: Vec<String>,
     /// Calls made for it.
@@ -120,6 +128,7 @@ pub struct TaskView {
 pub struct TaskDetail {
     pub index: u32,
     pub stage: String,
+    #[schema(value_type = TaskState)]
     pub state: String,
     pub item_ids: Vec<String>,
     pub error: Option<ErrorView>,
@@ -156,7 +165,9 @@ pub struct AttemptView {
     pub cache_read_input_tokens: u64,
     pub cache_creation_input_tokens: u64,
     pub cost_usd: f64,
+    #[schema(format = DateTime)]
     pub started_at: String,
+    #[schema(format = DateTime)]
     pub finished_at: Option<String>,
 }
 

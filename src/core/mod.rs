@@ -8,14 +8,17 @@
 //! - [`chunk`]: items into chunks
 //! - [`admit`]: which tasks may call Claude now: permits, budget, fairness, breaker
 //! - [`verdict`]: what becomes of a task after an answer or an error
-//! - [`merge`], [`coverage`]: the deterministic fan-in
+//! - [`merge`]: the deterministic fan-in
+//! - [`schema`]: JSON Schema, compiled and checked
 //! - [`money`], [`time`], [`ids`]: small shared values
 
+pub mod admit;
 pub mod chunk;
-
 pub mod ids;
-
+pub mod merge;
 pub mod money;
 pub mod plan;
+pub mod schema;
 pub mod state;
 pub mod time;
+pub mod verdict;

@@ -121,7 +121,7 @@ pub struct Stage {
     pub name: String,
     pub kind: StageKind,
     /// What the workers, or the synthesis, are told.
-    #[schema(min_length = 1)]
+    #[schema(pattern = r"\S")]
     pub instructions: String,
     /// `map` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -275,4 +275,15 @@ pub struct ResolvedStage {
     pub effort: Option<Effort>,
     #[serde(default)]
     pub merge: Merge,
+}
+
+impl ResolvedStage {
+    /// The fields of one result, in the order of the schema; `None` where the schema names none.
+    pub fn columns(&self) -> Option<Vec<String>> {
+        let Some(schema) = &self.output_schema else {
+            return Some(vec!["text".to_owned()]);
+        };
+        let properties = schema.get("properties")?.as_object()?;
+        (!properties.is_empty()).then(|| properties.keys().cloned().collect())
+    }
 }

@@ -6,8 +6,11 @@
 
 use std::fmt;
 
+use utoipa::ToSchema;
+
 /// Where a job stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ToSchema)]
+#[schema(rename_all = "snake_case")]
 pub enum JobState {
     /// Written, not looked at yet (or given back by `retry`).
     Queued,
@@ -61,7 +64,8 @@ pub enum JobEvent {
 }
 
 /// Where a task stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ToSchema)]
+#[schema(rename_all = "snake_case")]
 pub enum TaskState {
     /// Waits for a place.
     Pending,
@@ -400,6 +404,19 @@ cancelled Revived pending
         }
         assert_eq!(JobState::parse("nonsense"), None);
         assert_eq!(TaskState::parse(""), None);
+    }
+
+    #[test]
+    fn the_schemas_hold_the_stored_names() {
+        use utoipa::PartialSchema;
+        let names = |schema| {
+            let value = serde_json::to_value::<utoipa::openapi::RefOr<_>>(schema).unwrap();
+            value.get("enum").cloned().unwrap()
+        };
+        let jobs: Vec<&str> = JobState::ALL.map(JobState::as_str).to_vec();
+        let tasks: Vec<&str> = TaskState::ALL.map(TaskState::as_str).to_vec();
+        assert_eq!(names(JobState::schema()), serde_json::json!(jobs));
+        assert_eq!(names(TaskState::schema()), serde_json::json!(tasks));
     }
 
     #[test]

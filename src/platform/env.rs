@@ -7,7 +7,9 @@ use serde_json::json;
 use wasm_bindgen::JsValue;
 use worker::{Env, Url};
 
+use crate::api::auth::Auth;
 use crate::app::App;
+use crate::claude::models::Catalogue;
 use crate::config::{self, Config, ConfigFault};
 use crate::ports::Log;
 
@@ -42,6 +44,9 @@ fn build(env: &Env) -> Result<App<WorkerPorts>, Vec<ConfigFault>> {
     let config = Config::from_vars(|name| variable(env, name))
         .map_err(|wrong| faults.extend(wrong))
         .ok();
+    let models = Catalogue::load(variable(env, "MODELS_JSON").as_deref())
+        .map_err(|error| faults.push(fault("MODELS_JSON", &error.to_string())))
+        .ok();
     let claude = claude(env).map_err(|fault| faults.push(fault)).ok();
     let mut binding = |name: &'static str, found: bool| {
         if !found {
@@ -57,8 +62,8 @@ fn build(env: &Env) -> Result<App<WorkerPorts>, Vec<ConfigFault>> {
     let tasks = env.queue("TASKS_QUEUE").ok();
     binding("TASKS_QUEUE", tasks.is_some());
 
-    let (Some(config), Some(claude), Some(db), Some(kv), Some(control), Some(tasks)) =
-        (config, claude, db, kv, control, tasks)
+    let (Some(config), Some(models), Some(claude), Some(db), Some(kv), Some(control), Some(tasks)) =
+        (config, models, claude, db, kv, control, tasks)
     else {
         return Err(faults);
     };
@@ -73,6 +78,7 @@ fn build(env: &Env) -> Result<App<WorkerPorts>, Vec<ConfigFault>> {
             log: Console,
         },
         config: Arc::new(config),
+        models: Arc::new(models),
     })
 }
 
@@ -122,4 +128,9 @@ fn fault(name: &'static str, problem: &str) -> ConfigFault {
         name,
         problem: problem.to_owned(),
     }
+}
+
+/// The token that everybody starts with.
+pub fn auth(env: &Env) -> Auth {
+    Auth::new(variable(env, "FANWISE_TOKEN").as_deref())
 }

@@ -7,11 +7,11 @@ use futures::future::join_all;
 use worker::{MessageBatch, MessageExt, QueueRetryOptionsBuilder, RawMessage};
 
 use crate::app::App;
+use crate::app::consume::{self, Settle};
 use crate::ports::{Ports, QueueName};
 
 use super::js;
 use super::pack::{self, Kind};
-use super::stub::{Settle, consume};
 
 /// Works through a batch. Called by the queue event.
 pub async fn settle<P: Ports>(app: &App<P>, batch: &MessageBatch<()>) {

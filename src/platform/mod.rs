@@ -43,7 +43,5 @@ mod ports;
 #[cfg(target_arch = "wasm32")]
 pub mod queue;
 #[cfg(target_arch = "wasm32")]
-pub mod stub;
-
 #[cfg(target_arch = "wasm32")]
 pub use ports::WorkerPorts;

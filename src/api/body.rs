@@ -1,0 +1,209 @@
+//! A request's body, from bytes to a JSON value.
+//!
+//! The order keeps the cost of a bad request small: the type by its header, the size by its header, then the bytes
+//! up to the cap, then the syntax. Nesting is bounded by the parser (128 levels), so no body can exhaust the stack.
+
+use axum::body::Body;
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use futures::StreamExt;
+use serde_json::Value;
+use serde_json::error::Category;
+
+use super::problem::ApiError;
+
+/// The raw bytes of a JSON body, at most `cap` of them.
+pub async fn json_bytes(headers: &HeaderMap, body: Body, cap: u64) -> Result<Vec<u8>, ApiError> {
+    must_be_json(headers)?;
+    let announced = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > cap) {
+        return Err(ApiError::too_large(cap));
+    }
+    let cap_len = usize::try_from(cap).unwrap_or(usize::MAX);
+    // An announced length is only trusted up to the cap, and never beyond 1 MB before the bytes are there.
+    let ahead = announced.unwrap_or(0).min(cap).min(1_048_576);
+    let mut bytes = Vec::with_capacity(usize::try_from(ahead).unwrap_or(0));
+    let mut stream = body.into_data_stream();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|_| ApiError::invalid_json("The body broke off."))?;
+        if bytes.len().saturating_add(chunk.len()) > cap_len {
+            return Err(ApiError::too_large(cap));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+/// `application/json`, in UTF-8, not compressed.
+fn must_be_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    let refused = || {
+        ApiError::unsupported_media_type("The body must have the content type application/json.")
+    };
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(value), None) = (types.next(), types.next()) else {
+        return Err(refused());
+    };
+    let text = value.to_str().map_err(|_| refused())?;
+    let mut parts = text.split(';').map(str::trim);
+    if !parts
+        .next()
+        .is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
+    {
+        return Err(refused());
+    }
+    let charset = parts
+        .filter_map(|parameter| parameter.split_once('='))
+        .find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
+    if let Some((_, charset)) = charset
+        && !charset
+            .trim()
+            .trim_matches('"')
+            .eq_ignore_ascii_case("utf-8")
+    {
+        return Err(ApiError::unsupported_media_type(
+            "The body must be in UTF-8.",
+        ));
+    }
+    let encoding = headers.get(CONTENT_ENCODING);
+    if encoding.is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(ApiError::unsupported_media_type(
+            "The body must not be compressed.",
+        ));
+    }
+    Ok(())
+}
+
+/// The value in the bytes, or where they stop being JSON.
+pub fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let message = error.to_string();
+        // The parser adds the place itself, except where the input is empty.
+        ApiError::invalid_json(match error.classify() {
+            Category::Eof if bytes.iter().all(u8::is_ascii_whitespace) => {
+                "The body is empty.".to_owned()
+            }
+            _ => format!("The body is not valid JSON: {message}."),
+        })
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use axum::http::HeaderValue;
+    use futures::executor::block_on;
+    use futures::stream;
+
+    use super::*;
+    use crate::api::problem::Code;
+
+    fn typed(content_type: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_str(content_type).unwrap());
+        headers
+    }
+
+    #[test]
+    fn only_json_in_utf8_is_read() {
+        let cases = [
+            ("application/json", true),
+            ("Application/JSON; charset=UTF-8", true),
+            ("application/json;charset=\"utf-8\"", true),
+            ("application/json; charset=latin1", false),
+            ("application/problem+json", false),
+            ("text/plain", false),
+            ("application/jsonx", false),
+            ("", false),
+        ];
+        for (content_type, fits) in cases {
+            let outcome = must_be_json(&typed(content_type));
+            assert_eq!(outcome.is_ok(), fits, "{content_type}");
+        }
+        assert!(must_be_json(&HeaderMap::new()).is_err());
+        let mut headers = typed("application/json");
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        assert_eq!(
+            must_be_json(&headers).unwrap_err().code,
+            Code::UnsupportedMediaType
+        );
+    }
+
+    #[test]
+    fn the_cap_holds_for_bodies_that_announce_nothing() {
+        let chunks = || {
+            let endless = stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 100]));
+            Body::from_stream(endless)
+        };
+        let error = block_on(json_bytes(&typed("application/json"), chunks(), 1_050)).unwrap_err();
+        assert_eq!(error.code, Code::TooLarge);
+    }
+
+    #[test]
+    fn an_announced_length_beyond_the_cap_is_refused_unread() {
+        let mut headers = typed("application/json");
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("1051"));
+        let unread = Body::from_stream(stream::pending::<Result<Vec<u8>, std::io::Error>>());
+        let error = block_on(json_bytes(&headers, unread, 1_050)).unwrap_err();
+        assert_eq!(error.code, Code::TooLarge);
+    }
+
+    #[test]
+    fn a_body_that_breaks_off_is_the_callers_fault() {
+        let cut = stream::iter([Ok(b"{\"a\"".to_vec()), Err(std::io::Error::other("reset"))]);
+        let error = block_on(json_bytes(
+            &typed("application/json"),
+            Body::from_stream(cut),
+            99,
+        ))
+        .unwrap_err();
+        assert_eq!(error.code, Code::InvalidJson);
+    }
+
+    #[test]
+    fn what_is_not_json_is_placed() {
+        let cases: [(&[u8], &str); 6] = [
+            (b"", "The body is empty."),
+            (b" \n", "The body is empty."),
+            (
+                b"{\n  \"a\": }",
+                "The body is not valid JSON: expected value at line 2 column 8.",
+            ),
+            (
+                b"{} x",
+                "The body is not valid JSON: trailing characters at line 1 column 4.",
+            ),
+            (
+                b"[1e400]",
+                "The body is not valid JSON: number out of range at line 1 column 6.",
+            ),
+            (
+                b"\"\xff\"",
+                "The body is not valid JSON: invalid unicode code point at line 1 column 2.",
+            ),
+        ];
+        for (bytes, expected) in cases {
+            let problem = parse(bytes).unwrap_err().into_problem(String::new());
+            assert_eq!(problem.detail, expected);
+            assert_eq!(problem.status, 400);
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_and_the_last_of_doubled_keys_wins() {
+        let deep = "[".repeat(100_000);
+        let problem = parse(deep.as_bytes())
+            .unwrap_err()
+            .into_problem(String::new());
+        assert!(
+            problem.detail.contains("recursion limit"),
+            "{}",
+            problem.detail
+        );
+        assert_eq!(
+            parse(b"{\"a\":1,\"a\":2}").unwrap(),
+            serde_json::json!({"a": 2})
+        );
+    }
+}

@@ -1,0 +1,145 @@
+//! Fields that the API documents and this version does not act on.
+//!
+//! Taking one and ignoring it would be a promise not kept; refusing one that asks for nothing (`null`, or its
+//! default) would break clients that write every field. So the harmless values are taken out of the body
+//! before it is checked, and anything else is refused in a sentence that says so.
+
+use serde_json::{Map, Value};
+
+use super::problem::Faults;
+use super::shape::join;
+
+/// A field with the values that ask for nothing.
+struct Field {
+    name: &'static str,
+    harmless: fn(&Value) -> bool,
+    message: &'static str,
+}
+
+const BODY: [Field; 6] = [
+    Field {
+        name: "recipe",
+        harmless: Value::is_null,
+        message: "this version has no recipes; give `stages`",
+    },
+    Field {
+        name: "delivery",
+        harmless: |value| value.is_null() || value == "live",
+        message: "this version delivers `live` only",
+    },
+    Field {
+        name: "approval",
+        harmless: |value| value.is_null() || value == false,
+        message: "this version starts a job at once, without approval",
+    },
+    Field {
+        name: "webhook",
+        harmless: Value::is_null,
+        message: "this version sends no webhooks",
+    },
+    Field {
+        name: "context",
+        harmless: Value::is_null,
+        message: "this version takes no context",
+    },
+    Field {
+        name: "extends",
+        harmless: Value::is_null,
+        message: "this version cannot extend another job",
+    },
+];
+
+const STAGE: [Field; 6] = [
+    Field {
+        name: "group_by",
+        harmless: empty,
+        message: "this version does not group results",
+    },
+    Field {
+        name: "verify",
+        harmless: empty,
+        message: "this version does not verify results",
+    },
+    Field {
+        name: "citations",
+        harmless: |value| empty(value) || value == false,
+        message: "this version asks for no citations",
+    },
+    Field {
+        name: "tools",
+        harmless: empty,
+        message: "this version gives workers no tools",
+    },
+    Field {
+        name: "models",
+        harmless: empty,
+        message: "this version takes one `model`, no cascade",
+    },
+    Field {
+        name: "context",
+        harmless: empty,
+        message: "this version takes no context",
+    },
+];
+
+const CHUNK: [Field; 2] = [
+    Field {
+        name: "tokens",
+        harmless: Value::is_null,
+        message: "this version cuts chunks by `items` only",
+    },
+    Field {
+        name: "overlap",
+        harmless: Value::is_null,
+        message: "this version cuts chunks by `items` only, without overlap",
+    },
+];
+
+fn empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
+}
+
+/// Takes all such fields out of the body of a submit.
+pub fn set_aside(body: &mut Map<String, Value>, faults: &mut Faults) {
+    take_out(body, "", &BODY, faults);
+    let stages = body.get_mut("stages").and_then(Value::as_array_mut);
+    for (index, stage) in stages.into_iter().flatten().enumerate() {
+        let Some(stage) = stage.as_object_mut() else {
+            continue;
+        };
+        let here = format!("stages[{index}]");
+        take_out(stage, &here, &STAGE, faults);
+        let Some(chunk) = stage.get_mut("chunk").and_then(Value::as_object_mut) else {
+            continue;
+        };
+        let refused = take_out(chunk, &join(&here, "chunk"), &CHUNK, faults);
+        if refused && chunk.is_empty() {
+            // Nothing is left that could be asked to have `items`.
+            stage.shift_remove("chunk");
+        }
+    }
+}
+
+/// Whether any was refused.
+fn take_out(
+    map: &mut Map<String, Value>,
+    path: &str,
+    fields: &[Field],
+    faults: &mut Faults,
+) -> bool {
+    let mut refused = false;
+    for field in fields {
+        if let Some(value) = map.shift_remove(field.name)
+            && !(field.harmless)(&value)
+        {
+            refused = true;
+            faults.add(join(path, field.name), field.message);
+        }
+    }
+    refused
+}

@@ -1,0 +1,390 @@
+//! The OpenAPI 3.1 document, made from the handlers and types that serve, and the two open routes.
+//!
+//! What all operations share (errors, the request id) is added here in one place instead of being repeated at
+//! every handler. Examples are made by the code that makes the real thing, so they cannot go stale.
+
+use std::sync::OnceLock;
+
+use axum::body::{Body, Bytes};
+use axum::response::Response;
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::{Operation, ParameterIn};
+use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{self, Content, ContentBuilder, ObjectBuilder, Ref, RefOr, Schema};
+use utoipa::{Modify, OpenApi, ToSchema};
+
+use super::problem::{self, ApiError, Code, Fault, Problem};
+use super::shape::Shape;
+use super::submit::SubmitBody;
+use super::{jobs, reply, report, results, submit, tasks};
+use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Fanwise",
+        description = "Fans a large job out to Claude and brings one whole answer back. Errors are `application/problem+json` with a stable `code`; every response has `x-request-id`.",
+    ),
+    servers((url = "/", description = "This service")),
+    paths(
+        submit::submit,
+        jobs::list,
+        jobs::get,
+        tasks::list,
+        tasks::get,
+        results::get,
+        report::get,
+        healthz,
+        document,
+    ),
+    components(schemas(Problem, Fault, Code, results::Format)),
+    security(("bearer" = [])),
+    tags(
+        (name = "jobs", description = "Jobs and what became of them"),
+        (name = "service", description = "The service itself; no token needed"),
+    ),
+    modifiers(&Shared),
+)]
+struct Document;
+
+/// The document as JSON text; made once, as it is the same for everybody.
+fn text() -> Bytes {
+    static TEXT: OnceLock<Bytes> = OnceLock::new();
+    TEXT.get_or_init(|| {
+        serde_json::to_vec(&Document::openapi())
+            .unwrap_or_default()
+            .into()
+    })
+    .clone()
+}
+
+/// The check of a submit's body, all but its `input`, which [`super::items`] reads.
+pub fn submit_shape() -> Result<&'static Shape, ApiError> {
+    static SHAPE: OnceLock<Result<Shape, String>> = OnceLock::new();
+    let shape = SHAPE.get_or_init(|| {
+        let document = serde_json::to_value(Document::openapi()).map_err(|e| e.to_string())?;
+        let mut components = document.get("components").cloned().unwrap_or_default();
+        let name = SubmitBody::name();
+        if let Some(input) = components.pointer_mut(&format!("/schemas/{name}/properties/input")) {
+            *input = Value::Bool(true);
+        }
+        Shape::new(&components, &name)
+    });
+    shape
+        .as_ref()
+        .map_err(|error| ApiError::unavailable(error.as_str()))
+}
+
+/// The service is up.
+#[derive(Serialize, ToSchema)]
+pub struct Health {
+    #[schema(examples("ok"))]
+    status: &'static str,
+    version: &'static str,
+}
+
+/// Is it up?
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    operation_id = "health",
+    tag = "service",
+    security(()),
+    responses((status = 200, description = "It is", body = Health)),
+)]
+pub async fn healthz() -> Response {
+    reply::ok(&Health {
+        status: "ok",
+        version: env!("CARGO_PKG_VERSION"),
+    })
+}
+
+/// This document
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    operation_id = "openapi",
+    tag = "service",
+    security(()),
+    responses((status = 200, description = "OpenAPI 3.1", body = Object)),
+)]
+pub async fn document() -> Response {
+    reply::typed(reply::JSON, Body::from(text()))
+}
+
+/// What all operations share.
+struct Shared;
+
+impl Modify for Shared {
+    fn modify(&self, document: &mut openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme(
+            "bearer",
+            SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)),
+        );
+        for (name, description, example) in problems() {
+            let problem = ContentBuilder::new()
+                .schema(Some(Ref::from_schema_name(Problem::name())))
+                .example(serde_json::to_value(example.into_problem(REQUEST_ID.into())).ok());
+            let mut response = ResponseBuilder::new()
+                .description(description)
+                .content(problem::CONTENT_TYPE, problem.build());
+            if name == "Unauthorized" {
+                response = response.header("www-authenticate", text_header("`Bearer`"));
+            }
+            let response = response.header("x-request-id", request_id()).build();
+            components
+                .responses
+                .insert(name.to_owned(), RefOr::T(response));
+        }
+        for (path, item) in &mut document.paths.paths {
+            for operation in [&mut item.get, &mut item.post, &mut item.put]
+                .into_iter()
+                .chain([&mut item.patch, &mut item.delete])
+                .flatten()
+            {
+                complete(path, operation);
+            }
+        }
+    }
+}
+
+/// Adds to one operation what follows from its shape.
+fn complete(path: &str, operation: &mut Operation) {
+    let mut add = |status: &str, name: &str| {
+        operation
+            .responses
+            .responses
+            .entry(status.to_owned())
+            .or_insert_with(|| RefOr::Ref(Ref::from_response_name(name)));
+    };
+    if path.starts_with("/v1") {
+        add("401", "Unauthorized");
+        add("422", "InvalidRequest");
+        add("503", "Unavailable");
+    }
+    if path.contains('{') {
+        add("404", "NotFound");
+    }
+    if operation.request_body.is_some() {
+        add("400", "InvalidJson");
+        add("413", "TooLarge");
+        add("415", "UnsupportedMediaType");
+    }
+    for response in operation.responses.responses.values_mut() {
+        let RefOr::T(response) = response else {
+            continue;
+        };
+        let headers = &mut response.headers;
+        headers.insert("x-request-id".to_owned(), RefOr::T(request_id()));
+        response.content.values_mut().for_each(add_example);
+    }
+    for parameter in operation.parameters.iter_mut().flatten() {
+        // An optional header may be left out, but it cannot be null.
+        if let RefOr::T(parameter) = parameter
+            && matches!(parameter.parameter_in, ParameterIn::Header)
+            && let Some(RefOr::T(Schema::Object(object))) = &mut parameter.schema
+        {
+            object.schema_type = openapi::Type::String.into();
+        }
+    }
+    if let Some(RefOr::T(body)) = &mut operation.request_body {
+        body.content.values_mut().for_each(add_example);
+    }
+}
+
+/// The two types that are hardest to picture.
+fn add_example(content: &mut RefOr<Content>) {
+    let RefOr::T(content) = content else {
+        return;
+    };
+    let holds = |name| content.schema == Some(RefOr::Ref(Ref::from_schema_name(name)));
+    if holds(JobView::name()) {
+        content.example = serde_json::to_value(job_example()).ok();
+    } else if holds(SubmitBody::name()) {
+        content.example = Some(submit_example());
+    }
+}
+
+const REQUEST_ID: &str = "req_0199c1d2e3f47a5b8c6d7e8f90a1b2c3";
+
+fn text_header(description: &str) -> openapi::Header {
+    HeaderBuilder::new()
+        .schema(Some(
+            ObjectBuilder::new().schema_type(openapi::Type::String),
+        ))
+        .description(Some(description))
+        .build()
+}
+
+fn request_id() -> openapi::Header {
+    text_header("The caller's own `x-request-id`, or one made here")
+}
+
+/// The problem documents that many operations share, each with one that is really sent.
+fn problems() -> [(&'static str, &'static str, ApiError); 7] {
+    let mut fault = problem::Faults::default();
+    fault.add("stages[0].chunk.items", "must be at least 1, is 0");
+    [
+        (
+            "InvalidJson",
+            "The body is not JSON",
+            ApiError::invalid_json(
+                "The body is not valid JSON: expected value at line 1 column 1.",
+            ),
+        ),
+        (
+            "Unauthorized",
+            "No token, or one that is not known",
+            ApiError::unauthorized(),
+        ),
+        (
+            "NotFound",
+            "There is no such thing for this caller",
+            ApiError::no_such("job"),
+        ),
+        (
+            "TooLarge",
+            "The body is larger than the cap",
+            ApiError::too_large(33_554_432),
+        ),
+        (
+            "UnsupportedMediaType",
+            "The body is of another type",
+            ApiError::unsupported_media_type(
+                "The body must have the content type application/json.",
+            ),
+        ),
+        (
+            "InvalidRequest",
+            "Something in the request is wrong; each fault is listed with its path",
+            ApiError::invalid(fault),
+        ),
+        (
+            "Unavailable",
+            "Something is away (`unavailable`: try again), or no token is configured (`auth_not_configured`)",
+            ApiError::unavailable(""),
+        ),
+    ]
+}
+
+fn submit_example() -> Value {
+    json!({
+        "task": "Identify the recurring issue patterns in these support tickets",
+        "input": {
+            "items": [
+                "I was charged twice this month.",
+                {"id": "T-2", "text": "The export stops at 90 %.", "plan": "pro"}
+            ]
+        },
+        "stages": [
+            {
+                "name": "classify",
+                "kind": "map",
+                "instructions": "Classify each ticket by its main category.",
+                "output": "item",
+                "output_schema": {
+                    "type": "object",
+                    "properties": {"primary_category": {"type": "string"}},
+                    "required": ["primary_category"],
+                    "additionalProperties": false
+                },
+                "chunk": {"items": 25},
+                "merge": {"count_by": ["primary_category"]}
+            },
+            {
+                "name": "report",
+                "kind": "synthesis",
+                "instructions": "Write a short report on the patterns, most frequent first."
+            }
+        ],
+        "limits": {"max_cost_usd": 5.0, "concurrency": 50},
+        "metadata": {"team": "support"}
+    })
+}
+
+fn job_example() -> JobView {
+    JobView {
+        id: "job_0199c1d2e3f47a5b8c6d7e8f90a1b2c3".to_owned(),
+        state: "running".to_owned(),
+        run: 1,
+        mode: "static".to_owned(),
+        task: "Identify the recurring issue patterns in these support tickets".to_owned(),
+        recipe: None,
+        created_at: "2026-11-22T12:00:00.000Z".to_owned(),
+        updated_at: "2026-11-22T12:00:07.250Z".to_owned(),
+        finished_at: None,
+        stage: Some("classify".to_owned()),
+        progress: Progress {
+            tasks: TaskCounts {
+                total: 12,
+                pending: 2,
+                queued: 1,
+                running: 4,
+                succeeded: 5,
+                ..TaskCounts::default()
+            },
+            items: ItemCounts {
+                total: 300,
+                covered: 125,
+                missing: 175,
+            },
+        },
+        usage: Usage {
+            calls: 9,
+            input_tokens: 18_204,
+            output_tokens: 5_310,
+            ..Usage::default()
+        },
+        cost: Cost {
+            spent_usd: 0.0448,
+            reserved_usd: 0.0916,
+            limit_usd: Some(5.0),
+            ..Cost::default()
+        },
+        halt: None,
+        error: None,
+        metadata: serde_json::Map::from_iter([("team".to_owned(), json!("support"))]),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_examples_fit_their_schemas() {
+        let document = serde_json::to_value(Document::openapi()).unwrap();
+        let components = document.get("components").unwrap();
+        let cases = [
+            (SubmitBody::name(), submit_example()),
+            (
+                JobView::name(),
+                serde_json::to_value(job_example()).unwrap(),
+            ),
+        ];
+        for (name, example) in cases {
+            let mut faults = problem::Faults::default();
+            Shape::new(components, &name)
+                .unwrap()
+                .check(&example, &mut faults);
+            assert_eq!(faults, problem::Faults::default(), "{name}");
+        }
+    }
+
+    #[test]
+    fn problems_fit_their_schema() {
+        let document = serde_json::to_value(Document::openapi()).unwrap();
+        let shape = Shape::new(document.get("components").unwrap(), "Problem").unwrap();
+        for (name, _, error) in problems() {
+            let mut faults = problem::Faults::default();
+            let value = serde_json::to_value(error.into_problem("r".into())).unwrap();
+            shape.check(&value, &mut faults);
+            assert_eq!(faults, problem::Faults::default(), "{name}");
+        }
+    }
+}

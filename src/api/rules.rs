@@ -1,0 +1,104 @@
+//! What a schema cannot say about a plan: how its stages stand together.
+
+use crate::config::Caps;
+use crate::core::plan::{Mode, Stage, StageKind};
+use crate::core::schema::Schema;
+
+use super::problem::Faults;
+use super::shape::below;
+
+/// Adds a fault for each rule that the plan breaks.
+pub fn check(mode: Option<Mode>, stages: &[Stage], caps: &Caps, faults: &mut Faults) {
+    if mode == Some(Mode::Dynamic) {
+        faults.add("mode", "this version runs `static` plans only");
+    }
+    let cap = usize::try_from(caps.stages).unwrap_or(usize::MAX);
+    if stages.len() > cap {
+        let count = stages.len();
+        faults.add(
+            "stages",
+            format!("has {count} stages; at most {cap} are taken (MAX_STAGES)"),
+        );
+    }
+    order(stages, faults);
+    for (index, stage) in stages.iter().enumerate() {
+        let here = format!("stages[{index}]");
+        let same_name = |other: &Stage| other.name == stage.name;
+        if let Some(first) = stages.iter().take(index).position(same_name) {
+            faults.add(
+                format_args!("{here}.name"),
+                format!("is the name of stages[{first}] too"),
+            );
+        }
+        fields(&here, stage, faults);
+    }
+}
+
+/// One map stage, then perhaps one synthesis.
+fn order(stages: &[Stage], faults: &mut Faults) {
+    let last = stages.len().saturating_sub(1);
+    let mut maps = 0;
+    let mut syntheses = 0;
+    for (index, stage) in stages.iter().enumerate() {
+        let message = match stage.kind {
+            StageKind::Map => {
+                maps += 1;
+                (maps > 1).then_some("this version takes one `map` stage")
+            }
+            StageKind::Synthesis => {
+                syntheses += 1;
+                if syntheses > 1 {
+                    Some("there can be only one `synthesis`")
+                } else {
+                    (index != last).then_some("a `synthesis` must be the last stage")
+                }
+            }
+        };
+        if let Some(message) = message {
+            faults.add(format_args!("stages[{index}].kind"), message);
+        }
+    }
+    // An empty list has been named by the schema.
+    if maps == 0 && !stages.is_empty() {
+        faults.add("stages", "needs a `map` stage");
+    }
+}
+
+/// The fields of one stage.
+fn fields(here: &str, stage: &Stage, faults: &mut Faults) {
+    if stage.kind == StageKind::Synthesis {
+        let given = [
+            ("output", stage.output.is_some()),
+            ("chunk", stage.chunk.is_some()),
+            ("merge", stage.merge.is_some()),
+        ];
+        for (name, _) in given.into_iter().filter(|(_, given)| *given) {
+            faults.add(format_args!("{here}.{name}"), "only a `map` stage has this");
+        }
+    }
+    if let Some(merge) = &stage.merge {
+        for (field, names) in [
+            ("count_by", &merge.count_by),
+            ("dedupe_by", &merge.dedupe_by),
+        ] {
+            for (at, _) in names
+                .iter()
+                .enumerate()
+                .filter(|(_, name)| name.trim().is_empty())
+            {
+                faults.add(
+                    format_args!("{here}.merge.{field}[{at}]"),
+                    "must be the name of a field",
+                );
+            }
+        }
+    }
+    if let Some(schema) = &stage.output_schema
+        && let Err(found) = Schema::compile(schema)
+    {
+        for fault in found {
+            let path = below(&format!("{here}.output_schema"), &fault.path);
+            faults.add(path, fault.message);
+        }
+    }
+}

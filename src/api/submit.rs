@@ -1,0 +1,263 @@
+//! `POST /v1/jobs`: a body becomes a checked [`Submit`], and the use case does the rest.
+//!
+//! A body is looked at in this order, and every step adds to one list of faults, so that a caller sees all of
+//! them at once:
+//!
+//! 1. bytes and JSON ([`super::body`]); a fault here ends it
+//! 2. fields this version does not act on ([`super::not_yet`])
+//! 3. the items ([`super::items`])
+//! 4. everything else against the schema in the OpenAPI document ([`super::shape`])
+//! 5. what a schema cannot say ([`super::rules`])
+//!
+//! What needs the list of models (aliases, the most tokens a model can write) is the use case's to find.
+
+use std::fmt::Write;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::Response;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Schema, SchemaType, Type};
+
+use super::auth::Caller;
+use super::items::{self, Input, json_len};
+use super::params::NoQuery;
+use super::problem::{ApiError, Faults, Problem};
+use super::{Api, body, not_yet, openapi, reply, rules};
+use crate::app::submit::{self, Submit, Submitted};
+use crate::app::view::JobView;
+use crate::config::Config;
+use crate::core::plan::{Limits, Mode, Stage};
+use crate::ports::Ports;
+
+/// All of the body but `input`: it becomes one row of the database, which holds 2 MB, with defaults filled in.
+const PLAN_BYTES: u64 = 1_000_000;
+
+/// Metadata is returned with every job of a list, so it stays small.
+const METADATA_BYTES: u64 = 4_096;
+
+/// A job to be done.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Submit)]
+pub struct SubmitBody {
+    /// What the job is for; every stage is told.
+    #[schema(pattern = r"\S")]
+    task: String,
+    // Read apart, by `items::read`: by now it is null.
+    #[serde(rename = "input")]
+    #[schema(value_type = Input)]
+    _input: IgnoredAny,
+    /// `static`: the stages are given here.
+    #[serde(default)]
+    mode: Option<Mode>,
+    /// The plan: one `map` stage, and a `synthesis` last if one is wanted.
+    #[schema(min_items = 1, max_items = 64)]
+    stages: Vec<Stage>,
+    #[serde(default)]
+    limits: Option<Limits>,
+    /// False: answers that were paid for before are not used again.
+    #[serde(default)]
+    reuse: Option<bool>,
+    /// How a plan is made; a static one is not, so nothing here changes it.
+    #[serde(default, rename = "planning")]
+    _planning: Option<Planning>,
+    #[serde(default)]
+    #[schema(schema_with = metadata_schema)]
+    metadata: Option<Map<String, Value>>,
+}
+
+/// Who plans, and what if that fails.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Planning {
+    #[serde(default, rename = "model")]
+    #[schema(min_length = 1, max_length = 100)]
+    _model: Option<String>,
+    #[serde(default, rename = "fallback")]
+    _fallback: Option<bool>,
+}
+
+fn metadata_schema() -> Schema {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
+        .additional_properties(Some(AdditionalProperties::FreeForm(true)))
+        .max_properties(Some(16))
+        .description(Some(
+            "The caller's own notes, returned with the job; at most 4 KB.",
+        ))
+        .into()
+}
+
+/// Submit a job
+///
+/// It is checked and stored, and runs from then on. With an `Idempotency-Key`, sending the same body again
+/// answers with the same job.
+#[utoipa::path(
+    post,
+    path = "/v1/jobs",
+    operation_id = "submitJob",
+    tag = "jobs",
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Names this submit: the same key with the same body gives the same job, with another body 409.", min_length = 1, max_length = 255, pattern = "^[!-~]+$"),
+    ),
+    request_body(content = SubmitBody, content_type = "application/json"),
+    responses(
+        (status = 202, description = "Accepted", body = JobView, headers(("location" = String, description = "The job's address"))),
+        (status = 200, description = "The job that this key and body made before", body = JobView, headers(("location" = String, description = "The job's address"))),
+        (status = 409, description = "The key came with another body before", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn submit<P: Ports>(
+    State(api): State<Api<P>>,
+    caller: Caller,
+    _: NoQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let key = idempotency_key(&headers)?;
+    let bytes = body::json_bytes(&headers, body, api.app.config.caps.body_bytes).await?;
+    let idempotency = key.map(|key| (key, hex(&Sha256::digest(&bytes))));
+    let value = body::parse(&bytes)?;
+    // The text and the value of a large body need not be held together any longer.
+    drop(bytes);
+    let submit = Submit {
+        idempotency,
+        ..check(value, &api.app.config)?
+    };
+    answer(submit::submit(&api.app, &caller.tenant, submit).await?)
+}
+
+fn answer(submitted: Submitted) -> Result<Response, ApiError> {
+    let status = if submitted.created {
+        StatusCode::ACCEPTED
+    } else {
+        StatusCode::OK
+    };
+    let location = HeaderValue::try_from(format!("/v1/jobs/{}", submitted.job.id))
+        .map_err(|error| ApiError::unavailable(error.to_string()))?;
+    let mut response = reply::with(status, &submitted.job);
+    response.headers_mut().insert(LOCATION, location);
+    Ok(response)
+}
+
+/// 1 to 255 visible ASCII characters, once.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    const NAME: &str = "Idempotency-Key";
+    let mut values = headers.get_all(NAME).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let text = value.to_str().unwrap_or_default();
+    let visible = text.bytes().all(|b| b.is_ascii_graphic());
+    if values.next().is_some() || !visible || !(1..=255).contains(&text.len()) {
+        return Err(ApiError::fault(
+            NAME,
+            "must be given once, with 1 to 255 visible ASCII characters",
+        ));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // A String takes everything.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// A submit without its idempotency key, or everything that is wrong with it.
+fn check(value: Value, config: &Config) -> Result<Submit, ApiError> {
+    let mut faults = Faults::default();
+    let mut items = Vec::new();
+    let mut value = value;
+    if let Some(map) = value.as_object_mut() {
+        not_yet::set_aside(map, &mut faults);
+        whole_numbers(map);
+        if let Some(input) = map.get_mut("input") {
+            items = items::read(input.take(), &config.caps, &mut faults);
+        }
+    }
+    let plan_len = json_len(&value);
+    if plan_len > PLAN_BYTES {
+        faults.add(
+            "body",
+            format!("has {plan_len} bytes besides `input`; at most {PLAN_BYTES} are taken"),
+        );
+        return Err(ApiError::invalid(faults));
+    }
+    if let Some(metadata) = value.get("metadata")
+        && json_len(metadata) > METADATA_BYTES
+    {
+        faults.add(
+            "metadata",
+            format!("must have at most {METADATA_BYTES} bytes as JSON"),
+        );
+    }
+    openapi::submit_shape()?.check(&value, &mut faults);
+    // What is out of range can still be read, so that the rules add their faults to the list; what cannot be
+    // read has been named already.
+    let body = match SubmitBody::deserialize(value) {
+        Ok(body) => body,
+        Err(error) => {
+            if faults.is_empty() {
+                faults.add("body", error.to_string());
+            }
+            return Err(ApiError::invalid(faults));
+        }
+    };
+    rules::check(body.mode, &body.stages, &config.caps, &mut faults);
+    faults.into_result()?;
+    Ok(Submit {
+        task: body.task,
+        mode: Mode::Static,
+        stages: body.stages,
+        items,
+        limits: body.limits.unwrap_or_default(),
+        reuse: body.reuse.unwrap_or(true),
+        metadata: body.metadata.unwrap_or_default(),
+        idempotency: None,
+    })
+}
+
+/// To JSON Schema `5.0` is a whole number, to serde it is not: the fields that want one get `5`.
+fn whole_numbers(body: &mut Map<String, Value>) {
+    let limits = body.get_mut("limits").and_then(Value::as_object_mut);
+    limits.into_iter().for_each(all_whole);
+    let stages = body.get_mut("stages").and_then(Value::as_array_mut);
+    for stage in stages.into_iter().flatten() {
+        if let Some(tokens) = stage.get_mut("max_tokens") {
+            whole(tokens);
+        }
+        if let Some(chunk) = stage.get_mut("chunk").and_then(Value::as_object_mut) {
+            all_whole(chunk);
+        }
+    }
+}
+
+fn all_whole(map: &mut Map<String, Value>) {
+    map.values_mut().for_each(whole);
+}
+
+fn whole(value: &mut Value) {
+    // Exact up to 2^53; every bound lies far below.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if let Some(number) = value.as_f64()
+        && value.is_f64()
+        && number.fract() == 0.0
+        && (0.0..EXACT).contains(&number)
+    {
+        *value = Value::from(number as u64);
+    }
+}
+
+#[cfg(test)]
+#[path = "submit_tests.rs"]
+mod tests;

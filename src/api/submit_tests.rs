@@ -1,0 +1,432 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::core::plan::{Chunk, Output, StageKind};
+
+fn config() -> Config {
+    Config::from_vars(|_| None).unwrap()
+}
+
+fn body() -> Value {
+    json!({
+        "task": "Sort these",
+        "input": {"items": ["one", "two"]},
+        "stages": [
+            {"name": "sort", "kind": "map", "instructions": "Sort."},
+            {"name": "report", "kind": "synthesis", "instructions": "Sum up."}
+        ]
+    })
+}
+
+/// `body` with the value at a JSON Pointer changed; what is not there is added to its object.
+fn with(pointer: &str, value: Value) -> Value {
+    let mut body = body();
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    let parent = body.pointer_mut(parent).unwrap();
+    match parent {
+        Value::Array(list) => list[name.parse::<usize>().unwrap()] = value,
+        Value::Object(map) => {
+            map.insert(name.to_owned(), value);
+        }
+        _ => panic!("nothing at {pointer}"),
+    }
+    body
+}
+
+fn faults_of(body: Value) -> Vec<(String, String)> {
+    match check(body, &config()) {
+        Ok(_) => Vec::new(),
+        Err(error) => {
+            let problem = error.into_problem(String::new());
+            assert_eq!(problem.status, 422);
+            let pairs = problem.errors.into_iter().map(|f| (f.path, f.message));
+            pairs.collect()
+        }
+    }
+}
+
+#[test]
+fn the_smallest_body_gets_its_defaults() {
+    let submit = check(body(), &config()).unwrap();
+    assert_eq!(submit.task, "Sort these");
+    assert_eq!(submit.mode, Mode::Static);
+    assert_eq!(submit.items.len(), 2);
+    assert_eq!(submit.limits, Limits::default());
+    assert!(submit.reuse);
+    assert!(submit.metadata.is_empty());
+    assert_eq!(submit.idempotency, None);
+}
+
+#[test]
+fn a_body_with_every_field_is_read_whole() {
+    let full = json!({
+        "task": "t", "recipe": null, "mode": "static", "delivery": "live", "approval": false, "reuse": false,
+        "planning": {"model": "claude-opus-5-5", "fallback": true}, "context": null, "extends": null, "webhook": null,
+        "metadata": {"team": "support"},
+        "input": {"items": [{"id": "a", "n": 1}], "text": null, "documents": null, "urls": null},
+        "limits": {"max_cost_usd": 5, "concurrency": 7.0, "max_attempts": 3, "deadline_seconds": 60,
+            "min_success_ratio": 1, "on_budget": "pause", "max_rounds": 0, "redo_ratio": 0.05},
+        "stages": [
+            {"name": "m", "kind": "map", "instructions": "i", "output": "chunk", "output_schema": {"type": "object"},
+             "chunk": {"items": 3.0, "tokens": null, "overlap": null}, "model": "haiku", "max_tokens": 100.0, "effort": "xhigh",
+             "merge": {"count_by": ["a"], "dedupe_by": ["b"]},
+             "group_by": [], "verify": null, "citations": false, "tools": {}, "models": [], "context": null},
+            {"name": "s", "kind": "synthesis", "instructions": "i", "output_schema": null, "chunk": null, "output": null, "merge": null}
+        ]
+    });
+    let submit = check(full, &config()).unwrap();
+    assert!(!submit.reuse);
+    assert_eq!(submit.limits.concurrency, Some(7));
+    assert_eq!(submit.limits.max_cost_usd, Some(5.0));
+    let stage = &submit.stages[0];
+    assert_eq!(stage.kind, StageKind::Map);
+    assert_eq!(stage.output, Some(Output::Chunk));
+    assert_eq!(stage.chunk, Some(Chunk { items: 3 }));
+    assert_eq!(stage.max_tokens, Some(100));
+    assert_eq!(submit.metadata["team"], "support");
+}
+
+#[test]
+fn each_fault_is_named_where_it_is() {
+    let synthesis = json!({"name": "report", "kind": "synthesis", "instructions": "x"});
+    let map = json!({"name": "more", "kind": "map", "instructions": "x"});
+    let cases = [
+        (json!([]), "body", "must be an object, is an array"),
+        (json!("x"), "body", "must be an object, is a string"),
+        (
+            with("/task", json!(7)),
+            "task",
+            "must be a string, is a number",
+        ),
+        (with("/task", json!(" ")), "task", "must not be blank"),
+        (with("/more", json!(1)), "more", "is not a known field"),
+        (
+            with("/mode", json!("quick")),
+            "mode",
+            "must be one of `static`, `dynamic`",
+        ),
+        (
+            with("/mode", json!("dynamic")),
+            "mode",
+            "this version runs `static` plans only",
+        ),
+        (
+            with("/input", json!(null)),
+            "input",
+            "must be an object with `items`",
+        ),
+        (with("/stages", json!([])), "stages", "must not be empty"),
+        (
+            with("/stages", json!([synthesis])),
+            "stages",
+            "needs a `map` stage",
+        ),
+        (
+            with("/stages/1", map),
+            "stages[1].kind",
+            "this version takes one `map` stage",
+        ),
+        (
+            with("/stages/1/name", json!("sort")),
+            "stages[1].name",
+            "is the name of stages[0] too",
+        ),
+        (
+            with("/stages/0/name", json!("a b")),
+            "stages[0].name",
+            "must match ^[A-Za-z0-9][A-Za-z0-9_-]*$",
+        ),
+        (
+            with("/stages/0/kind", json!("fold")),
+            "stages[0].kind",
+            "must be one of `map`, `synthesis`",
+        ),
+        (
+            with("/stages/0/instructions", json!("\n")),
+            "stages[0].instructions",
+            "must not be blank",
+        ),
+        (
+            with("/stages/0/color", json!("red")),
+            "stages[0].color",
+            "is not a known field",
+        ),
+        (
+            with("/stages/0/chunk", json!({"items": 0})),
+            "stages[0].chunk.items",
+            "must be at least 1, is 0",
+        ),
+        (
+            with("/stages/0/chunk", json!({"items": 1001})),
+            "stages[0].chunk.items",
+            "must be at most 1000, is 1001",
+        ),
+        (
+            with("/stages/0/chunk", json!({"items": 1.5})),
+            "stages[0].chunk.items",
+            "must be a whole number, is a number",
+        ),
+        (
+            with("/stages/0/chunk", json!(5)),
+            "stages[0].chunk",
+            "must be an object, is a number",
+        ),
+        (
+            with("/stages/0/chunk", json!({"tokens": 500})),
+            "stages[0].chunk.tokens",
+            "this version cuts chunks by `items` only",
+        ),
+        (
+            with("/stages/1/chunk", json!({"items": 2})),
+            "stages[1].chunk",
+            "only a `map` stage has this",
+        ),
+        (
+            with("/stages/1/output", json!("item")),
+            "stages[1].output",
+            "only a `map` stage has this",
+        ),
+        (
+            with("/stages/1/merge", json!({})),
+            "stages[1].merge",
+            "only a `map` stage has this",
+        ),
+        (
+            with("/stages/0/merge", json!({"count_by": ["a", " "]})),
+            "stages[0].merge.count_by[1]",
+            "must be the name of a field",
+        ),
+        (
+            with("/stages/0/verify", json!({"sample": 0.1})),
+            "stages[0].verify",
+            "this version does not verify results",
+        ),
+        (
+            with("/stages/0/output_schema", json!({"type": "objekt"})),
+            "stages[0].output_schema.type",
+            "",
+        ),
+        (
+            with("/stages/0/output_schema", json!("x")),
+            "stages[0].output_schema",
+            "must be an object, is a string",
+        ),
+        (
+            with("/limits", json!({"concurrency": 1001})),
+            "limits.concurrency",
+            "must be at most 1000, is 1001",
+        ),
+        (
+            with("/limits", json!({"max_cost_usd": -1})),
+            "limits.max_cost_usd",
+            "must be at least 0, is -1",
+        ),
+        (
+            with("/limits", json!({"budget": 1})),
+            "limits.budget",
+            "is not a known field",
+        ),
+        (
+            with("/limits", json!([])),
+            "limits",
+            "must be an object, is an array",
+        ),
+        (
+            with("/recipe", json!("support-tickets")),
+            "recipe",
+            "this version has no recipes; give `stages`",
+        ),
+        (
+            with("/delivery", json!("batch")),
+            "delivery",
+            "this version delivers `live` only",
+        ),
+        (
+            with("/approval", json!(true)),
+            "approval",
+            "this version starts a job at once, without approval",
+        ),
+        (
+            with("/webhook", json!({})),
+            "webhook",
+            "this version sends no webhooks",
+        ),
+        (
+            with("/metadata", json!([])),
+            "metadata",
+            "must be an object, is an array",
+        ),
+        (
+            with("/metadata", json!({"a": "x".repeat(4_096)})),
+            "metadata",
+            "must have at most 4096 bytes as JSON",
+        ),
+        (
+            with(
+                "/metadata",
+                (0..17).map(|n| (n.to_string(), json!(n))).collect(),
+            ),
+            "metadata",
+            "must have at most 16 fields, has 17",
+        ),
+        (with("/task", json!("x".repeat(1_000_000))), "body", ""),
+    ];
+    for (body, path, message) in cases {
+        let faults = faults_of(body);
+        assert_eq!(faults.len(), 1, "{path}: {faults:?}");
+        assert_eq!(faults[0].0, path);
+        if !message.is_empty() {
+            assert_eq!(faults[0].1, message, "{path}");
+        }
+    }
+}
+
+#[test]
+fn faults_of_all_parts_come_at_once() {
+    let faults = faults_of(json!({
+        "task": " ", "recipe": "x", "colour": 1,
+        "input": {"items": ["", "ok"]},
+        "stages": [
+            {"name": "a", "kind": "synthesis", "instructions": "x"},
+            {"name": "a", "kind": "map", "instructions": "x", "chunk": {"items": 0}, "group_by": ["x"]}
+        ],
+        "limits": {"concurrency": 0}
+    }));
+    let mut paths: Vec<&str> = faults.iter().map(|(path, _)| path.as_str()).collect();
+    paths.sort_unstable();
+    assert_eq!(
+        paths,
+        [
+            "colour",
+            "input.items[0]",
+            "limits.concurrency",
+            "recipe",
+            "stages[1].chunk.items",
+            "stages[1].group_by",
+            "task",
+        ]
+    );
+    let faults = faults_of(json!({
+        "task": "t",
+        "input": {"items": [""]},
+        "stages": [
+            {"name": "a", "kind": "synthesis", "instructions": "x"},
+            {"name": "a", "kind": "map", "instructions": "x", "chunk": {"items": 0}}
+        ],
+    }));
+    let paths: Vec<&str> = faults.iter().map(|(path, _)| path.as_str()).collect();
+    assert_eq!(
+        paths,
+        [
+            "input.items[0]",
+            "stages[1].chunk.items",
+            "stages[0].kind",
+            "stages[1].name"
+        ]
+    );
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let mut faults = faults_of(json!({}));
+    faults.sort_unstable();
+    let expected = ["input", "stages", "task"].map(|p| (p.to_owned(), "is required".to_owned()));
+    assert_eq!(faults, expected);
+    let stages = faults_of(with("/stages", json!([{}])));
+    let expected = ["instructions", "kind", "name"]
+        .map(|p| (format!("stages[0].{p}"), "is required".to_owned()));
+    let mut stages = stages;
+    stages.sort_unstable();
+    assert_eq!(stages, expected);
+}
+
+#[test]
+fn idempotency_keys_are_visible_ascii_and_single() {
+    let long = "k".repeat(256);
+    let cases: [(&[&str], Option<Option<&str>>); 7] = [
+        (&[], Some(None)),
+        (&["k"], Some(Some("k"))),
+        (&[&long[..255]], Some(Some(&long[..255]))),
+        (&[&long], None),
+        (&[""], None),
+        (&["a b"], None),
+        (&["a", "a"], None),
+    ];
+    for (values, expected) in cases {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append("idempotency-key", HeaderValue::from_str(value).unwrap());
+        }
+        let outcome = idempotency_key(&headers).ok();
+        let expected = expected.map(|key| key.map(str::to_owned));
+        assert_eq!(outcome, expected, "{values:?}");
+    }
+    let mut headers = HeaderMap::new();
+    headers.insert("idempotency-key", HeaderValue::from_bytes(b"\xff").unwrap());
+    assert!(idempotency_key(&headers).is_err());
+}
+
+#[test]
+fn ten_thousand_items_are_checked_in_one_pass() {
+    let items: Vec<Value> = (0..10_000)
+        .map(|n| json!({"id": format!("T-{n}"), "text": "The export stops at 90 %."}))
+        .collect();
+    let submit = check(with("/input", json!({"items": items})), &config()).unwrap();
+    assert_eq!(submit.items.len(), 10_000);
+}
+
+/// Bodies that look right often enough to get past the first checks.
+fn bodyish() -> impl Strategy<Value = Value> {
+    let scalar = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        prop::sample::select(vec![
+            "",
+            " ",
+            "map",
+            "synthesis",
+            "item",
+            "a",
+            "static",
+            "dynamic",
+            "live",
+            "pause",
+            "\u{0}"
+        ])
+        .prop_map(Value::from),
+        "\\PC{0,12}".prop_map(Value::from),
+    ];
+    scalar.prop_recursive(6, 60, 6, |inner| {
+        let name = prop::sample::select(vec![
+            "task", "input", "items", "stages", "name", "kind", "instructions", "output", "output_schema", "chunk", "tokens",
+            "merge", "count_by", "limits", "concurrency", "max_cost_usd", "metadata", "mode", "id", "text", "type", "$ref", "x",
+        ]);
+        prop_oneof![
+            3 => prop::collection::vec((name, inner.clone()), 0..6)
+                .prop_map(|pairs| pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<Map<_, _>>().into()),
+            1 => prop::collection::vec(inner, 0..4).prop_map(Value::from),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    /// Whatever comes, it is taken or refused with at least one fault; and what the schema lets through is read.
+    #[test]
+    fn no_body_panics(value in bodyish(), place in prop::sample::select(vec![
+        "", "/task", "/input", "/input/items", "/stages", "/stages/0", "/stages/0/chunk", "/stages/0/output_schema", "/limits", "/metadata",
+    ])) {
+        let body = if place.is_empty() { value } else { with(place, value) };
+        if let Err(error) = check(body, &config()) {
+            let problem = error.into_problem(String::new());
+            prop_assert_eq!(problem.status, 422);
+            prop_assert!(!problem.errors.is_empty());
+        }
+    }
+}

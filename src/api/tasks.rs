@@ -1,0 +1,80 @@
+//! `GET /v1/jobs/{id}/tasks` and `GET /v1/jobs/{id}/tasks/{index}`.
+
+use axum::extract::State;
+use axum::response::Response;
+
+use super::auth::Caller;
+use super::cursor::{self, AfterTask};
+use super::params::{JobId, NoQuery, Query, TaskPath};
+use super::problem::ApiError;
+use super::{Api, reply};
+use crate::app::query;
+use crate::app::view::{Page, TaskDetail, TaskView};
+use crate::core::state::TaskState;
+use crate::ports::Ports;
+
+/// List a job's tasks
+///
+/// By index.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{id}/tasks",
+    operation_id = "listTasks",
+    tag = "jobs",
+    params(
+        ("id" = String, Path, description = "The job", pattern = "^job_[0-9a-f]{32}$"),
+        ("state" = Option<TaskState>, Query, description = "Only tasks in this state."),
+        ("stage" = Option<String>, Query, description = "Only tasks of the stage with this name."),
+        ("limit" = Option<u32>, Query, description = "Entries on a page.", minimum = 1, maximum = 200),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
+    ),
+    responses((status = 200, description = "A page of tasks", body = Page<TaskView>)),
+)]
+pub async fn list<P: Ports>(
+    State(api): State<Api<P>>,
+    caller: Caller,
+    JobId(job): JobId,
+    mut query: Query,
+) -> Result<Response, ApiError> {
+    let state = query.parsed("state", "the state of a task", TaskState::parse);
+    let stage = query.text("stage");
+    let limit = query.limit();
+    let after = query.cursor().map(|AfterTask { index }| index);
+    query.end()?;
+    let (data, next) = query::tasks(
+        &api.app,
+        &caller.tenant,
+        &job,
+        state,
+        stage.as_deref(),
+        after,
+        limit,
+    )
+    .await?;
+    let next_cursor = next.map(|index| cursor::write(AfterTask { index }));
+    Ok(reply::ok(&Page { data, next_cursor }))
+}
+
+/// Get a task whole
+///
+/// Its input, its output, and every attempt with request and response.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{id}/tasks/{index}",
+    operation_id = "getTask",
+    tag = "jobs",
+    params(
+        ("id" = String, Path, description = "The job", pattern = "^job_[0-9a-f]{32}$"),
+        ("index" = u32, Path, description = "The task's index in the job"),
+    ),
+    responses((status = 200, description = "The task", body = TaskDetail)),
+)]
+pub async fn get<P: Ports>(
+    State(api): State<Api<P>>,
+    caller: Caller,
+    TaskPath { job, index }: TaskPath,
+    _: NoQuery,
+) -> Result<Response, ApiError> {
+    let task = query::task(&api.app, &caller.tenant, &job, index).await?;
+    Ok(reply::ok(&task))
+}

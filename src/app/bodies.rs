@@ -1,0 +1,59 @@
+//! Large texts: inline in a row up to a size, in the blob store above it.
+
+use sha2::{Digest, Sha256};
+
+use super::{App, AppError};
+use crate::ports::{Blobs, Ports};
+use crate::store::admission::Body;
+
+/// SHA-256 in hex.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    let mut hex = String::with_capacity(64);
+    for byte in digest {
+        for nibble in [byte >> 4, byte & 15] {
+            hex.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
+        }
+    }
+    hex
+}
+
+/// Where a text stands: `(inline, blob)`, as the rows have it. When it returns, the blob is durable.
+pub async fn keep<P: Ports>(
+    app: &App<P>,
+    prefix: &str,
+    text: String,
+) -> Result<(Option<String>, Option<String>), AppError> {
+    if text.len() <= app.config.inline_bytes {
+        return Ok((Some(text), None));
+    }
+    let key = format!("{prefix}/{}", sha256_hex(text.as_bytes()));
+    app.ports
+        .blobs()
+        .put(key.clone(), text)
+        .await
+        .map_err(|error| AppError::Unavailable(error.to_string()))?;
+    Ok((None, Some(key)))
+}
+
+/// The prefix of a job's blobs.
+pub fn job_prefix(job: &str) -> String {
+    format!("job/{job}")
+}
+
+/// The text of a body; `None` where there is none. A blob that is not readable yet is `Unavailable`.
+pub async fn text<P: Ports>(app: &App<P>, body: &Body) -> Result<Option<String>, AppError> {
+    if body.inline.is_some() {
+        return Ok(body.inline.clone());
+    }
+    let Some(key) = &body.blob else {
+        return Ok(None);
+    };
+    match app.ports.blobs().get(key.clone()).await {
+        Ok(Some(text)) => Ok(Some(text)),
+        Ok(None) => Err(AppError::Unavailable(
+            "a stored value is not readable yet".into(),
+        )),
+        Err(error) => Err(AppError::Unavailable(error.to_string())),
+    }
+}

@@ -1,0 +1,68 @@
+//! Messages arrive. Nothing here ever fails towards the platform: each message is settled, one way or the other.
+
+use serde_json::json;
+
+use super::message::{Drive, Wake};
+use super::{App, drive, work};
+use crate::ports::{Clock, Db, Ports};
+use crate::store::sweep;
+
+/// What becomes of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settle {
+    Ack,
+    Retry { delay_seconds: u32 },
+}
+
+/// A later try of a message whose work could not be done: the database was away, a blob is not readable yet.
+const LATER: Settle = Settle::Retry { delay_seconds: 5 };
+
+/// One message of the control queue. Replay is harmless: [`drive::drive`] looks where the job stands.
+pub async fn control<P: Ports>(app: &App<P>, body: &str) -> Settle {
+    let Ok(message) = serde_json::from_str::<Drive>(body) else {
+        return dead_letter(app, "control", body).await;
+    };
+    match drive::drive(app, &message.job).await {
+        Ok(()) => Settle::Ack,
+        Err(error) => {
+            app.log_fault("drive", &format!("{}: {error}", message.job));
+            LATER
+        }
+    }
+}
+
+/// A batch of the tasks queue. Replay is harmless: tasks are taken by lease, and one that is done is not taken again.
+pub async fn tasks<P: Ports>(app: &App<P>, bodies: Vec<String>) -> Settle {
+    let mut any = false;
+    for body in &bodies {
+        if serde_json::from_str::<Wake>(body).is_ok() {
+            any = true;
+        } else {
+            dead_letter(app, "tasks", body).await;
+        }
+    }
+    if !any {
+        return Settle::Ack;
+    }
+    match work::work(app).await {
+        Ok(()) => Settle::Ack,
+        Err(error) => {
+            app.log_fault("work", &error.to_string());
+            LATER
+        }
+    }
+}
+
+/// A message nobody could settle: its fate is recorded. What it stood for is found by the sweep.
+pub async fn dead_letter<P: Ports>(app: &App<P>, queue: &str, body: &str) -> Settle {
+    let body: String = body.chars().take(2_000).collect();
+    app.log(json!({"event": "dead_letter", "queue": queue}), json!({}));
+    let statement = sweep::dead_letter(queue, &body, app.ports.clock().now_ms());
+    match app.ports.db().batch(vec![statement]).await {
+        Ok(_) => Settle::Ack,
+        Err(error) => {
+            app.log_fault("dead_letter", &error.to_string());
+            LATER
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! A job is moved on: whatever its state asks for is done, until it waits for calls or is over.
+//!
+//! One function for every control message, the sweep and the callers' commands: it reads where the job stands and
+//! takes the next step, each step one guarded transaction. A doubled, late or lost message is therefore harmless: the
+//! next one does what is left.
+
+use serde_json::{Value, json};
+
+use super::kit::Kit;
+use super::{App, AppError, expand, message, pump, synthesise};
+use crate::core::plan::StageKind;
+use crate::core::state::{JobEvent, JobState, TaskEvent, next_job};
+use crate::ports::{Clock, Db, DbError, Ports, Queue};
+use crate::store::jobs::{self, JobRow, StageRow};
+use crate::store::row::Columns;
+use crate::store::{listing, tasks};
+
+/// A control consumer gives up its turn after this long; what is left goes on with the next message.
+const TURN_MS: i64 = 20_000;
+
+/// What a step left behind.
+enum Step {
+    /// The job stands somewhere else now: look again.
+    Again,
+    /// Nothing to do before a call ends, a caller acts, or time passes.
+    Rest,
+}
+
+/// A job, its stages and its plan.
+pub struct Loaded {
+    pub job: JobRow,
+    pub stages: Vec<StageRow>,
+    pub kit: Kit,
+}
+
+/// Moves the job on as far as it goes.
+pub async fn drive<P: Ports>(app: &App<P>, id: &str) -> Result<(), AppError> {
+    let begun = app.ports.clock().now_ms();
+    loop {
+        let Some(loaded) = load(app, id).await? else {
+            return Ok(());
+        };
+        match step(app, &loaded).await {
+            Ok(Step::Again) | Err(AppError::Conflict(_)) => {}
+            Ok(Step::Rest) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        if app.ports.clock().now_ms() - begun > TURN_MS {
+            return app
+                .ports
+                .queue()
+                .send(vec![message::drive(id, 0)])
+                .await
+                .map_err(|error| AppError::Unavailable(error.to_string()));
+        }
+    }
+}
+
+/// The job as it stands; `None` where there is none.
+pub async fn load<P: Ports>(app: &App<P>, id: &str) -> Result<Option<Loaded>, AppError> {
+    let answers = app.ports.db().batch(jobs::load(id)).await?;
+    let rows = |n: usize| {
+        answers
+            .get(n)
+            .map(|a| a.rows.as_slice())
+            .unwrap_or_default()
+    };
+    let Some(job) = rows(0).first().and_then(JobRow::read) else {
+        return Ok(None);
+    };
+    let kit = rows(2)
+        .first()
+        .and_then(|row| row.json("spec"))
+        .ok_or_else(|| AppError::Unavailable("the job's plan is not readable".into()))
+        .and_then(|spec| Kit::new(app, spec))?;
+    Ok(Some(Loaded {
+        job,
+        stages: rows(1).iter().map(StageRow::read).collect(),
+        kit,
+    }))
+}
+
+async fn step<P: Ports>(app: &App<P>, loaded: &Loaded) -> Result<Step, AppError> {
+    let now = app.ports.clock().now_ms();
+    if overdue(app, &loaded.job, now) {
+        return expire(app, loaded, now).await;
+    }
+    match loaded.job.state {
+        JobState::Queued => start(app, loaded, JobEvent::PlanStarted, now).await,
+        // The plan was checked when the job came in.
+        JobState::Planning => start(app, loaded, JobEvent::PlanReady, now).await,
+        JobState::Running => run(app, loaded, now).await,
+        JobState::Synthesizing => synthesis(app, loaded, now).await,
+        JobState::Paused => rest_or_resume(app, &loaded.job, now).await,
+        JobState::AwaitingApproval
+        | JobState::Succeeded
+        | JobState::Partial
+        | JobState::Failed
+        | JobState::Cancelled => Ok(Step::Rest),
+    }
+}
+
+fn overdue<P: Ports>(app: &App<P>, job: &JobRow, now: i64) -> bool {
+    let grace = match job.state {
+        JobState::Synthesizing => app.config.intervals.deadline_grace_ms,
+        JobState::AwaitingApproval => return false,
+        _ => 0,
+    };
+    !job.state.is_terminal()
+        && job
+            .deadline_at
+            .is_some_and(|at| at.saturating_add_unsigned(grace) <= now)
+}
+
+/// `queued → planning → running`.
+async fn start<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    event: JobEvent,
+    now: i64,
+) -> Result<Step, AppError> {
+    let job = &loaded.job;
+    let Ok(to) = next_job(job.state, event) else {
+        return Ok(Step::Rest);
+    };
+    let first = loaded
+        .stages
+        .iter()
+        .find(|stage| stage.kind == StageKind::Map.as_str() && stage.state != "done")
+        .or_else(|| last_map(loaded))
+        .map_or(0, |stage| stage.idx);
+    let mut statements = vec![jobs::advance(
+        &job.id,
+        job.state,
+        to,
+        Some(first),
+        now,
+        app.drive_at(now),
+    )];
+    if to == JobState::Running {
+        statements.push(jobs::start_stage(&job.id, first, JobState::Running));
+    }
+    app.ports.db().batch(statements).await?;
+    app.log_job(
+        &job.id,
+        "state",
+        json!({"state": to.as_str(), "run": job.run}),
+    );
+    Ok(Step::Again)
+}
+
+/// The current map stage: expanded, pumped, or left behind.
+async fn run<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, AppError> {
+    let job = &loaded.job;
+    let Some(stage) = loaded.stages.iter().find(|stage| stage.idx == job.stage) else {
+        return fail(app, job, "internal", "the plan has no such stage", now).await;
+    };
+    if stage.state == "waiting" {
+        app.ports
+            .db()
+            .batch(vec![jobs::start_stage(
+                &job.id,
+                stage.idx,
+                JobState::Running,
+            )])
+            .await?;
+        return Ok(Step::Again);
+    }
+    if !stage.expanded {
+        expand::slice(app, &loaded.kit, job, stage).await?;
+        pump::pump(app, &job.id).await?;
+        return Ok(Step::Again);
+    }
+    if stage.open() > 0 {
+        pump::pump(app, &job.id).await?;
+        return Ok(Step::Rest);
+    }
+    let next = loaded
+        .stages
+        .iter()
+        .find(|next| next.idx > stage.idx && next.kind == StageKind::Map.as_str());
+    match next {
+        Some(next) => {
+            app.ports
+                .db()
+                .batch(vec![jobs::next_stage(
+                    &job.id,
+                    stage.idx,
+                    next.idx,
+                    now,
+                    app.drive_at(now),
+                )])
+                .await?;
+            Ok(Step::Again)
+        }
+        None => maps_done(app, loaded, stage, now).await,
+    }
+}
+
+/// The maps are done: merged, then on to the synthesis, or to the end.
+async fn maps_done<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    stage: &StageRow,
+    now: i64,
+) -> Result<Step, AppError> {
+    let job = &loaded.job;
+    let covered = stage.items_covered;
+    let enough = covered > 0
+        && f64::from(covered) >= job.min_success_ratio * f64::from(job.items_total) - 1e-9;
+    let prepared = synthesise::prepare(app, loaded, enough).await?;
+    if !enough {
+        app.ports
+            .db()
+            .batch(vec![jobs::keep_merged(&job.id, &prepared.merged)])
+            .await?;
+        let needed = (job.min_success_ratio * 100.0).round();
+        let message = format!(
+            "{covered} of {} items have a result; at least {needed} % (and one item) are wanted",
+            job.items_total
+        );
+        return fail(app, job, "too_little_covered", &message, now).await;
+    }
+    let Some(task) = prepared.task else {
+        let error = prepared.problem;
+        app.ports
+            .db()
+            .batch(vec![jobs::keep_merged(&job.id, &prepared.merged)])
+            .await?;
+        return match error {
+            Some((code, message)) => fail(app, job, code, &message, now).await,
+            None => end(app, job, covered, now).await,
+        };
+    };
+    let mut statements = vec![
+        jobs::guard_at(&job.id, job.run, JobState::Running, stage.idx),
+        jobs::keep_merged(&job.id, &prepared.merged),
+        jobs::advance(
+            &job.id,
+            JobState::Running,
+            JobState::Synthesizing,
+            Some(task.stage),
+            now,
+            app.drive_at(now),
+        ),
+        jobs::open_stage(&job.id, task.stage),
+    ];
+    statements.extend(tasks::expand(
+        &tasks::Slice {
+            job: &job.id,
+            stage: task.stage,
+            cursor: 0,
+            next_cursor: 1,
+            next_index: job.next_index,
+            last: true,
+            now,
+            drive_at: app.drive_at(now),
+        },
+        &[task.row],
+    ));
+    match app.ports.db().batch(statements).await {
+        Ok(_) => {
+            app.log_job(
+                &job.id,
+                "state",
+                json!({"state": "synthesizing", "run": job.run}),
+            );
+            Ok(Step::Again)
+        }
+        // Somebody else was faster, or the job was paused or cancelled.
+        Err(DbError::Guard(_)) => Ok(Step::Again),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The synthesis is being written, or was.
+async fn synthesis<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, AppError> {
+    let job = &loaded.job;
+    let Some(stage) = loaded.stages.iter().find(|stage| stage.idx == job.stage) else {
+        return fail(app, job, "internal", "the plan has no such stage", now).await;
+    };
+    if !stage.is_done() {
+        pump::pump(app, &job.id).await?;
+        return Ok(Step::Rest);
+    }
+    let answers = app
+        .ports
+        .db()
+        .batch(vec![listing::stage_task(&job.id, stage.idx)])
+        .await?;
+    let row = answers.first().and_then(|answer| answer.rows.first());
+    if row.is_some_and(|row| row.text("state") == "succeeded") {
+        let covered = last_map(loaded).map_or(0, |stage| stage.items_covered);
+        return end(app, job, covered, now).await;
+    }
+    let error: Option<Value> = row.and_then(|row| row.json("error"));
+    let reason = error
+        .as_ref()
+        .and_then(|error| error.get("message"))
+        .and_then(Value::as_str)
+        .unwrap_or("no reason is known");
+    fail(
+        app,
+        job,
+        "synthesis_failed",
+        &format!("the synthesis failed: {reason}"),
+        now,
+    )
+    .await
+}
+
+fn last_map(loaded: &Loaded) -> Option<&StageRow> {
+    loaded
+        .stages
+        .iter()
+        .rfind(|stage| stage.kind == StageKind::Map.as_str())
+}
+
+/// Everything is done: `succeeded` only if nothing is missing.
+async fn end<P: Ports>(
+    app: &App<P>,
+    job: &JobRow,
+    covered: u32,
+    now: i64,
+) -> Result<Step, AppError> {
+    let event = if covered >= job.items_total {
+        JobEvent::Succeeded
+    } else {
+        JobEvent::EndedPartial
+    };
+    finish(app, job, event, None, now).await
+}
+
+async fn fail<P: Ports>(
+    app: &App<P>,
+    job: &JobRow,
+    code: &str,
+    message: &str,
+    now: i64,
+) -> Result<Step, AppError> {
+    let error = json!({"code": code, "message": message});
+    finish(app, job, JobEvent::Failed, Some(error), now).await
+}
+
+async fn finish<P: Ports>(
+    app: &App<P>,
+    job: &JobRow,
+    event: JobEvent,
+    error: Option<Value>,
+    now: i64,
+) -> Result<Step, AppError> {
+    let Ok(to) = next_job(job.state, event) else {
+        return Ok(Step::Rest);
+    };
+    let answers = app
+        .ports
+        .db()
+        .batch(vec![jobs::finish(job, to, event, error.clone(), now)])
+        .await?;
+    if answers
+        .first()
+        .is_some_and(|answer| !answer.rows.is_empty())
+    {
+        app.log_job(
+            &job.id,
+            "state",
+            json!({"state": to.as_str(), "run": job.run, "error": error}),
+        );
+    }
+    Ok(Step::Again)
+}
+
+/// The deadline has passed: what is open is skipped, and what is there is synthesised, in the time of grace.
+async fn expire<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, AppError> {
+    let job = &loaded.job;
+    let reason = json!({"code": "deadline", "message": "the deadline passed first"});
+    let mut statements = vec![
+        tasks::close_open(&job.id, TaskEvent::Skipped, &reason, now),
+        jobs::end_expansion(&job.id),
+    ];
+    match job.state {
+        JobState::Synthesizing => {
+            app.ports.db().batch(statements).await?;
+            return fail(
+                app,
+                job,
+                "deadline",
+                "the deadline passed before the synthesis was done",
+                now,
+            )
+            .await;
+        }
+        JobState::Paused => statements.push(jobs::resume(&job.id, now, now)),
+        JobState::Queued | JobState::Planning => {
+            app.ports.db().batch(statements).await?;
+            return fail(
+                app,
+                job,
+                "deadline",
+                "the deadline passed before the work began",
+                now,
+            )
+            .await;
+        }
+        _ => {}
+    }
+    app.ports.db().batch(statements).await?;
+    if job.state != JobState::Running {
+        return Ok(Step::Again);
+    }
+    let Some(stage) = last_map(loaded) else {
+        return fail(app, job, "deadline", "the deadline passed", now).await;
+    };
+    // The row as it is after the skipping; what counts here is what was covered.
+    maps_done(app, loaded, stage, now).await
+}
+
+/// A pause for the day's cap ends by itself.
+async fn rest_or_resume<P: Ports>(app: &App<P>, job: &JobRow, now: i64) -> Result<Step, AppError> {
+    let due = job
+        .halt
+        .as_ref()
+        .filter(|halt| halt.get("cause").and_then(Value::as_str) == Some("day"))
+        .and_then(|halt| halt.get("resumes_at_ms"))
+        .and_then(Value::as_i64)
+        .is_some_and(|at| at <= now);
+    if !due {
+        return Ok(Step::Rest);
+    }
+    app.ports
+        .db()
+        .batch(vec![jobs::resume(&job.id, now, app.drive_at(now))])
+        .await?;
+    app.log_job(&job.id, "resumed", json!({"by": "day"}));
+    Ok(Step::Again)
+}

@@ -1,0 +1,145 @@
+//! Expansion: a map stage's items become tasks, a slice at a time.
+//!
+//! A slice is one transaction that moves the stage's cursor; done twice, the second fails on the cursor and
+//! changes nothing. What each task's first call will cost at worst, and what the ledger knows it by, is settled here.
+
+use serde_json::Value;
+
+use super::bodies::{self, sha256_hex};
+use super::kit::{Kit, StageKit, nano};
+use super::{App, AppError};
+use crate::core::chunk;
+use crate::core::verdict::Form;
+use crate::ports::{Clock, Db, DbError, Ports};
+use crate::store::admission::Body;
+use crate::store::jobs::{self, JobRow, StageRow};
+use crate::store::row::Columns;
+use crate::store::tasks::{self, NewTask, Slice};
+
+/// Items and bytes of one slice: its rows go in as one bound text, which D1 takes up to 2 MB of.
+const SLICE_ITEMS: u32 = 1_000;
+const SLICE_BYTES: usize = 900_000;
+
+/// Expands the next slice. False where somebody else was faster.
+pub async fn slice<P: Ports>(
+    app: &App<P>,
+    kit: &Kit,
+    job: &JobRow,
+    stage: &StageRow,
+) -> Result<bool, AppError> {
+    let Some(stage_kit) = kit.stage(stage.idx) else {
+        return Err(AppError::Unavailable(
+            "the stage's plan is not readable".into(),
+        ));
+    };
+    let per_chunk = stage_kit.stage.chunk.items;
+    let want = chunk::slice_len(stage.cursor, job.items_total, per_chunk, SLICE_ITEMS);
+    let items = items(
+        app,
+        &job.id,
+        stage.cursor,
+        stage.cursor.saturating_add(want),
+    )
+    .await?;
+    let mut rows = Vec::new();
+    let mut taken = 0;
+    let mut bytes = 0;
+    for group in items.chunks(usize::try_from(per_chunk).unwrap_or(usize::MAX).max(1)) {
+        let row = new_task(app, stage_kit, &job.id, group).await?;
+        bytes += row.body.as_ref().map_or(0, String::len) + 300;
+        if bytes > SLICE_BYTES && !rows.is_empty() {
+            break;
+        }
+        taken += u32::try_from(group.len()).unwrap_or(u32::MAX);
+        rows.push(row);
+    }
+    let now = app.ports.clock().now_ms();
+    let next_cursor = stage.cursor.saturating_add(taken);
+    let slice = Slice {
+        job: &job.id,
+        stage: stage.idx,
+        cursor: stage.cursor,
+        next_cursor,
+        next_index: job.next_index,
+        last: next_cursor >= job.items_total,
+        now,
+        drive_at: app.drive_at(now),
+    };
+    match app.ports.db().batch(tasks::expand(&slice, &rows)).await {
+        Ok(_) => Ok(true),
+        Err(DbError::Guard(_)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A task's row, for items in their wire form.
+pub async fn new_task<P: Ports>(
+    app: &App<P>,
+    stage: &StageKit,
+    job: &str,
+    items: &[Value],
+) -> Result<NewTask, AppError> {
+    let request = stage.worker_request(Form::FRESH, items, None);
+    let ids: Vec<&str> = items
+        .iter()
+        .filter_map(|item| item.get("id")?.as_str())
+        .collect();
+    let (body, blob) = bodies::keep(
+        app,
+        &bodies::job_prefix(job),
+        Value::Array(items.to_vec()).to_string(),
+    )
+    .await?;
+    Ok(NewTask {
+        items: u32::try_from(ids.len()).unwrap_or(u32::MAX),
+        ids: serde_json::json!(ids).to_string(),
+        class: stage.model.class.clone(),
+        key: stage.key(&request),
+        bytes: request.input_bound(&stage.model),
+        max_tokens: request.max_tokens,
+        worst_nano: nano(request.worst_case(&stage.model)),
+        body,
+        blob,
+    })
+}
+
+/// The items `from..to` of a job, in their wire form.
+pub async fn items<P: Ports>(
+    app: &App<P>,
+    job: &str,
+    from: u32,
+    to: u32,
+) -> Result<Vec<Value>, AppError> {
+    let answers = app
+        .ports
+        .db()
+        .batch(vec![jobs::pages(job, from, to)])
+        .await?;
+    let mut items = Vec::new();
+    for row in answers
+        .first()
+        .map(|a| a.rows.as_slice())
+        .unwrap_or_default()
+    {
+        let first = row.count("first");
+        let text = bodies::text(app, &Body::read(row, "body", "blob"))
+            .await?
+            .unwrap_or_default();
+        let page: Vec<Value> = serde_json::from_str(&text)
+            .map_err(|_| AppError::Unavailable("a page of input is not readable".into()))?;
+        let skip = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
+        let upto = usize::try_from(to.saturating_sub(first)).unwrap_or(usize::MAX);
+        items.extend(page.into_iter().take(upto).skip(skip));
+    }
+    Ok(items)
+}
+
+/// What the ledger knows a request by: what is asked, and the whole schema that decides what an answer is.
+pub fn ledger_key(identity: &[u8], schema: Option<&Value>) -> String {
+    let mut bytes = identity.to_vec();
+    bytes.push(0);
+    if let Some(schema) = schema {
+        bytes.extend_from_slice(schema.to_string().as_bytes());
+    }
+    sha256_hex(&bytes)
+}

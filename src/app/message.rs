@@ -1,0 +1,77 @@
+//! What goes through the queues: small texts of JSON that name a job and, for tasks, which of them.
+//!
+//! A message is a reference and a reminder, never a payload: losing or doubling one changes nothing that the sweep and
+//! the leases do not put right.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ports::{Outgoing, QueueName};
+
+/// How many tasks one message stands for: as many as one consumer takes up at once while its first
+/// calls wait for their heads (six connections at a time), and 250 consumers can carry 6,250.
+pub const TASKS_PER_MESSAGE: usize = 25;
+
+/// Move this job on, whatever it needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drive {
+    pub v: u32,
+    pub job: String,
+}
+
+/// There is work for a consumer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wake {
+    pub v: u32,
+    /// The tasks it stands for; none where it only says that something falls due.
+    #[serde(default)]
+    pub job: Option<String>,
+    #[serde(default)]
+    pub tasks: Vec<u32>,
+}
+
+/// A control message for a job.
+pub fn drive(job: &str, delay_seconds: u32) -> Outgoing {
+    Outgoing {
+        queue: QueueName::Control,
+        body: json(&Drive {
+            v: 1,
+            job: job.to_owned(),
+        }),
+        delay_seconds,
+    }
+}
+
+/// Messages for tasks that were just queued.
+pub fn wake_for(job: &str, tasks: &[u32]) -> Vec<Outgoing> {
+    tasks
+        .chunks(TASKS_PER_MESSAGE)
+        .map(|tasks| Outgoing {
+            queue: QueueName::Tasks,
+            body: json(&Wake {
+                v: 1,
+                job: Some(job.to_owned()),
+                tasks: tasks.to_vec(),
+            }),
+            delay_seconds: 0,
+        })
+        .collect()
+}
+
+/// A message for whatever falls due then. A queue counts in whole seconds, up to a day.
+pub fn wake_later(ms: u64) -> Outgoing {
+    Outgoing {
+        queue: QueueName::Tasks,
+        body: json(&Wake {
+            v: 1,
+            job: None,
+            tasks: Vec::new(),
+        }),
+        delay_seconds: u32::try_from(ms.div_ceil(1_000))
+            .unwrap_or(u32::MAX)
+            .min(86_400),
+    }
+}
+
+fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}

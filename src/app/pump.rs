@@ -1,0 +1,36 @@
+//! The pump: as many waiting tasks as the job has places for are marked as queued, and messages go out for them.
+//!
+//! A message may be lost after its tasks were marked; the same statement then finds them stale and sends again.
+//! Permits and money are not taken here but at the claim, so a queued task holds nothing back from other jobs.
+
+use super::{App, AppError, message};
+use crate::ports::{Clock, Db, Ports, Queue};
+use crate::store::row::Columns;
+use crate::store::tasks;
+
+/// Queues what has a place. How many tasks were sent for.
+pub async fn pump<P: Ports>(app: &App<P>, job: &str) -> Result<usize, AppError> {
+    let now = app.ports.clock().now_ms();
+    let stale = now.saturating_sub_unsigned(app.config.intervals.queued_stale_ms);
+    let answers = app
+        .ports
+        .db()
+        .batch(vec![
+            tasks::requeue_stale(job, now, stale),
+            tasks::queue(job, now),
+        ])
+        .await?;
+    let indexes: Vec<u32> = answers
+        .iter()
+        .flat_map(|answer| &answer.rows)
+        .map(|row| row.count("idx"))
+        .collect();
+    if !indexes.is_empty() {
+        app.ports
+            .queue()
+            .send(message::wake_for(job, &indexes))
+            .await
+            .map_err(|error| AppError::Unavailable(error.to_string()))?;
+    }
+    Ok(indexes.len())
+}

@@ -1,0 +1,769 @@
+//! From a claimed task to everything that must be written about it: the call is made, its answer read, the verdict
+//! taken, and the rows worked out. Only the transaction is left to the consumer.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use serde_json::{Value, json};
+
+use super::call::{self, Begun, Ended};
+use super::expand::new_task;
+use super::kit::{Kit, Prior, StageKit, nano, only, wire_output};
+use super::work::{HeadNote, Step};
+use super::{App, AppError, bodies, query, report};
+use crate::claude::error::{CallError, ErrorClass, ErrorCode, unusable};
+use crate::claude::outcome::{self, Wanted};
+use crate::claude::request::{MessagesRequest, Trace};
+use crate::claude::response::{Message, StopReason};
+use crate::core::plan::{Output, StageKind};
+use crate::core::state::TaskState;
+use crate::core::verdict::{End, Form, Next, Standing, verdict, wait_ms};
+use crate::ports::{Clock, Ports};
+use crate::store::admission::Claimed;
+use crate::store::settle::{ClosedAttempt, Half, KeptOutput, LedgerEntry, MovedTask, Saved};
+
+/// A value that another place has written and this one cannot read yet: looked at again after this.
+const NOT_YET_MS: u64 = 5_000;
+
+/// Everything that one ended call brings.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    pub job: String,
+    pub idx: u32,
+    pub class: String,
+    pub attempt: Option<ClosedAttempt>,
+    pub output: Option<KeptOutput>,
+    pub half: Option<Half>,
+    pub ledger: Option<LedgerEntry>,
+    pub saved: Option<Saved>,
+    /// The text of the answer, where one came.
+    pub response: Option<String>,
+    pub task: MovedTask,
+    /// Everything must stop: why, and when it may go on where that is known.
+    pub stop: Option<(ErrorCode, String, Option<i64>)>,
+    /// It was the breaker's probe, and the account works again.
+    pub probe_came_through: bool,
+    /// It was the probe and said nothing about the account.
+    pub probe_undecided: bool,
+    /// The call succeeded, or was refused for load, or by the limiter.
+    pub ok: bool,
+    pub refused: bool,
+    pub limited: bool,
+    /// The whole class must wait until then.
+    pub slow_until: i64,
+}
+
+/// What a call is made of.
+struct Asked {
+    /// Items without a result, in wire form; empty for a synthesis.
+    items: Vec<Value>,
+    ids: Vec<String>,
+    results: String,
+    coverage: String,
+    prior: Option<Prior>,
+    form: Form,
+    /// Valid results of earlier attempts.
+    kept: Vec<(String, Value)>,
+}
+
+/// A task's call, as steps.
+pub async fn call<P: Ports>(
+    app: App<P>,
+    kit: Arc<Kit>,
+    task: Claimed,
+    mark: [f64; 2],
+    probe: bool,
+) -> Step {
+    let Some(stage) = kit.stage(task.stage) else {
+        return give_back(&app, &task, "the stage's plan is not readable");
+    };
+    let asked = match asked(&app, stage, &task).await {
+        Ok(asked) => asked,
+        Err(error) => return give_back(&app, &task, &error.to_string()),
+    };
+    let request = request(stage, &task, &asked);
+    if task.attempt.is_none() {
+        return known(&app, stage, task.clone(), asked, &request).await;
+    }
+    // The reservation was made for the request as it was when the task was written. Should a new version of the
+    // prompts or prices ask for more, the task goes back with the new figure instead of passing the cap.
+    if nano(request.worst_case(&stage.model)) > task.worst_nano {
+        let mut step = give_back(&app, &task, "its request has become dearer");
+        if let Step::End(resolved) = &mut step {
+            price(&mut resolved.task, stage, &request);
+            resolved.task.not_before = app.ports.clock().now_ms();
+        }
+        return step;
+    }
+    let trace = Trace {
+        role: stage.role(asked.form),
+        job: &task.job,
+        task: Some(&task.idx.to_string()),
+        attempt: task.attempts,
+    };
+    match call::begin(app.clone(), &request, trace).await {
+        Begun::Over(ended) => {
+            let resolved = resolve(&app, &kit, task, asked, request, ended, probe).await;
+            Step::End(Box::new(resolved))
+        }
+        Begun::Head(head, rest) => {
+            let note = HeadNote {
+                class: task.class.clone(),
+                head,
+                mark,
+            };
+            let rest = async move {
+                let ended = rest.await;
+                Step::End(Box::new(
+                    resolve(&app, &kit, task, asked, request, ended, probe).await,
+                ))
+            };
+            Step::Head(note, rest.boxed())
+        }
+    }
+}
+
+/// What the task asks now: its items less those that have a result, in the form it has come to.
+async fn asked<P: Ports>(
+    app: &App<P>,
+    stage: &StageKit,
+    task: &Claimed,
+) -> Result<Asked, AppError> {
+    let input = query::json_of(bodies::text(app, &task.input).await?);
+    let mut form = Form::parse(&task.form);
+    let kept = match bodies::text(app, &task.output).await? {
+        Some(text) => results_of(&query::json_of(Some(text))),
+        None => Vec::new(),
+    };
+    let covered: HashSet<&str> = kept.iter().map(|(id, _)| id.as_str()).collect();
+    let ids: Vec<String> = task
+        .ids
+        .iter()
+        .filter(|id| !covered.contains(id.as_str()))
+        .cloned()
+        .collect();
+    let prior = bodies::text(app, &task.prior).await?;
+    let prior = prior
+        .filter(|_| form.repair)
+        .and_then(|answer| to_repair(stage, answer, task.prior_stop.as_deref(), &ids));
+    // Nothing to show: it is simply asked afresh.
+    form.repair &= prior.is_some();
+    let text = |name: &str| {
+        input
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    Ok(Asked {
+        items: input
+            .as_array()
+            .map(|items| only(items, &ids))
+            .unwrap_or_default(),
+        results: text("results"),
+        coverage: text("coverage"),
+        ids,
+        prior,
+        form,
+        kept,
+    })
+}
+
+fn request(stage: &StageKit, task: &Claimed, asked: &Asked) -> MessagesRequest {
+    match stage.stage.kind {
+        StageKind::Map => stage.worker_request(asked.form, &asked.items, asked.prior.as_ref()),
+        StageKind::Synthesis => stage.synthesis_request(
+            task.max_tokens,
+            asked.form,
+            &asked.results,
+            &asked.coverage,
+            asked.prior.as_ref(),
+        ),
+    }
+}
+
+/// The ledger has the answer: read and checked like any other, and paid for by nobody.
+async fn known<P: Ports>(
+    app: &App<P>,
+    stage: &StageKit,
+    task: Claimed,
+    asked: Asked,
+    request: &MessagesRequest,
+) -> Step {
+    let text = match bodies::text(app, &task.known).await {
+        Ok(text) => text.unwrap_or_default(),
+        Err(error) => return give_back(app, &task, &error.to_string()),
+    };
+    let answer = read(stage, &text, &StopReason::EndTurn, &asked.ids);
+    let mut resolved = blank(&task);
+    if stage.key(request) != task.key || !answer.missing.is_empty() {
+        // Not what the ledger was asked for, or no longer valid: the next claim makes a call.
+        price(&mut resolved.task, stage, request);
+        resolved.task.key = String::new();
+        resolved.task.not_before = app.ports.clock().now_ms();
+        return Step::End(Box::new(resolved));
+    }
+    resolved.saved = Some(Saved {
+        task: task.id,
+        tenant: task.tenant.clone(),
+        key: task.key.clone(),
+        job: task.job.clone(),
+        nano: task.known_cost,
+    });
+    let given = answer.valid;
+    conclude(
+        app,
+        stage,
+        &task,
+        &asked,
+        given,
+        End::Answered { missing: 0 },
+        None,
+        &mut resolved,
+    )
+    .await;
+    Step::End(Box::new(resolved))
+}
+
+/// What became of a call.
+async fn resolve<P: Ports>(
+    app: &App<P>,
+    kit: &Kit,
+    task: Claimed,
+    asked: Asked,
+    request: MessagesRequest,
+    ended: Ended,
+    probe: bool,
+) -> Resolved {
+    let mut resolved = blank(&task);
+    let Some(stage) = kit.stage(task.stage) else {
+        return resolved;
+    };
+    let now = app.ports.clock().now_ms();
+    let mut attempt = ClosedAttempt {
+        id: task.attempt.unwrap_or_default(),
+        status: ended.head.as_ref().map(|head| head.status),
+        request_id: ended.request_id.clone(),
+        finished_at: now,
+        state: "done",
+        ..ClosedAttempt::default()
+    };
+    let result = match ended.result {
+        Ok(message) => {
+            count(&mut attempt, stage, &message);
+            resolved.response = Some(message.text());
+            keep_response(app, &task, &mut attempt, message.text()).await;
+            match unusable(&message) {
+                Some(refusal) => Err((refusal, Some(message))),
+                None => Ok(message),
+            }
+        }
+        Err(error) => Err((error.for_request(&request), None)),
+    };
+    match result {
+        Ok(message) => {
+            resolved.ok = true;
+            resolved.probe_came_through = probe;
+            let text = message.text();
+            let answer = read(stage, &text, &message.stop_reason, &asked.ids);
+            let missing = u32::try_from(answer.missing.len()).unwrap_or(u32::MAX);
+            if missing == 0 {
+                if task.reuse && app.config.ledger_days > 0 {
+                    resolved.ledger =
+                        ledger_entry(app, &task, stage, &request, &attempt, text).await;
+                }
+            } else {
+                let code = fault_code(answer.truncated, &answer.faults);
+                attempt.error_class = Some(code.to_owned());
+                attempt.error = Some(answer.faults.join("; "));
+            }
+            let problem = (missing > 0).then(|| {
+                (
+                    fault_code(answer.truncated, &answer.faults),
+                    answer.faults.join("; "),
+                )
+            });
+            conclude(
+                app,
+                stage,
+                &task,
+                &asked,
+                answer.valid,
+                End::Answered { missing },
+                problem,
+                &mut resolved,
+            )
+            .await;
+        }
+        Err((error, message)) => {
+            attempt.error_class = Some(error.code.as_str().to_owned());
+            attempt.error = Some(error.message.clone());
+            if message.is_none() && error.possibly_paid {
+                attempt.state = "unknown";
+                if let Some(usage) = &error.usage {
+                    attempt.input_tokens = usage.input_tokens;
+                    attempt.output_tokens = usage.output_tokens;
+                }
+            }
+            resolved.refused = turned_away(&error);
+            resolved.limited = error.code == ErrorCode::RateLimited;
+            if error.code == ErrorCode::RampLimited
+                && let ErrorClass::RetryAfter { after_ms } = error.class
+            {
+                resolved.slow_until = now.saturating_add_unsigned(after_ms.unwrap_or(1_000));
+            }
+            if let ErrorClass::Stop { resumes_at_ms } = error.class {
+                resolved.stop = Some((
+                    error.code,
+                    error.message.clone(),
+                    resumes_at_ms.and_then(|at| i64::try_from(at).ok()),
+                ));
+            } else {
+                // A refusal is an answer: the account works.
+                resolved.probe_came_through = probe && message.is_some();
+                resolved.probe_undecided = probe && message.is_none();
+            }
+            let missing = u32::try_from(asked.ids.len().max(1)).unwrap_or(u32::MAX);
+            let end = end_of(&error, missing, message.is_some());
+            let problem = Some((error.code.as_str(), error.message.clone()));
+            conclude(
+                app,
+                stage,
+                &task,
+                &asked,
+                Vec::new(),
+                end,
+                problem,
+                &mut resolved,
+            )
+            .await;
+        }
+    }
+    resolved.attempt = Some(attempt);
+    resolved
+}
+
+fn turned_away(error: &CallError) -> bool {
+    error.slow_class
+        || matches!(
+            error.code,
+            ErrorCode::RateLimited | ErrorCode::RampLimited | ErrorCode::Overloaded
+        )
+}
+
+/// The error's class as the verdict knows it.
+fn end_of(error: &CallError, missing: u32, refusal: bool) -> End {
+    if refusal {
+        return End::Refused { missing };
+    }
+    match error.class {
+        ErrorClass::RetryAfter { after_ms } if turned_away(error) => End::TurnedAway { after_ms },
+        ErrorClass::RetryNow => End::Failed { after_ms: Some(0) },
+        ErrorClass::RetryAfter { after_ms } => End::Failed { after_ms },
+        ErrorClass::Reshape => End::Reshape,
+        ErrorClass::GiveUp => End::Hopeless {
+            fewer_may: error.code.depends_on_input(),
+            wanted: missing,
+        },
+        ErrorClass::Stop { .. } => End::Stopped,
+    }
+}
+
+/// The verdict, as rows.
+#[allow(clippy::too_many_arguments)]
+async fn conclude<P: Ports>(
+    app: &App<P>,
+    stage: &StageKit,
+    task: &Claimed,
+    asked: &Asked,
+    given: Vec<(String, Value)>,
+    end: End,
+    problem: Option<(&str, String)>,
+    resolved: &mut Resolved,
+) {
+    let now = app.ports.clock().now_ms();
+    let news = !given.is_empty();
+    let mut results = asked.kept.clone();
+    results.extend(given);
+    let covered: HashSet<&str> = results.iter().map(|(id, _)| id.as_str()).collect();
+    let left: Vec<String> = asked
+        .ids
+        .iter()
+        .filter(|id| !covered.contains(id.as_str()))
+        .cloned()
+        .collect();
+    let per_item = wire_output(&stage.stage) == crate::claude::worker_schema::Output::Item;
+    let row = &mut resolved.task;
+    row.covered = if per_item {
+        u32::try_from(covered.len()).unwrap_or(u32::MAX)
+    } else if results.is_empty() {
+        0
+    } else {
+        row.items
+    };
+    if news {
+        results.sort_by_key(|(id, _)| task.ids.iter().position(|known| known == id));
+        let output = if stage.stage.kind == StageKind::Map && per_item {
+            Output::Item
+        } else {
+            Output::Chunk
+        };
+        let text = query::stored_output(output, results.clone()).to_string();
+        let bytes = text.len() as u64;
+        match bodies::keep(app, &bodies::job_prefix(&task.job), text).await {
+            Ok((body, blob)) => {
+                resolved.output = Some(KeptOutput {
+                    task: task.id,
+                    body,
+                    blob,
+                    bytes,
+                });
+            }
+            Err(error) => {
+                // Without its results the task is not done: the ledger, or a new call, brings them again.
+                row.covered = task_covered(task, asked);
+                row.state = TaskState::Pending.as_str();
+                row.not_before = now.saturating_add_unsigned(NOT_YET_MS);
+                app.log_fault("keep_output", &error.to_string());
+                return;
+            }
+        }
+    }
+    let standing = Standing {
+        form: asked.form,
+        tries: task.tries,
+        max_attempts: task.max_attempts,
+        delays: task.delays,
+    };
+    let mut remaining = left.clone();
+    let (form, next_state) = match verdict(standing, end) {
+        Next::Done => {
+            row.state = TaskState::Succeeded.as_str();
+            row.finished_at = Some(now);
+            return;
+        }
+        Next::Again {
+            form,
+            tries,
+            delays,
+            wait,
+        } => {
+            let intervals = &app.config.intervals;
+            let ms = wait_ms(
+                wait,
+                app.dice(),
+                intervals.backoff_ms,
+                intervals.backoff_max_ms,
+            );
+            row.tries = tries;
+            row.delays = delays;
+            row.not_before = if ms == 0 {
+                0
+            } else {
+                now.saturating_add_unsigned(ms)
+            };
+            (form, TaskState::Pending)
+        }
+        Next::Split if left.len() > 1 => {
+            let (mine, theirs) = left.split_at(left.len().div_ceil(2));
+            match half(app, stage, task, asked, theirs).await {
+                Ok(half) => {
+                    resolved.half = Some(half);
+                    remaining = mine.to_vec();
+                    let gone: HashSet<&String> = theirs.iter().collect();
+                    let ids: Vec<&String> =
+                        task.ids.iter().filter(|id| !gone.contains(id)).collect();
+                    row.items = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+                    row.ids = json!(ids).to_string();
+                    row.tries = 0;
+                    row.delays = 0;
+                    let plain = asked.form.plain;
+                    (
+                        Form {
+                            plain,
+                            ..Form::FRESH
+                        },
+                        TaskState::Pending,
+                    )
+                }
+                Err(error) => {
+                    app.log_fault("split", &error.to_string());
+                    row.not_before = now.saturating_add_unsigned(NOT_YET_MS);
+                    (asked.form, TaskState::Pending)
+                }
+            }
+        }
+        Next::Split | Next::GiveUp => {
+            let (code, message) = problem
+                .clone()
+                .unwrap_or(("invalid_output", "no valid result".to_owned()));
+            row.error = Some(json!({"code": code, "message": message}).to_string());
+            row.finished_at = Some(now);
+            row.tries = 0;
+            (
+                Form {
+                    plain: asked.form.plain,
+                    ..Form::FRESH
+                },
+                TaskState::Failed,
+            )
+        }
+    };
+    row.state = next_state.as_str();
+    row.form = form.as_str().to_owned();
+    // What the next call asks is known now, so what it may cost is too.
+    let next = Asked {
+        items: only(&asked.items, &remaining),
+        ids: remaining,
+        results: asked.results.clone(),
+        coverage: asked.coverage.clone(),
+        prior: form
+            .repair
+            .then(|| next_prior(asked, problem, resolved))
+            .flatten(),
+        form,
+        kept: Vec::new(),
+    };
+    let next = request(stage, task, &next);
+    price(&mut resolved.task, stage, &next);
+}
+
+/// What the next call will show of this one. Only its size matters here: the call works the faults out
+/// again from the stored answer. A tenth more than needed costs nothing but a little reservation.
+fn next_prior(
+    asked: &Asked,
+    problem: Option<(&str, String)>,
+    resolved: &Resolved,
+) -> Option<Prior> {
+    let answer = resolved.response.clone();
+    match (answer, problem) {
+        (Some(answer), Some((_, message))) => Some(Prior {
+            answer,
+            faults: vec![message, " ".repeat(512)],
+        }),
+        _ => asked.prior.clone(),
+    }
+}
+
+fn task_covered(task: &Claimed, asked: &Asked) -> u32 {
+    let kept = u32::try_from(asked.kept.len()).unwrap_or(u32::MAX);
+    if task.output.is_none() { 0 } else { kept }
+}
+
+/// The half of a task's open items that goes its own way.
+async fn half<P: Ports>(
+    app: &App<P>,
+    stage: &StageKit,
+    task: &Claimed,
+    asked: &Asked,
+    ids: &[String],
+) -> Result<Half, AppError> {
+    let items = only(&asked.items, ids);
+    Ok(Half {
+        parent: task.id,
+        job: task.job.clone(),
+        origin: format!("{}:{}", task.idx, task.attempts),
+        task: new_task(app, stage, &task.job, &items).await?,
+    })
+}
+
+/// Bytes, worst case and key of the task's next call.
+fn price(row: &mut MovedTask, stage: &StageKit, request: &MessagesRequest) {
+    row.bytes = request.input_bound(&stage.model);
+    row.max_tokens = request.max_tokens;
+    row.worst_nano = nano(request.worst_case(&stage.model));
+    row.key = stage.key(request);
+}
+
+async fn ledger_entry<P: Ports>(
+    app: &App<P>,
+    task: &Claimed,
+    stage: &StageKit,
+    request: &MessagesRequest,
+    attempt: &ClosedAttempt,
+    text: String,
+) -> Option<LedgerEntry> {
+    let key = stage.key(request);
+    let prefix = format!("ledger/{}/{key}", task.tenant);
+    // A result that cannot be kept for reuse is still a result.
+    let (body, blob) = bodies::keep(app, &prefix, text).await.ok()?;
+    let days = i64::from(app.config.ledger_days);
+    Some(LedgerEntry {
+        tenant: task.tenant.clone(),
+        key,
+        body,
+        blob,
+        cost: attempt.cost,
+        job: task.job.clone(),
+        expires_at: attempt.finished_at.saturating_add(days * 86_400_000),
+    })
+}
+
+async fn keep_response<P: Ports>(
+    app: &App<P>,
+    task: &Claimed,
+    attempt: &mut ClosedAttempt,
+    text: String,
+) {
+    match bodies::keep(app, &bodies::job_prefix(&task.job), text).await {
+        Ok((body, blob)) => {
+            attempt.response = body;
+            attempt.response_blob = blob;
+        }
+        Err(error) => app.log_fault("keep_response", &error.to_string()),
+    }
+}
+
+fn count(attempt: &mut ClosedAttempt, stage: &StageKit, message: &Message) {
+    let usage = &message.usage;
+    attempt.cost = nano(stage.model.prices.cost(usage));
+    attempt.input_tokens = usage.input_tokens;
+    attempt.output_tokens = usage.output_tokens;
+    attempt.cache_read = usage.cache_read_input_tokens;
+    attempt.cache_write = usage.cache_creation_input_tokens;
+    attempt.stop_reason = Some(message.stop_reason.as_str().to_owned());
+}
+
+/// An answer, read.
+struct ReadAnswer {
+    valid: Vec<(String, Value)>,
+    missing: Vec<String>,
+    faults: Vec<String>,
+    truncated: bool,
+}
+
+/// Reads an answer by the stage's schema. A chunk's or a synthesis' single result has no id.
+fn read(stage: &StageKit, text: &str, stop: &StopReason, ids: &[String]) -> ReadAnswer {
+    let single = [String::new()];
+    let Some(schema) = &stage.schema else {
+        // A synthesis in plain text.
+        let whole = !stop.cuts_off() && !text.trim().is_empty();
+        return ReadAnswer {
+            valid: if whole {
+                vec![(String::new(), Value::String(text.to_owned()))]
+            } else {
+                Vec::new()
+            },
+            missing: if whole { Vec::new() } else { single.to_vec() },
+            faults: if whole {
+                Vec::new()
+            } else {
+                vec![
+                    "the answer is empty or was cut off before its end: answer more briefly"
+                        .to_owned(),
+                ]
+            },
+            truncated: stop.cuts_off(),
+        };
+    };
+    let output = wire_output(&stage.stage);
+    let wanted = Wanted {
+        output,
+        schema,
+        ids: if stage.stage.kind == StageKind::Synthesis {
+            &single
+        } else {
+            ids
+        },
+    };
+    let answer = outcome::read(text, stop, wanted);
+    ReadAnswer {
+        valid: match answer.chunk {
+            Some(chunk) => vec![(String::new(), chunk)],
+            None => answer.valid,
+        },
+        missing: answer.missing,
+        faults: answer.faults.iter().map(ToString::to_string).collect(),
+        truncated: answer.truncated,
+    }
+}
+
+/// An answer with its faults, as a repair shows it; `None` where there are none.
+pub fn to_repair(
+    stage: &StageKit,
+    answer: String,
+    stop: Option<&str>,
+    ids: &[String],
+) -> Option<Prior> {
+    let stop = stop.map_or(StopReason::EndTurn, StopReason::parse);
+    let faults = read(stage, &answer, &stop, ids).faults;
+    (!faults.is_empty()).then_some(Prior { answer, faults })
+}
+
+fn fault_code(truncated: bool, faults: &[String]) -> &'static str {
+    if truncated {
+        "truncated"
+    } else if faults
+        .iter()
+        .any(|fault| fault.contains("not one JSON document"))
+    {
+        "invalid_json"
+    } else {
+        "invalid_output"
+    }
+}
+
+/// The results in a stored output of `output: item`.
+fn results_of(output: &Value) -> Vec<(String, Value)> {
+    let ids = report::covered_ids(output);
+    ids.into_iter()
+        .zip(output.as_array().into_iter().flatten())
+        .filter_map(|(id, result)| Some((id, result.get("output")?.clone())))
+        .collect()
+}
+
+/// The task as it was: to be claimed again, with nothing counted.
+fn blank(task: &Claimed) -> Resolved {
+    Resolved {
+        job: task.job.clone(),
+        idx: task.idx,
+        class: task.class.clone(),
+        attempt: None,
+        output: None,
+        half: None,
+        ledger: None,
+        saved: None,
+        response: None,
+        task: MovedTask {
+            id: task.id,
+            state: TaskState::Pending.as_str(),
+            ids: json!(task.ids).to_string(),
+            items: u32::try_from(task.ids.len()).unwrap_or(u32::MAX),
+            covered: task.covered,
+            error: None,
+            form: task.form.clone(),
+            key: task.key.clone(),
+            bytes: task.bytes,
+            max_tokens: task.max_tokens,
+            worst_nano: task.worst_nano,
+            tries: task.tries,
+            delays: task.delays,
+            not_before: 0,
+            finished_at: None,
+        },
+        stop: None,
+        probe_came_through: false,
+        probe_undecided: false,
+        ok: false,
+        refused: false,
+        limited: false,
+        slow_until: 0,
+    }
+}
+
+/// Nothing was sent: the attempt closes without cost, and the task waits a little.
+fn give_back<P: Ports>(app: &App<P>, task: &Claimed, why: &str) -> Step {
+    let now = app.ports.clock().now_ms();
+    let mut resolved = blank(task);
+    resolved.task.not_before = now.saturating_add_unsigned(NOT_YET_MS);
+    resolved.attempt = task.attempt.map(|id| ClosedAttempt {
+        id,
+        state: "done",
+        error_class: Some("not_sent".to_owned()),
+        error: Some(why.to_owned()),
+        finished_at: now,
+        ..ClosedAttempt::default()
+    });
+    Step::End(Box::new(resolved))
+}

@@ -1,0 +1,186 @@
+//! What has ended becomes one transaction: the rows of each call, what their classes learn, and what stops or ends jobs.
+
+use serde_json::{Value, json};
+
+use super::resolve::Resolved;
+use super::work::HeadNote;
+use super::{App, AppError};
+use crate::core::state::JobState;
+use crate::core::time::rfc3339;
+use crate::ports::{Db, DbError, Log, Ports, Statement};
+use crate::store::settle::{self as sql, Lesson, Settlement};
+use crate::store::{jobs, tasks};
+
+/// A breaker that trips again and again waits twice as long each time, up to an hour.
+const LONGEST_TRIP_MS: i64 = 3_600_000;
+
+/// The jobs of what has ended, each once.
+pub fn jobs_of(ended: &[Resolved]) -> Vec<String> {
+    let mut jobs: Vec<String> = ended.iter().map(|one| one.job.clone()).collect();
+    jobs.sort();
+    jobs.dedup();
+    jobs
+}
+
+/// Everything that must be written, in order.
+pub fn statements<P: Ports>(
+    app: &App<P>,
+    ended: &[Resolved],
+    heads: &[HeadNote],
+    lease: &str,
+    now: i64,
+) -> Vec<Statement> {
+    let mut settlement = Settlement {
+        jobs: jobs_of(ended),
+        ..Settlement::default()
+    };
+    for one in ended {
+        settlement.attempts.extend(one.attempt.clone());
+        settlement.outputs.extend(one.output.clone());
+        settlement.halves.extend(one.half.clone());
+        settlement.ledger.extend(one.ledger.clone());
+        settlement.saved.extend(one.saved.clone());
+        settlement.tasks.push(one.task.clone());
+    }
+    let mut statements = sql::settle(&settlement, lease, now, app.drive_at(now));
+    for lesson in lessons(ended, heads) {
+        statements.extend(sql::learn(&lesson, now));
+    }
+    if let Some((code, message, until)) = ended.iter().find_map(|one| one.stop.as_ref()) {
+        let until =
+            until.unwrap_or_else(|| now.saturating_add_unsigned(app.config.intervals.breaker_ms));
+        let halt = json!({"reason": "quota", "cause": "breaker", "detail": message, "resumes_at": rfc3339(until)});
+        statements.extend(sql::trip(code.as_str(), until, &halt, now, LONGEST_TRIP_MS));
+    }
+    if ended.iter().any(|one| one.probe_undecided) {
+        statements.push(sql::free_probe(lease));
+    }
+    statements
+}
+
+/// What each class learns: the newest head, and how its calls fared.
+fn lessons(ended: &[Resolved], heads: &[HeadNote]) -> Vec<Lesson> {
+    let mut lessons: Vec<Lesson> = Vec::new();
+    let mut of = |class: &str| -> usize {
+        lessons
+            .iter()
+            .position(|lesson| lesson.class == class)
+            .unwrap_or_else(|| {
+                lessons.push(Lesson {
+                    class: class.to_owned(),
+                    ..Lesson::default()
+                });
+                lessons.len() - 1
+            })
+    };
+    let places: Vec<usize> = heads.iter().map(|note| of(&note.class)).collect();
+    let ends: Vec<usize> = ended.iter().map(|one| of(&one.class)).collect();
+    for (note, place) in heads.iter().zip(places) {
+        let Some(lesson) = lessons.get_mut(place) else {
+            continue;
+        };
+        if note.head.rate.is_empty() || note.mark[0] < lesson.mark[0] {
+            continue;
+        }
+        let pair = |bucket: Option<crate::claude::rate::Bucket>| {
+            bucket.map(|bucket| (bucket.limit as f64, bucket.remaining as f64))
+        };
+        lesson.headers_at = note.head.at;
+        lesson.mark = note.mark;
+        lesson.requests = pair(note.head.rate.requests);
+        lesson.input = pair(note.head.rate.input_tokens);
+        lesson.output = pair(note.head.rate.output_tokens);
+    }
+    for (one, place) in ended.iter().zip(ends) {
+        if let Some(lesson) = lessons.get_mut(place) {
+            lesson.ok += u32::from(one.ok);
+            lesson.refused += u32::from(one.refused);
+            lesson.limited += u32::from(one.limited);
+            lesson.slow_until = lesson.slow_until.max(one.slow_until);
+        }
+    }
+    lessons
+}
+
+/// One line per attempt; texts only where the configuration wants them.
+pub fn log<P: Ports>(app: &App<P>, ended: &[Resolved], rows_read: u64) {
+    for one in ended {
+        let attempt = one.attempt.as_ref();
+        let mut line = json!({
+            "event": "attempt", "job": one.job, "task": one.idx, "state": one.task.state,
+            "status": attempt.and_then(|a| a.status), "error": attempt.and_then(|a| a.error_class.clone()),
+            "request_id": attempt.and_then(|a| a.request_id.clone()),
+            "cost_nano": attempt.map(|a| a.cost), "saved_nano": one.saved.as_ref().map(|s| s.nano),
+            "tries": one.task.tries, "split": one.half.is_some(),
+        });
+        if app.config.log_payloads
+            && let Value::Object(line) = &mut line
+        {
+            line.insert("response".into(), json!(one.response));
+        }
+        app.ports.log().line(line);
+    }
+    if !ended.is_empty() {
+        app.log(
+            json!({"event": "settle", "tasks": ended.len(), "rows_read": rows_read}),
+            json!({}),
+        );
+    }
+}
+
+/// The rest of the job's work does not fit its budget: it is skipped, or the job pauses, as the caller wished.
+/// Harmless if the limit was raised meanwhile: the guard ends it.
+pub async fn over_budget<P: Ports>(
+    app: &App<P>,
+    job: &str,
+    limit: Option<i64>,
+    now: i64,
+) -> Result<(), AppError> {
+    let Some(loaded) = super::drive::load(app, job).await? else {
+        return Ok(());
+    };
+    let detail = "the rest of the work does not fit max_cost_usd";
+    let mut statements = vec![sql::guard_budget(job, limit)];
+    match loaded.job.on_budget {
+        crate::core::plan::OnBudget::Pause => {
+            let halt = json!({"reason": "budget", "detail": detail, "resumes_at": null});
+            statements.push(jobs::pause(job, &halt, now));
+        }
+        crate::core::plan::OnBudget::Finish => {
+            let reason = json!({"code": "budget", "message": detail});
+            statements.push(tasks::skip_waiting(job, loaded.job.stage, &reason, now));
+            if loaded.job.state == JobState::Running {
+                statements.push(jobs::stop_expansion(job, loaded.job.stage));
+            }
+            statements.push(tasks::fan_in(job));
+        }
+    }
+    match app.ports.db().batch(statements).await {
+        Ok(_) => {
+            app.log_job(
+                job,
+                "over_budget",
+                json!({"on_budget": loaded.job.on_budget.as_str()}),
+            );
+            Ok(())
+        }
+        Err(DbError::Guard(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The day's cap is used up: the job pauses until the next UTC day.
+pub async fn over_day<P: Ports>(app: &App<P>, job: &str, now: i64) -> Result<(), AppError> {
+    const DAY_MS: i64 = 86_400_000;
+    let tomorrow = (now / DAY_MS + 1) * DAY_MS;
+    let halt = json!({
+        "reason": "quota", "cause": "day", "detail": "the spending cap of this UTC day is used up",
+        "resumes_at": rfc3339(tomorrow), "resumes_at_ms": tomorrow,
+    });
+    app.ports
+        .db()
+        .batch(vec![jobs::pause(job, &halt, now)])
+        .await?;
+    app.log_job(job, "over_day", json!({}));
+    Ok(())
+}

@@ -1,0 +1,665 @@
+//! A consumer at work: tasks are claimed, called for many at a time, and settled as they end.
+//!
+//! The loop keeps its slots full. Whenever something has ended, one transaction settles all of it and brings a fresh
+//! snapshot; what admission then allows is claimed in a second one, and its calls begin. Calls go on while the
+//! database works, so a slow call never holds back the rest. After `work_ms` nothing more is claimed: the platform ends an
+//! invocation after 15 minutes, and what waits goes on in another.
+//!
+//! Why a replay of any await here is harmless:
+//! 1. settle: attempts close once, tasks move only under this lease (see [`crate::store::settle`]);
+//! 2. claim: guarded by everything it relied on; a task that is taken is not waiting any more;
+//! 3. call: its attempt's row stands before it begins, so a call whose end nobody saw is known as possibly paid;
+//! 4. control message: [`super::drive`] looks where the job stands.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::future::{BoxFuture, Either, FutureExt, select};
+use futures::stream::FuturesUnordered;
+use serde_json::json;
+
+use super::call::Head;
+use super::kit::Kit;
+use super::resolve::{self, Resolved};
+use super::settle as ended;
+use super::{App, AppError, message};
+use crate::core::admit::{Admission, Breaker, Candidate, Job, Snapshot, admit};
+use crate::core::money::Nano;
+use crate::core::time::day;
+use crate::core::verdict::Form;
+use crate::ports::{Clock, Db, DbError, Ports, Queue};
+use crate::store::admission::{self, Claim, Claimed, Read, Take};
+use crate::store::row::Columns;
+use crate::store::{jobs, settle, tasks};
+
+/// Waits up to this are slept through; a longer one costs a message instead of a consumer's time.
+const NAP_MS: u64 = 1_000;
+/// A claim that lost a race is decided again, so many times in a row.
+const CLAIM_TRIES: u32 = 4;
+
+/// What a call under way says next.
+pub enum Step {
+    /// The head is there: what it teaches, and the rest of the call.
+    Head(HeadNote, BoxFuture<'static, Step>),
+    /// Over, with everything that must be written.
+    End(Box<Resolved>),
+}
+
+/// What the head of an answer teaches about its class.
+pub struct HeadNote {
+    pub class: String,
+    pub head: Head,
+    /// Requests and input tokens admitted up to and with this call.
+    pub mark: [f64; 2],
+}
+
+/// Claims, calls and settles until nothing is left that this consumer may do.
+pub async fn work<P: Ports>(app: &App<P>) -> Result<(), AppError> {
+    let mut consumer = Consumer::new(app);
+    let result = consumer.run().await;
+    consumer.hand_over(result).await
+}
+
+struct Consumer<'a, P: Ports> {
+    app: &'a App<P>,
+    lease: String,
+    begun: i64,
+    renewed: i64,
+    kits: HashMap<String, Arc<Kit>>,
+    calls: FuturesUnordered<BoxFuture<'static, Step>>,
+    /// Ended and not settled yet.
+    ended: Vec<Resolved>,
+    heads: Vec<HeadNote>,
+    /// An answer stopped everything: nothing more is claimed here.
+    stopped: bool,
+    /// The class of a head that came first: worth a look at once.
+    news: bool,
+    seen: Vec<String>,
+}
+
+/// What the last look at the waiting tasks said.
+#[derive(Debug, Clone, Copy, Default)]
+struct Outlook {
+    /// Milliseconds until something may go that may not now.
+    wait_ms: Option<u64>,
+}
+
+impl<'a, P: Ports> Consumer<'a, P> {
+    fn new(app: &'a App<P>) -> Self {
+        let now = app.ports.clock().now_ms();
+        Consumer {
+            app,
+            lease: app.id("lease"),
+            begun: now,
+            renewed: now,
+            kits: HashMap::new(),
+            calls: FuturesUnordered::new(),
+            ended: Vec::new(),
+            heads: Vec::new(),
+            stopped: false,
+            news: false,
+            seen: Vec::new(),
+        }
+    }
+
+    fn now(&self) -> i64 {
+        self.app.ports.clock().now_ms()
+    }
+
+    fn accepting(&self) -> bool {
+        let worked = u64::try_from(self.now() - self.begun).unwrap_or(0);
+        !self.stopped && worked < self.app.config.intervals.work_ms
+    }
+
+    fn free_slots(&self) -> u32 {
+        let busy = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
+        self.app.config.worker_slots.saturating_sub(busy)
+    }
+
+    /// Ends when nothing is in flight and nothing may begin soon; says what waits.
+    async fn run(&mut self) -> Result<Outlook, AppError> {
+        let mut outlook = self.cycle().await?;
+        loop {
+            let timer = if self.calls.is_empty() {
+                match outlook.wait_ms {
+                    Some(ms) if ms <= NAP_MS && self.accepting() => ms,
+                    _ => return Ok(outlook),
+                }
+            } else {
+                self.next_look(&outlook)
+            };
+            let clock = self.app.ports.clock().clone();
+            self.next_event(clock.sleep(timer.max(1))).await;
+            self.take_ready();
+            let due = timer == 0 || self.news || !self.ended.is_empty() || self.calls.is_empty();
+            if due || self.look_is_due(&outlook) {
+                outlook = self.cycle().await?;
+            }
+        }
+    }
+
+    /// How long nothing needs to be looked at, if no call ends.
+    fn next_look(&self, outlook: &Outlook) -> u64 {
+        let renew = self.renew_in();
+        match outlook.wait_ms {
+            Some(ms) if self.accepting() && self.free_slots() > 0 => ms.min(renew),
+            _ => renew,
+        }
+    }
+
+    fn look_is_due(&self, outlook: &Outlook) -> bool {
+        self.renew_in() == 0
+            || (outlook.wait_ms.is_some() && self.accepting() && self.free_slots() > 0)
+    }
+
+    /// Leases are renewed at a third of their length.
+    fn renew_in(&self) -> u64 {
+        let third = self.app.config.intervals.lease_ms / 3;
+        let since = u64::try_from(self.now() - self.renewed).unwrap_or(0);
+        third.saturating_sub(since)
+    }
+
+    /// Waits for the next thing that a call says, or for the timer.
+    async fn next_event(&mut self, timer: impl Future<Output = ()> + Send) {
+        let mut timer = std::pin::pin!(timer);
+        if self.calls.is_empty() {
+            timer.await;
+            return;
+        }
+        if let Either::Left((Some(step), _)) = select(self.calls.next(), timer.as_mut()).await {
+            self.take(step);
+        }
+    }
+
+    /// Takes whatever else has been said meanwhile.
+    fn take_ready(&mut self) {
+        while let Some(Some(step)) = self.calls.next().now_or_never() {
+            self.take(step);
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Head(note, rest) => {
+                if !self.seen.contains(&note.class) {
+                    self.seen.push(note.class.clone());
+                    self.news = true;
+                }
+                self.heads.push(note);
+                self.calls.push(rest);
+            }
+            Step::End(resolved) => {
+                self.stopped |= resolved.stop.is_some();
+                self.ended.push(*resolved);
+            }
+        }
+    }
+
+    /// Runs a database call while the calls to Claude go on.
+    async fn meanwhile<T>(&mut self, future: impl Future<Output = T> + Send) -> T {
+        let mut future = std::pin::pin!(future);
+        loop {
+            if self.calls.is_empty() {
+                return future.await;
+            }
+            match select(future.as_mut(), self.calls.next()).await {
+                Either::Left((output, _)) => return output,
+                Either::Right((step, _)) => {
+                    if let Some(step) = step {
+                        self.take(step);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Settles what has ended, looks at what waits, claims what may go, and begins its calls.
+    async fn cycle(&mut self) -> Result<Outlook, AppError> {
+        for _ in 0..CLAIM_TRIES {
+            let read = self.settle_and_look().await?;
+            let Some(read) = read else {
+                return Ok(Outlook::default());
+            };
+            let (snapshot, read) = self.snapshot(read);
+            let admission = admit(&snapshot);
+            self.exhausted(&admission, &read).await?;
+            let mut outlook = Outlook {
+                wait_ms: earliest(admission.wait_ms, read.due, snapshot.now),
+            };
+            if admission.take.is_empty() {
+                return Ok(outlook);
+            }
+            if self.claim(&admission, &snapshot, &read).await? {
+                // More may be waiting than one look brings.
+                if self.free_slots() > 0 && admission.take.len() >= snapshot.tasks.len() {
+                    outlook.wait_ms = Some(outlook.wait_ms.map_or(50, |ms| ms.min(50)));
+                    if !read.any_waiting {
+                        outlook.wait_ms = None;
+                    }
+                }
+                return Ok(outlook);
+            }
+        }
+        Ok(Outlook { wait_ms: Some(20) })
+    }
+
+    /// One transaction: what has ended is written, leases are renewed, and what waits is read. `None` where this
+    /// consumer takes nothing more.
+    async fn settle_and_look(&mut self) -> Result<Option<Read>, AppError> {
+        let now = self.now();
+        let ended = std::mem::take(&mut self.ended);
+        let heads = std::mem::take(&mut self.heads);
+        self.news = false;
+        let look = self.accepting() && self.free_slots() > 0;
+        let mut statements = ended::statements(self.app, &ended, &heads, &self.lease, now);
+        let mut fan_in = Vec::new();
+        for job in ended::jobs_of(&ended) {
+            fan_in.push(statements.len());
+            statements.push(tasks::fan_in(&job));
+        }
+        let resumed = ended.iter().any(|one| one.probe_came_through).then(|| {
+            statements.extend(settle::close_breaker(now));
+            statements.len() - 1
+        });
+        if !self.calls.is_empty() && self.renew_in() == 0 {
+            self.renewed = now;
+            let until = now.saturating_add_unsigned(self.app.config.intervals.lease_ms);
+            statements.push(tasks::renew(&self.lease, until));
+        }
+        let at = statements.len();
+        if look {
+            let grace = self.app.config.intervals.deadline_grace_ms;
+            statements.extend(admission::snapshot(
+                now,
+                &day(now),
+                self.free_slots(),
+                i64::try_from(grace).unwrap_or(i64::MAX),
+            ));
+        }
+        if statements.is_empty() {
+            return Ok(None);
+        }
+        let db = self.app.ports.db().clone();
+        let answers = match self.write(&db, statements).await {
+            Ok(answers) => answers,
+            Err(error) => {
+                // Not lost: tried again with the next cycle, or by the sweep once the lease has run out.
+                self.ended.splice(0..0, ended);
+                self.heads.splice(0..0, heads);
+                return Err(error.into());
+            }
+        };
+        ended::log(
+            self.app,
+            &ended,
+            answers.iter().map(|answer| answer.rows_read).sum(),
+        );
+        let mut moved: Vec<String> = fan_in
+            .into_iter()
+            .chain(resumed)
+            .filter_map(|index| answers.get(index))
+            .flat_map(|answer| &answer.rows)
+            .filter_map(|row| row.maybe_text("job").or_else(|| row.maybe_text("id")))
+            .collect();
+        moved.sort();
+        moved.dedup();
+        self.send_drives(&moved).await;
+        let snapshot = answers
+            .get(at..)
+            .filter(|rest| rest.len() == admission::SNAPSHOT);
+        Ok(snapshot.map(admission::read))
+    }
+
+    /// A lost connection leaves it unknown whether a batch landed; each is safe to run again.
+    async fn write(
+        &mut self,
+        db: &P::Db,
+        statements: Vec<crate::ports::Statement>,
+    ) -> Result<Vec<crate::ports::Answer>, DbError> {
+        let mut step = 0;
+        loop {
+            let result = self.meanwhile(db.batch(statements.clone())).await;
+            match result {
+                Err(DbError::Unavailable(_) | DbError::Overloaded(_)) if step < 5 => {
+                    let wait = crate::core::verdict::Wait::Backoff(step);
+                    let ms = crate::core::verdict::wait_ms(wait, self.app.dice(), 100, 3_000);
+                    let clock = self.app.ports.clock().clone();
+                    self.meanwhile(clock.sleep(ms)).await;
+                    step += 1;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// The stages' winners send the message that moves their job on; lost, the sweep sends it.
+    async fn send_drives(&mut self, moved: &[String]) {
+        if moved.is_empty() {
+            return;
+        }
+        let queue = self.app.ports.queue().clone();
+        let messages = moved.iter().map(|job| message::drive(job, 0)).collect();
+        if let Err(error) = self.meanwhile(queue.send(messages)).await {
+            self.app.log_fault("send_drive", &error.to_string());
+        }
+    }
+
+    /// What was read, as admission sees it.
+    fn snapshot(&self, mut read: Read) -> (Snapshot, Read) {
+        let config = &self.app.config;
+        let day_cap =
+            |cap: Option<f64>, used: i64| cap.map(|usd| Nano::from_usd_floor(usd).0 - used);
+        read.waiting.retain(|task| {
+            read.jobs.iter().any(|job| job.id == task.job)
+                && read.classes.iter().any(|row| row.class.name == task.class)
+        });
+        let snapshot = Snapshot {
+            now: self.now(),
+            slots: self.free_slots(),
+            governor_start: config.governor_start,
+            breaker: if self.stopped {
+                Breaker::Open { until: i64::MAX }
+            } else {
+                read.breaker
+            },
+            classes: read.classes.iter().map(|row| row.class.clone()).collect(),
+            jobs: read
+                .jobs
+                .iter()
+                .map(|job| Job {
+                    id: job.id.clone(),
+                    tenant: job.tenant.clone(),
+                    in_flight: job.in_flight,
+                    concurrency: job.concurrency,
+                    budget: job
+                        .limit_nano
+                        .map(|limit| limit - job.used_nano - job.held_nano),
+                    day: least(
+                        day_cap(config.token_daily_usd, job.day_tenant),
+                        day_cap(config.account_daily_usd, job.day_account),
+                    ),
+                })
+                .collect(),
+            tasks: read
+                .waiting
+                .iter()
+                .map(|task| {
+                    let class = read
+                        .classes
+                        .iter()
+                        .position(|row| row.class.name == task.class);
+                    let known = class
+                        .and_then(|class| read.classes.get(class))
+                        .and_then(|row| row.tokens_per_byte);
+                    Candidate {
+                        job: read
+                            .jobs
+                            .iter()
+                            .position(|job| job.id == task.job)
+                            .unwrap_or(usize::MAX),
+                        class: class.unwrap_or(usize::MAX),
+                        idx: task.idx,
+                        input: expected_input(task.bytes, known),
+                        output: expected_output(task.max_tokens, task.answers, task.answer_tokens),
+                        worst: task.worst_nano,
+                        free: task.free,
+                    }
+                })
+                .collect(),
+        };
+        (snapshot, read)
+    }
+
+    /// Claims what was admitted and begins the calls. False where the claim lost a race: decide again.
+    async fn claim(
+        &mut self,
+        admission: &Admission,
+        snapshot: &Snapshot,
+        read: &Read,
+    ) -> Result<bool, AppError> {
+        let chosen: Vec<_> = admission
+            .take
+            .iter()
+            .filter_map(|index| Some((read.waiting.get(*index)?, snapshot.tasks.get(*index)?)))
+            .collect();
+        let jobs: Vec<String> = chosen.iter().map(|(task, _)| task.job.clone()).collect();
+        self.load_kits(jobs).await?;
+        let mut takes = Vec::with_capacity(chosen.len());
+        for (task, candidate) in chosen {
+            let Some(kit) = self
+                .kits
+                .get(&task.job)
+                .and_then(|kit| kit.stage(task.stage))
+            else {
+                continue;
+            };
+            takes.push(Take {
+                id: task.id,
+                job: task.job.clone(),
+                class: task.class.clone(),
+                role: kit.role(Form::parse(&task.form)).as_str(),
+                model: kit.model.id.clone(),
+                input: candidate.input,
+                output: candidate.output,
+                worst_nano: task.worst_nano,
+                held_nano: read
+                    .jobs
+                    .iter()
+                    .find(|job| job.id == task.job)
+                    .map_or(0, |job| job.held_nano),
+                free: task.free,
+            });
+        }
+        if takes.is_empty() {
+            return Ok(true);
+        }
+        let now = self.now();
+        let config = &self.app.config;
+        let until = now.saturating_add_unsigned(config.intervals.lease_ms);
+        let cap = |usd: Option<f64>| usd.map(|usd| Nano::from_usd_floor(usd).0);
+        let claim = Claim {
+            lease: &self.lease,
+            now,
+            until,
+            day: &day(now),
+            probe: admission.probe,
+            governor_start: config.governor_start,
+            tenant_day_nano: cap(config.token_daily_usd),
+            account_day_nano: cap(config.account_daily_usd),
+            takes,
+        };
+        let statements = admission::claim(&claim);
+        let inputs: HashMap<i64, f64> = claim.takes.iter().map(|t| (t.id, t.input)).collect();
+        let db = self.app.ports.db().clone();
+        let answers = match self.meanwhile(db.batch(statements)).await {
+            Ok(answers) => answers,
+            Err(DbError::Guard(_)) => return Ok(false),
+            Err(DbError::Unavailable(_) | DbError::Overloaded(_)) => {
+                // If it landed after all, the lease runs out and the sweep gives the tasks back.
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let Some((admitted, rest)) = answers.split_last() else {
+            return Ok(true);
+        };
+        let taken: Vec<Claimed> = rest
+            .last()
+            .map(|answer| answer.rows.iter().map(Claimed::read).collect())
+            .unwrap_or_default();
+        self.begin(taken, &inputs, &admitted.rows, admission.probe);
+        Ok(true)
+    }
+
+    /// Starts the calls of what was claimed, in order, each knowing how much was admitted up to it.
+    fn begin(
+        &mut self,
+        taken: Vec<Claimed>,
+        inputs: &HashMap<i64, f64>,
+        admitted: &[crate::store::row::Row],
+        probe: bool,
+    ) {
+        for (position, task) in taken.iter().enumerate() {
+            let later = |of: &dyn Fn(&Claimed) -> f64| -> f64 {
+                taken
+                    .iter()
+                    .skip(position + 1)
+                    .filter(|other| other.class == task.class && other.attempt.is_some())
+                    .map(of)
+                    .sum()
+            };
+            let row = admitted.iter().find(|row| row.text("class") == task.class);
+            let mark = row.map_or([0.0; 2], |row| {
+                [
+                    row.real("requests_admitted") - later(&|_| 1.0),
+                    row.real("input_admitted")
+                        - later(&|other| inputs.get(&other.id).copied().unwrap_or(0.0)),
+                ]
+            });
+            let Some(kit) = self.kits.get(&task.job) else {
+                continue;
+            };
+            let call = resolve::call(
+                self.app.clone(),
+                Arc::clone(kit),
+                task.clone(),
+                mark,
+                probe && task.attempt.is_some(),
+            );
+            self.calls.push(call.boxed());
+        }
+    }
+
+    /// The plans of jobs that this consumer has not seen yet.
+    async fn load_kits(&mut self, mut wanted: Vec<String>) -> Result<(), AppError> {
+        wanted.sort();
+        wanted.dedup();
+        wanted.retain(|job| !self.kits.contains_key(job));
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let db = self.app.ports.db().clone();
+        let answers = self.meanwhile(db.batch(vec![jobs::specs(&wanted)])).await?;
+        for row in answers.iter().flat_map(|answer| &answer.rows) {
+            let Some(spec) = row.json("spec") else {
+                continue;
+            };
+            match Kit::new(self.app, spec) {
+                Ok(kit) => {
+                    self.kits.insert(row.text("job"), Arc::new(kit));
+                }
+                Err(error) => self.app.log_fault("plan", &error.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Jobs whose rest does not fit their budget, or the day's cap, end or pause as their caller wished.
+    async fn exhausted(&mut self, admission: &Admission, read: &Read) -> Result<(), AppError> {
+        let over: Vec<&String> = admission
+            .over_budget
+            .iter()
+            .filter_map(|index| read.jobs.get(*index))
+            .map(|job| &job.id)
+            .collect();
+        let day: Vec<&String> = admission
+            .over_day
+            .iter()
+            .filter_map(|index| read.jobs.get(*index))
+            .map(|job| &job.id)
+            .collect();
+        if over.is_empty() && day.is_empty() {
+            return Ok(());
+        }
+        let now = self.now();
+        let mut moved = Vec::new();
+        for job in over {
+            let limit = read
+                .jobs
+                .iter()
+                .find(|row| row.id == *job)
+                .and_then(|row| row.limit_nano);
+            ended::over_budget(self.app, job, limit, now).await?;
+            moved.push(job.clone());
+        }
+        for job in day {
+            ended::over_day(self.app, job, now).await?;
+        }
+        self.send_drives(&moved).await;
+        Ok(())
+    }
+
+    /// The end of a consumer: what still waits is handed to another by a message, with the delay at which
+    /// it falls due.
+    async fn hand_over(&mut self, result: Result<Outlook, AppError>) -> Result<(), AppError> {
+        let outlook = match result {
+            Ok(outlook) => outlook,
+            Err(error) => {
+                // Calls that go on here are not thrown away: their ends are settled as long as that works.
+                while let Some(step) = self.calls.next().await {
+                    self.take(step);
+                    self.take_ready();
+                }
+                self.stopped = true;
+                self.settle_and_look().await?;
+                return Err(error);
+            }
+        };
+        let wait = if self.accepting() {
+            outlook.wait_ms
+        } else if self.stopped {
+            None
+        } else {
+            // Time is up; whoever comes next looks for itself.
+            Some(0)
+        };
+        if let Some(ms) = wait {
+            let sent = self
+                .app
+                .ports
+                .queue()
+                .send(vec![message::wake_later(ms)])
+                .await;
+            if let Err(error) = sent {
+                self.app.log_fault("send_wake", &error.to_string());
+            }
+        }
+        self.app.log(
+            json!({"event": "consumer_done", "lease": self.lease, "ms": self.now() - self.begun}),
+            json!({}),
+        );
+        Ok(())
+    }
+}
+
+/// Tokens a request is expected to take: what such bytes took before and a sixth more, or half its bytes.
+fn expected_input(bytes: u64, tokens_per_byte: Option<f64>) -> f64 {
+    let share = tokens_per_byte.map_or(0.5, |share| (share * 7.0 / 6.0).min(1.0));
+    (bytes as f64 * share).ceil().max(1.0)
+}
+
+/// Tokens an answer is expected to have: what the stage's answers had and a third more; all it may have before
+/// five are known.
+fn expected_output(max_tokens: u32, answers: u64, answer_tokens: u64) -> f64 {
+    let most = f64::from(max_tokens);
+    if answers < 5 {
+        return most;
+    }
+    (answer_tokens as f64 / answers as f64 * 4.0 / 3.0 + 16.0).min(most)
+}
+
+fn least(a: Option<i64>, b: Option<i64>) -> Option<i64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+fn earliest(wait_ms: Option<u64>, due: Option<i64>, now: i64) -> Option<u64> {
+    let due = due.map(|due| u64::try_from(due - now).unwrap_or(0).max(1));
+    match (wait_ms, due) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

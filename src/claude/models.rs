@@ -1,0 +1,384 @@
+//! The catalogue of models: limits, thinking modes and prices.
+//!
+//! The data is `models.json`, dated and compiled in; configuration lays a JSON merge patch
+//! (RFC 7396) over it, so that a new model or price needs no new build. Money is counted in
+//! integer nano-dollars: a dollar per million tokens is 1,000 of them per token, and the cheapest
+//! token there is (a cached one of Haiku 5.5) costs 10.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::claude::request::{CacheTtl, Effort, Thinking};
+use crate::claude::response::Usage;
+
+/// Billionths of a dollar. A `u64` holds 18 thousand million dollars of them.
+pub type Nano = u64;
+
+const BUILT_IN: &str = include_str!("models.json");
+
+/// All models we know how to call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Catalogue {
+    /// The day the compiled-in data was taken.
+    pub as_of: String,
+    models: BTreeMap<String, Model>,
+    aliases: BTreeMap<String, String>,
+}
+
+/// The file's form. Unknown fields are refused: a misspelt price must not pass for a free one.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    as_of: String,
+    aliases: BTreeMap<String, String>,
+    models: BTreeMap<String, Model>,
+}
+
+impl Catalogue {
+    /// The compiled-in data, with a merge patch from configuration laid over it: `null` removes,
+    /// objects merge, everything else replaces.
+    ///
+    /// # Errors
+    /// When the patch is no JSON object or the outcome is no catalogue; the text says where.
+    pub fn load(patch: Option<&str>) -> Result<Self, CatalogueError> {
+        let mut data: Value = serde_json::from_str(BUILT_IN).map_err(CatalogueError::new)?;
+        if let Some(patch) = patch {
+            let patch: Value = serde_json::from_str(patch).map_err(CatalogueError::new)?;
+            if !patch.is_object() {
+                return Err(CatalogueError("it must be a JSON object".to_owned()));
+            }
+            merge(&mut data, patch);
+        }
+        let file: File = serde_path(data)?;
+        let mut models = file.models;
+        for (id, model) in &mut models {
+            model.id.clone_from(id);
+            model.check()?;
+        }
+        for (alias, target) in &file.aliases {
+            if !models.contains_key(target) {
+                return Err(CatalogueError(format!(
+                    "alias `{alias}` points to `{target}`, which is no model"
+                )));
+            }
+        }
+        Ok(Self {
+            as_of: file.as_of,
+            models,
+            aliases: file.aliases,
+        })
+    }
+
+    /// The model of an id or alias.
+    ///
+    /// # Errors
+    /// When there is none; the error names those there are.
+    pub fn resolve(&self, name: &str) -> Result<&Model, UnknownModel> {
+        let id = self.aliases.get(name).map_or(name, String::as_str);
+        self.models.get(id).ok_or_else(|| UnknownModel {
+            name: name.chars().take(64).collect(),
+            known: self.models.keys().cloned().collect(),
+        })
+    }
+
+    /// All models, by id.
+    pub fn models(&self) -> impl Iterator<Item = &Model> {
+        self.models.values()
+    }
+}
+
+/// Configuration that makes no catalogue.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the model catalogue cannot be read: {0}")]
+pub struct CatalogueError(String);
+
+impl CatalogueError {
+    fn new(error: impl fmt::Display) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// A model name nobody knows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown model `{name}`; known are {}", known.join(", "))]
+pub struct UnknownModel {
+    pub name: String,
+    pub known: Vec<String>,
+}
+
+/// JSON merge patch, RFC 7396. The depth is bounded by the parser's own limit of 128.
+fn merge(target: &mut Value, patch: Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch;
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(serde_json::Map::new());
+    }
+    let Some(target) = target.as_object_mut() else {
+        return;
+    };
+    for (key, value) in patch {
+        if value.is_null() {
+            target.remove(&key);
+        } else {
+            merge(target.entry(key).or_insert(Value::Null), value);
+        }
+    }
+}
+
+fn serde_path(data: Value) -> Result<File, CatalogueError> {
+    // Model by model, so that the message can name the one at fault.
+    for (id, model) in data
+        .get("models")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
+        Model::deserialize(model)
+            .map_err(|error| CatalogueError(format!("model `{id}`: {error}")))?;
+    }
+    File::deserialize(data).map_err(CatalogueError::new)
+}
+
+/// A family of models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Line {
+    Haiku,
+    Sonnet,
+    Opus,
+    Fable,
+    Mythos,
+}
+
+/// One model, as far as a caller must know it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// What the API calls it; the key in the file.
+    #[serde(skip)]
+    pub id: String,
+    pub line: Line,
+    /// Models of one class share the account's rate limits.
+    pub class: String,
+    pub context_tokens: u64,
+    pub max_output_tokens: u32,
+    /// A shorter prefix is never cached, without an error.
+    pub min_cacheable_tokens: u64,
+    pub thinking: ThinkingModes,
+    /// Efforts the model takes, lowest first; empty where it has no such parameter.
+    pub efforts: Vec<Effort>,
+    pub default_effort: Option<Effort>,
+    pub structured_outputs: bool,
+    pub prices: Prices,
+    /// What a reader of the file should know.
+    #[serde(default)]
+    pub note: Option<String>,
+}
+
+/// Which modes a model takes, and the one it has when a request names none.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ThinkingModes {
+    pub default: ThinkingMode,
+    pub modes: Vec<ThinkingMode>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ThinkingMode {
+    Adaptive,
+    BetweenTools,
+    Disabled,
+}
+
+/// The two fields of a request that say how much a model should think.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deliberation {
+    pub thinking: Option<Thinking>,
+    pub effort: Option<Effort>,
+}
+
+impl Model {
+    fn check(&self) -> Result<(), CatalogueError> {
+        let fault = |text: &str| Err(CatalogueError(format!("model `{}`: {text}", self.id)));
+        if self.max_output_tokens == 0 || self.context_tokens == 0 {
+            return fault("its limits must be above 0");
+        }
+        if !self.thinking.modes.contains(&self.thinking.default) {
+            return fault("its default thinking mode is not among its modes");
+        }
+        if self
+            .default_effort
+            .is_some_and(|effort| !self.efforts.contains(&effort))
+        {
+            return fault("its default effort is not among its efforts");
+        }
+        Ok(())
+    }
+
+    /// How to ask for plain work on data (extraction, classification): as little thinking as the
+    /// model allows, because thinking costs output tokens and eats into `max_tokens`.
+    ///
+    /// Asking for more than low effort is asking for thought: then the model's own mode stays, and
+    /// the effort alone steers it. Efforts a model does not have become the nearest it has.
+    #[must_use]
+    pub fn plain_work(&self, effort: Option<Effort>) -> Deliberation {
+        let effort = self.nearest(effort.unwrap_or(Effort::Low));
+        if effort.is_some_and(|effort| effort > Effort::Low) {
+            return Deliberation {
+                thinking: None,
+                effort,
+            };
+        }
+        let least = [
+            (ThinkingMode::Disabled, Thinking::Disabled),
+            (ThinkingMode::BetweenTools, Thinking::BetweenTools),
+        ]
+        .into_iter()
+        .find(|(mode, _)| self.thinking.modes.contains(mode));
+        let thinking = least
+            .filter(|(mode, _)| *mode != self.thinking.default)
+            .map(|(_, thinking)| thinking);
+        Deliberation { thinking, effort }
+    }
+
+    /// How to ask for judgement (planning, synthesis): as the model's makers set it, unless the
+    /// caller names an effort.
+    #[must_use]
+    pub fn judgement(&self, effort: Option<Effort>) -> Deliberation {
+        Deliberation {
+            thinking: None,
+            effort: effort.and_then(|effort| self.nearest(effort)),
+        }
+    }
+
+    /// The highest effort the model has that is not above the one asked for, else its lowest.
+    fn nearest(&self, effort: Effort) -> Option<Effort> {
+        let below = self.efforts.iter().filter(|known| **known <= effort).max();
+        below.or_else(|| self.efforts.iter().min()).copied()
+    }
+}
+
+/// Nano-dollars per token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rates {
+    pub input: Nano,
+    pub output: Nano,
+    pub cache_write_5m: Nano,
+    pub cache_write_1h: Nano,
+    pub cache_read: Nano,
+}
+
+/// What a model costs in every case.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prices {
+    pub standard: Rates,
+    #[serde(default)]
+    pub long_prompt: Option<LongPrompt>,
+    /// What a batch costs, in percent of the above.
+    pub batch_percent: u64,
+    /// What a call that ran in the US region costs, in percent of the above.
+    pub us_percent: u64,
+    /// One web search, in nano-dollars.
+    pub web_search: Nano,
+}
+
+/// Other rates for the whole request once its input exceeds so many tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LongPrompt {
+    pub above_tokens: u64,
+    pub rates: Rates,
+}
+
+impl Prices {
+    /// What a call cost, from what it used. Rounded up to a whole nano-dollar.
+    #[must_use]
+    pub fn cost(&self, usage: &Usage) -> Nano {
+        let rates = self.rates(usage.total_input());
+        let hour = usage
+            .cache_creation
+            .ephemeral_1h_input_tokens
+            .min(usage.cache_creation_input_tokens);
+        // What is not said to be kept for an hour is kept for five minutes, the default.
+        let five_minutes = usage.cache_creation_input_tokens - hour;
+        let mut tokens = [
+            times(usage.input_tokens, rates.input),
+            times(five_minutes, rates.cache_write_5m),
+            times(hour, rates.cache_write_1h),
+            times(usage.cache_read_input_tokens, rates.cache_read),
+            times(usage.output_tokens, rates.output),
+        ]
+        .into_iter()
+        .fold(0, u128::saturating_add);
+        if usage.service_tier.as_deref() == Some("batch") {
+            tokens = percent(tokens, self.batch_percent);
+        }
+        if usage.inference_geo.as_deref() == Some("us") {
+            tokens = percent(tokens, self.us_percent);
+        }
+        let searches = times(usage.server_tool_use.web_search_requests, self.web_search);
+        saturate(tokens.saturating_add(searches))
+    }
+
+    /// The most a call can cost: every byte of input a token, at the dearest rate that can apply,
+    /// and `max_tokens` of output. Whatever the response reports within those counts, its
+    /// [`Prices::cost`] is no higher.
+    ///
+    /// `ttl` is the time to live of the cache breakpoints in the request, if any: writing costs
+    /// more than plain input. The region's surcharge is always in, since a workspace may set it
+    /// without the request saying so.
+    #[must_use]
+    pub fn worst_case(&self, input_bound: u64, max_tokens: u32, ttl: Option<CacheTtl>) -> Nano {
+        let most = |rates: &Rates| {
+            let input = match ttl {
+                None => rates.input,
+                Some(CacheTtl::FiveMinutes) => rates.input.max(rates.cache_write_5m),
+                Some(CacheTtl::OneHour) => rates
+                    .input
+                    .max(rates.cache_write_5m)
+                    .max(rates.cache_write_1h),
+            };
+            // A read is a discount in every table so far; it need not be in one from configuration.
+            times(input_bound, input.max(rates.cache_read))
+                .saturating_add(times(u64::from(max_tokens), rates.output))
+        };
+        let long = self
+            .long_prompt
+            .filter(|long| input_bound > long.above_tokens)
+            .map_or(0, |long| most(&long.rates));
+        let tokens = most(&self.standard).max(long);
+        saturate(tokens.max(percent(tokens, self.us_percent)))
+    }
+
+    fn rates(&self, total_input: u64) -> &Rates {
+        match &self.long_prompt {
+            Some(long) if total_input > long.above_tokens => &long.rates,
+            _ => &self.standard,
+        }
+    }
+}
+
+fn times(tokens: u64, rate: Nano) -> u128 {
+    u128::from(tokens) * u128::from(rate)
+}
+
+/// Rounded up, so that no fraction of a nano-dollar is ever lost to us.
+fn percent(amount: u128, percent: u64) -> u128 {
+    amount.saturating_mul(u128::from(percent)).div_ceil(100)
+}
+
+fn saturate(amount: u128) -> Nano {
+    Nano::try_from(amount).unwrap_or(Nano::MAX)
+}
+
+#[cfg(test)]
+#[path = "models_tests.rs"]
+mod tests;

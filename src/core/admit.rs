@@ -1,0 +1,544 @@
+//! Admission: which of the waiting tasks may call Claude now.
+//!
+//! One pure decision over a snapshot: the governor's permits (requests, input and output tokens apart),
+//! overload, the breaker, each job's budget and concurrency, the day's caps, and fairness between jobs.
+//! The store then writes the decision guarded by the same conditions, so two consumers that
+//! decide at once cannot take the same permit or dollar twice; the loser reads and decides again.
+
+/// Refill is counted a little slower, and a bucket a little smaller, than the API announces: calls reach
+/// the API later than they were admitted, and what it refilled beyond its full bucket meanwhile is lost.
+const REFILL_SHARE: f64 = 0.97;
+const CAP_SHARE: f64 = 0.9;
+
+/// One of a class's three buckets, as of the class's `at`.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Bucket {
+    /// Per minute, as announced.
+    pub limit: f64,
+    /// The largest `remaining` ever seen: the burst the API allows.
+    pub cap: f64,
+    pub level: f64,
+}
+
+impl Bucket {
+    /// The level after `ms` more.
+    pub fn after(&self, ms: i64) -> f64 {
+        let refilled = self.level + self.per_ms() * ms.max(0) as f64;
+        refilled.min(self.usable()).max(self.level.min(0.0))
+    }
+
+    /// What the store multiplies elapsed milliseconds by.
+    pub fn per_ms(&self) -> f64 {
+        self.limit * REFILL_SHARE / 60_000.0
+    }
+
+    /// The most this bucket is ever filled to. Never under one request's worth.
+    pub fn usable(&self) -> f64 {
+        (self.cap * CAP_SHARE).max(1.0)
+    }
+
+    /// What a call that wants `need` must find: a call larger than the whole bucket goes when it is full.
+    pub fn demand(&self, need: f64) -> f64 {
+        need.min(self.usable())
+    }
+
+    /// Milliseconds until `need` is there, from a level of `level`.
+    fn wait_ms(&self, level: f64, need: f64) -> u64 {
+        let short = self.demand(need) - level;
+        if short <= 0.0 {
+            return 0;
+        }
+        if self.per_ms() <= 0.0 {
+            return u64::from(u32::MAX);
+        }
+        (short / self.per_ms()).ceil().min(f64::from(u32::MAX)) as u64
+    }
+}
+
+/// The governor's row of one model class.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Class {
+    pub name: String,
+    /// Its rate headers have been seen.
+    pub seen: bool,
+    pub in_flight: u32,
+    /// Calls in flight that overload leaves; `None` while nothing was refused.
+    pub window: Option<f64>,
+    pub slow_until: i64,
+    pub at: i64,
+    pub requests: Bucket,
+    pub input: Bucket,
+    pub output: Bucket,
+}
+
+/// Whether calls may go out at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Breaker {
+    Closed,
+    /// Nothing goes out before `until`.
+    Open {
+        until: i64,
+    },
+    /// One probe may go out; nothing else until its end is known.
+    HalfOpen {
+        probing: bool,
+    },
+}
+
+/// A job with work.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    pub id: String,
+    pub tenant: String,
+    pub in_flight: u32,
+    pub concurrency: u32,
+    /// Nano-dollars that calls may still reserve: the cap less what is spent, reserved, possibly paid and held
+    /// back for the synthesis. `None`: no cap.
+    pub budget: Option<i64>,
+    /// Nano-dollars left of the day, the least of the token's and the account's.
+    pub day: Option<i64>,
+}
+
+/// A task that waits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// Index into [`Snapshot::jobs`].
+    pub job: usize,
+    /// Index into [`Snapshot::classes`].
+    pub class: usize,
+    pub idx: u32,
+    /// Tokens to reserve.
+    pub input: f64,
+    pub output: f64,
+    /// Worst case of its next call in nano-dollars.
+    pub worst: i64,
+    /// The ledger has its answer: no call, no permit, no money.
+    pub free: bool,
+}
+
+/// Everything the decision looks at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    pub now: i64,
+    /// Calls this consumer can start.
+    pub slots: u32,
+    /// Calls in flight in a class whose headers were never seen.
+    pub governor_start: u32,
+    pub breaker: Breaker,
+    pub classes: Vec<Class>,
+    pub jobs: Vec<Job>,
+    /// In the order in which they should go, for each job.
+    pub tasks: Vec<Candidate>,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Admission {
+    /// Indexes into [`Snapshot::tasks`].
+    pub take: Vec<usize>,
+    /// The one that is taken is the breaker's probe.
+    pub probe: bool,
+    /// When something that was held back by permits may go, from `now`.
+    pub wait_ms: Option<u64>,
+    /// Jobs (indexes) of which no candidate fits the budget and nothing is in flight that could free some.
+    pub over_budget: Vec<usize>,
+    /// The same for the day's cap.
+    pub over_day: Vec<usize>,
+}
+
+/// Decides.
+pub fn admit(snapshot: &Snapshot) -> Admission {
+    let mut admission = Admission::default();
+    let mut slots = snapshot.slots;
+    let mut rooms: Vec<Room> = snapshot
+        .classes
+        .iter()
+        .map(|class| Room::of(class, snapshot))
+        .collect();
+    let mut jobs: Vec<Seat> = snapshot
+        .jobs
+        .iter()
+        .map(|job| Seat {
+            in_flight: job.in_flight,
+            budget: job.budget,
+            day: job.day,
+            ..Seat::default()
+        })
+        .collect();
+    let mut waiting: Vec<std::collections::VecDeque<usize>> =
+        vec![Default::default(); snapshot.jobs.len()];
+    for (index, task) in snapshot.tasks.iter().enumerate() {
+        if task.free {
+            admission.take.push(index);
+        } else if let Some(list) = waiting.get_mut(task.job) {
+            list.push_back(index);
+        }
+    }
+
+    let mut probes = match snapshot.breaker {
+        Breaker::Closed => u32::MAX,
+        Breaker::HalfOpen { probing: false } => 1,
+        Breaker::HalfOpen { probing: true } => 0,
+        Breaker::Open { until } => {
+            if snapshot.tasks.iter().any(|task| !task.free) {
+                admission.hold(until - snapshot.now);
+            }
+            0
+        }
+    };
+
+    // The job with the fewest calls in flight goes next, whoever submitted first.
+    while slots > 0 && probes > 0 {
+        let next = waiting
+            .iter()
+            .enumerate()
+            .filter(|(_, list)| !list.is_empty())
+            .min_by_key(|(job, _)| jobs.get(*job).map_or(u32::MAX, |seat| seat.in_flight))
+            .map(|(job, _)| job);
+        let Some((job, seat, list)) = next.and_then(|job| {
+            Some((
+                snapshot.jobs.get(job)?,
+                jobs.get_mut(job)?,
+                waiting.get_mut(job)?,
+            ))
+        }) else {
+            break;
+        };
+        if seat.in_flight >= job.concurrency {
+            // Its place frees when one of its calls ends: nothing to wait for by the clock.
+            list.clear();
+            continue;
+        }
+        let Some(index) = list.pop_front() else {
+            continue;
+        };
+        let Some(task) = snapshot.tasks.get(index) else {
+            continue;
+        };
+        if seat.budget.is_some_and(|left| task.worst > left) {
+            seat.short_of_budget = true;
+            continue;
+        }
+        if seat.day.is_some_and(|left| task.worst > left) {
+            seat.short_of_day = true;
+            continue;
+        }
+        let Some(room) = rooms.get_mut(task.class) else {
+            continue;
+        };
+        if let Err(wait) = room.take(task) {
+            seat.blocked = true;
+            if let Some(ms) = wait {
+                admission.hold(ms);
+            }
+            continue;
+        }
+        seat.in_flight += 1;
+        seat.budget = seat.budget.map(|left| left - task.worst);
+        seat.day = seat.day.map(|left| left - task.worst);
+        slots -= 1;
+        probes -= 1;
+        admission.take.push(index);
+    }
+    admission.probe = matches!(snapshot.breaker, Breaker::HalfOpen { probing: false })
+        && admission
+            .take
+            .iter()
+            .any(|index| snapshot.tasks.get(*index).is_some_and(|task| !task.free));
+
+    for (index, seat) in jobs.iter().enumerate() {
+        // A call in flight may give back what it reserved; a blocked one may still fit.
+        if seat.in_flight == 0 && !seat.blocked {
+            if seat.short_of_budget {
+                admission.over_budget.push(index);
+            } else if seat.short_of_day {
+                admission.over_day.push(index);
+            }
+        }
+    }
+    admission
+}
+
+impl Admission {
+    fn hold(&mut self, ms: i64) {
+        let ms = u64::try_from(ms.max(1)).unwrap_or(1);
+        self.wait_ms = Some(self.wait_ms.map_or(ms, |known| known.min(ms)));
+    }
+}
+
+/// What is left of a job while the decision is made.
+#[derive(Default)]
+struct Seat {
+    in_flight: u32,
+    budget: Option<i64>,
+    day: Option<i64>,
+    short_of_budget: bool,
+    short_of_day: bool,
+    blocked: bool,
+}
+
+/// What is left of a class while the decision is made.
+struct Room<'a> {
+    class: &'a Class,
+    /// Calls that may still start; `None`: as many as the buckets allow.
+    places: Option<u32>,
+    slow_ms: i64,
+    requests: f64,
+    input: f64,
+    output: f64,
+}
+
+impl<'a> Room<'a> {
+    fn of(class: &'a Class, snapshot: &Snapshot) -> Room<'a> {
+        let start = (!class.seen).then_some(snapshot.governor_start);
+        let window = class.window.map(|window| window.max(1.0) as u32);
+        let bound = match (start, window) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        let elapsed = snapshot.now - class.at;
+        Room {
+            class,
+            places: bound.map(|bound| bound.saturating_sub(class.in_flight)),
+            slow_ms: class.slow_until - snapshot.now,
+            requests: class.requests.after(elapsed),
+            input: class.input.after(elapsed),
+            output: class.output.after(elapsed),
+        }
+    }
+
+    /// Takes the permits, or says how long until they are there (`None`: until a call ends).
+    fn take(&mut self, task: &Candidate) -> Result<(), Option<i64>> {
+        if self.slow_ms > 0 {
+            return Err(Some(self.slow_ms));
+        }
+        if self.places == Some(0) {
+            return Err(None);
+        }
+        if self.class.seen {
+            let waits = [
+                self.class.requests.wait_ms(self.requests, 1.0),
+                self.class.input.wait_ms(self.input, task.input),
+                self.class.output.wait_ms(self.output, task.output),
+            ];
+            let wait = waits.into_iter().max().unwrap_or(0);
+            if wait > 0 {
+                return Err(Some(i64::try_from(wait).unwrap_or(i64::MAX)));
+            }
+            self.requests -= 1.0;
+            self.input -= task.input;
+            self.output -= task.output;
+        }
+        self.places = self.places.map(|places| places - 1);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    fn bucket(limit: f64, level: f64) -> Bucket {
+        Bucket {
+            limit,
+            cap: limit,
+            level,
+        }
+    }
+
+    fn class(requests: f64) -> Class {
+        Class {
+            name: "haiku-5-5".into(),
+            seen: true,
+            requests: bucket(600.0, requests),
+            input: bucket(1e9, 1e9),
+            output: bucket(1e9, 1e9),
+            ..Class::default()
+        }
+    }
+
+    fn job(id: &str) -> Job {
+        Job {
+            id: id.into(),
+            tenant: "default".into(),
+            in_flight: 0,
+            concurrency: 50,
+            budget: None,
+            day: None,
+        }
+    }
+
+    fn task(job: usize, idx: u32) -> Candidate {
+        Candidate {
+            job,
+            class: 0,
+            idx,
+            input: 100.0,
+            output: 100.0,
+            worst: 10,
+            free: false,
+        }
+    }
+
+    fn snapshot(classes: Vec<Class>, jobs: Vec<Job>, tasks: Vec<Candidate>) -> Snapshot {
+        Snapshot {
+            now: 0,
+            slots: 100,
+            governor_start: 50,
+            breaker: Breaker::Closed,
+            classes,
+            jobs,
+            tasks,
+        }
+    }
+
+    fn many(job: usize, n: u32) -> Vec<Candidate> {
+        (0..n).map(|idx| task(job, idx)).collect()
+    }
+
+    #[test]
+    fn permits_are_never_overdrawn_and_the_wait_is_what_the_refill_takes() {
+        let decided = admit(&snapshot(vec![class(3.0)], vec![job("a")], many(0, 10)));
+        assert_eq!(decided.take.len(), 3);
+        // 600 a minute is one in 100 ms, counted at 97 %.
+        assert_eq!(decided.wait_ms, Some(104));
+    }
+
+    #[test]
+    fn an_unknown_class_is_bounded_by_calls_in_flight() {
+        let unknown = Class {
+            in_flight: 45,
+            ..Class::default()
+        };
+        let decided = admit(&snapshot(vec![unknown], vec![job("a")], many(0, 10)));
+        assert_eq!(decided.take.len(), 5);
+        assert_eq!(decided.wait_ms, None);
+    }
+
+    #[test]
+    fn the_job_with_the_fewest_calls_goes_first() {
+        let busy = Job {
+            in_flight: 4,
+            ..job("a")
+        };
+        let tasks = [many(0, 8), many(1, 8)].concat();
+        let decided = admit(&snapshot(
+            vec![class(6.0)],
+            vec![busy, job("b")],
+            tasks.clone(),
+        ));
+        let of = |job| {
+            decided
+                .take
+                .iter()
+                .filter(|i| tasks[**i].job == job)
+                .count()
+        };
+        assert_eq!((of(0), of(1)), (1, 5));
+    }
+
+    #[test]
+    fn concurrency_counts_calls_in_flight() {
+        let nearly = Job {
+            in_flight: 48,
+            ..job("a")
+        };
+        let decided = admit(&snapshot(vec![class(100.0)], vec![nearly], many(0, 10)));
+        assert_eq!(decided.take.len(), 2);
+    }
+
+    #[test]
+    fn the_budget_is_never_passed_and_exhaustion_is_named_only_when_nothing_can_free_some() {
+        let poor = Job {
+            budget: Some(25),
+            ..job("a")
+        };
+        let decided = admit(&snapshot(
+            vec![class(100.0)],
+            vec![poor.clone()],
+            many(0, 10),
+        ));
+        assert_eq!(decided.take.len(), 2);
+        assert!(decided.over_budget.is_empty());
+        let broke = Job {
+            budget: Some(9),
+            ..poor
+        };
+        let decided = admit(&snapshot(
+            vec![class(100.0)],
+            vec![broke.clone()],
+            many(0, 1),
+        ));
+        assert_eq!((decided.take.len(), decided.over_budget), (0, vec![0]));
+        let waiting = Job {
+            in_flight: 1,
+            ..broke
+        };
+        let decided = admit(&snapshot(vec![class(100.0)], vec![waiting], many(0, 1)));
+        assert!(decided.over_budget.is_empty());
+    }
+
+    #[test]
+    fn the_day_s_cap_is_told_from_the_budget() {
+        let day = Job {
+            day: Some(5),
+            ..job("a")
+        };
+        let decided = admit(&snapshot(vec![class(100.0)], vec![day], many(0, 3)));
+        assert_eq!((decided.over_budget, decided.over_day), (vec![], vec![0]));
+    }
+
+    #[test]
+    fn an_open_breaker_lets_nothing_out_but_free_answers() {
+        let mut shot = snapshot(vec![class(100.0)], vec![job("a")], many(0, 3));
+        shot.breaker = Breaker::Open { until: 5_000 };
+        shot.tasks[1].free = true;
+        let decided = admit(&shot);
+        assert_eq!((decided.take, decided.wait_ms), (vec![1], Some(5_000)));
+    }
+
+    #[test]
+    fn a_half_open_breaker_lets_one_probe_out() {
+        let mut shot = snapshot(
+            vec![class(100.0)],
+            vec![job("a"), job("b")],
+            [many(0, 3), many(1, 3)].concat(),
+        );
+        shot.breaker = Breaker::HalfOpen { probing: false };
+        let decided = admit(&shot);
+        assert_eq!((decided.take.len(), decided.probe), (1, true));
+        shot.breaker = Breaker::HalfOpen { probing: true };
+        assert!(admit(&shot).take.is_empty());
+    }
+
+    #[test]
+    fn overload_bounds_the_whole_class_but_never_stops_it() {
+        let mut slow = class(100.0);
+        slow.window = Some(0.3);
+        let decided = admit(&snapshot(vec![slow.clone()], vec![job("a")], many(0, 5)));
+        assert_eq!(decided.take.len(), 1);
+        slow.slow_until = 700;
+        let decided = admit(&snapshot(vec![slow], vec![job("a")], many(0, 5)));
+        assert_eq!((decided.take.len(), decided.wait_ms), (0, Some(700)));
+    }
+
+    #[test]
+    fn a_call_larger_than_the_bucket_goes_when_the_bucket_is_full() {
+        let mut small = class(100.0);
+        small.input = bucket(50.0, 50.0);
+        let decided = admit(&snapshot(vec![small], vec![job("a")], many(0, 2)));
+        assert_eq!(decided.take.len(), 1);
+        assert!(decided.wait_ms.is_some());
+    }
+
+    #[test]
+    fn slots_bound_calls_but_not_free_answers() {
+        let mut shot = snapshot(vec![class(100.0)], vec![job("a")], many(0, 10));
+        shot.slots = 2;
+        for task in &mut shot.tasks[5..] {
+            task.free = true;
+        }
+        assert_eq!(admit(&shot).take.len(), 7);
+    }
+}

@@ -1,0 +1,167 @@
+//! The deterministic fan-in of a map stage: frequencies and distinct results, counted here and never by a model.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::plan::Merge;
+
+/// What `null`, or a field that is not there, is counted as.
+pub const NULL: &str = "null";
+
+/// A field may take any number of values; beyond so many the rest are counted together.
+const MOST_VALUES: usize = 10_000;
+/// What the rest are counted as.
+pub const OTHER: &str = "(other)";
+/// A value is counted by so many of its characters.
+const MOST_CHARS: usize = 200;
+
+/// Takes results one at a time, in any order, in bounded memory.
+#[derive(Debug, Clone)]
+pub struct Merger {
+    merge: Merge,
+    counts: BTreeMap<String, BTreeMap<String, u64>>,
+    seen: HashSet<[u8; 16]>,
+    results: u64,
+}
+
+/// What came out.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Merged {
+    /// field → value → how often.
+    pub count_by: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Results that differ in the `dedupe_by` fields; `None` where none are named.
+    pub distinct: Option<u64>,
+    pub results: u64,
+}
+
+impl Merger {
+    pub fn new(merge: &Merge) -> Merger {
+        Merger {
+            counts: merge
+                .count_by
+                .iter()
+                .map(|field| (field.clone(), BTreeMap::new()))
+                .collect(),
+            merge: merge.clone(),
+            seen: HashSet::new(),
+            results: 0,
+        }
+    }
+
+    /// Counts one result. False where it is the same as an earlier one in the `dedupe_by` fields.
+    pub fn add(&mut self, output: &Value) -> bool {
+        self.results += 1;
+        for (field, counts) in &mut self.counts {
+            match output.get(field) {
+                // Each element of a list counts; an empty list counts as nothing at all.
+                Some(Value::Array(values)) => values.iter().for_each(|v| count(counts, v)),
+                other => count(counts, other.unwrap_or(&Value::Null)),
+            }
+        }
+        if self.merge.dedupe_by.is_empty() {
+            return true;
+        }
+        let mut hash = Sha256::new();
+        for field in &self.merge.dedupe_by {
+            let value = output.get(field).unwrap_or(&Value::Null).to_string();
+            hash.update(value.len().to_le_bytes());
+            hash.update(value.as_bytes());
+        }
+        let digest = hash.finalize();
+        let mut key = [0; 16];
+        key.iter_mut().zip(digest.iter()).for_each(|(k, d)| *k = *d);
+        self.seen.insert(key)
+    }
+
+    pub fn finish(self) -> Merged {
+        Merged {
+            distinct: (!self.merge.dedupe_by.is_empty())
+                .then(|| u64::try_from(self.seen.len()).unwrap_or(u64::MAX)),
+            count_by: self.counts,
+            results: self.results,
+        }
+    }
+}
+
+fn count(counts: &mut BTreeMap<String, u64>, value: &Value) {
+    let name = match value {
+        Value::Null => NULL.to_owned(),
+        Value::String(text) => text.chars().take(MOST_CHARS).collect(),
+        other => other.to_string().chars().take(MOST_CHARS).collect(),
+    };
+    let name = if counts.len() >= MOST_VALUES && !counts.contains_key(&name) {
+        OTHER.to_owned()
+    } else {
+        name
+    };
+    *counts.entry(name).or_default() += 1;
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn merged(merge: Merge, outputs: &[Value]) -> Merged {
+        let mut merger = Merger::new(&merge);
+        outputs.iter().for_each(|output| {
+            merger.add(output);
+        });
+        merger.finish()
+    }
+
+    #[test]
+    fn values_are_counted_with_null_apart_and_lists_by_element() {
+        let merge = Merge {
+            count_by: vec!["kind".into(), "tags".into()],
+            ..Merge::default()
+        };
+        let out = merged(
+            merge,
+            &[
+                json!({"kind": "bug", "tags": ["a", "b"]}),
+                json!({"kind": null, "tags": []}),
+                json!({"tags": ["a"]}),
+                json!({"kind": "bug", "tags": null}),
+                json!({"kind": true, "tags": [1]}),
+            ],
+        );
+        assert_eq!(
+            json!(out.count_by),
+            json!({"kind": {"bug": 2, "null": 2, "true": 1}, "tags": {"a": 2, "b": 1, "1": 1, "null": 1}})
+        );
+        assert_eq!((out.results, out.distinct), (5, None));
+    }
+
+    #[test]
+    fn duplicates_are_told_by_their_fields_alone() {
+        let merge = Merge {
+            dedupe_by: vec!["a".into(), "b".into()],
+            ..Merge::default()
+        };
+        let out = merged(
+            merge,
+            &[
+                json!({"a": "x", "b": "yz", "c": 1}),
+                json!({"a": "x", "b": "yz", "c": 2}),
+                json!({"a": "xy", "b": "z", "c": 1}),
+            ],
+        );
+        assert_eq!(out.distinct, Some(2));
+    }
+
+    #[test]
+    fn a_field_of_boundless_values_stays_bounded() {
+        let merge = Merge {
+            count_by: vec!["id".into()],
+            ..Merge::default()
+        };
+        let outputs: Vec<Value> = (0..MOST_VALUES + 500).map(|n| json!({"id": n})).collect();
+        let out = merged(merge, &outputs);
+        assert_eq!(out.count_by["id"].len(), MOST_VALUES + 1);
+        assert_eq!(out.count_by["id"][OTHER], 500);
+    }
+}

@@ -1,0 +1,497 @@
+//! The snapshot that [`crate::core::admit`] decides on, and the claim that carries its decision out.
+//!
+//! Reading and writing are two round trips, so another consumer may come between. The claim therefore
+//! asserts, inside its own transaction, all that the decision relied on: permits, window, concurrency, budget,
+//! day caps, breaker. If one no longer holds, nothing is written and the consumer reads again.
+
+use serde_json::{Value, json};
+
+use super::jobs::to_json;
+use super::row::{Columns, Row};
+use super::{params, sql};
+use crate::core::admit::{Breaker, Bucket, Class};
+use crate::ports::Statement;
+
+/// A task that waits, with all that is known about it before it is claimed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Waiting {
+    pub id: i64,
+    pub job: String,
+    pub stage: u32,
+    pub idx: u32,
+    pub class: String,
+    pub bytes: u64,
+    pub max_tokens: u32,
+    pub worst_nano: i64,
+    pub form: String,
+    pub answers: u64,
+    pub answer_tokens: u64,
+    pub free: bool,
+}
+
+/// A job at work, with its money.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AtWork {
+    pub id: String,
+    pub tenant: String,
+    pub in_flight: u32,
+    pub concurrency: u32,
+    pub max_attempts: u32,
+    pub limit_nano: Option<i64>,
+    /// Spent, reserved, possibly paid.
+    pub used_nano: i64,
+    /// Held back for the synthesis.
+    pub held_nano: i64,
+    /// Spent and reserved today, by this tenant and by the account.
+    pub day_tenant: i64,
+    pub day_account: i64,
+}
+
+const AT_WORK: &str = "-- jobs_at_work
+SELECT j.id, j.tenant, j.state, j.in_flight, j.concurrency, j.max_attempts, j.limit_nano,
+  j.spent_nano + j.reserved_nano + j.unknown_nano AS used_nano,
+  j.synthesis_fixed_nano, j.synthesis_nano_per_byte, j.results, j.result_bytes,
+  (SELECT SUM(pending + queued + running + succeeded + failed) FROM stages WHERE job = j.id) AS tasks,
+  (SELECT spent_nano + reserved_nano FROM spending WHERE day = ?1 AND tenant = j.tenant) AS day_tenant,
+  (SELECT spent_nano + reserved_nano FROM spending WHERE day = ?1 AND tenant = '*') AS day_account
+FROM jobs j WHERE j.state IN ('running', 'synthesizing') AND (j.deadline_at IS NULL
+  OR j.deadline_at + CASE j.state WHEN 'synthesizing' THEN ?3 ELSE 0 END > ?2)
+ORDER BY j.in_flight, j.created_at LIMIT 64";
+const WAITING: &str = "-- waiting_tasks
+SELECT t.id, t.job, t.stage, t.idx, t.class, t.bytes, t.max_tokens, t.worst_nano, t.form, s.answers, s.answer_tokens,
+  j.reuse = 1 AND EXISTS (SELECT 1 FROM ledger l
+    WHERE l.tenant = j.tenant AND l.key = t.key AND l.expires_at > ?1) AS free
+FROM jobs j CROSS JOIN tasks t ON t.id IN (
+    SELECT c.id FROM tasks c WHERE c.job = j.id AND c.state IN ('pending', 'queued') AND c.not_before <= ?1
+    ORDER BY c.not_before, c.idx LIMIT ?2)
+  JOIN stages s ON s.job = t.job AND s.idx = t.stage
+WHERE j.state IN ('running', 'synthesizing')
+ORDER BY t.job, t.not_before, t.idx";
+const CLASSES: &str = "-- classes
+SELECT * FROM classes";
+const BREAKER: &str = "-- breaker
+SELECT state, until, probe FROM breaker WHERE id = 1";
+const NEXT_DUE: &str = "-- next_due
+SELECT MIN((SELECT MIN(t.not_before) FROM tasks t
+    WHERE t.job = j.id AND t.state IN ('pending', 'queued') AND t.not_before > ?1)) AS due,
+  MAX(EXISTS (SELECT 1 FROM tasks t WHERE t.job = j.id AND t.state IN ('pending', 'queued'))) AS waiting
+FROM jobs j WHERE j.state IN ('running', 'synthesizing')";
+
+/// The statements of a snapshot; [`read`] takes their answers.
+pub fn snapshot(now: i64, day: &str, per_job: u32, grace_ms: i64) -> Vec<Statement> {
+    vec![
+        sql(AT_WORK, params![day, now, grace_ms]),
+        sql(WAITING, params![now, per_job]),
+        sql(CLASSES, params![]),
+        sql(BREAKER, params![]),
+        sql(NEXT_DUE, params![now]),
+    ]
+}
+
+/// How many statements [`snapshot`] has.
+pub const SNAPSHOT: usize = 5;
+
+/// A snapshot as read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Read {
+    pub jobs: Vec<AtWork>,
+    pub waiting: Vec<Waiting>,
+    pub classes: Vec<ClassRow>,
+    pub breaker: Breaker,
+    /// When the next task that is held back may go.
+    pub due: Option<i64>,
+    /// Any task waits at all.
+    pub any_waiting: bool,
+}
+
+/// A class's row: the governor's part, and what was learned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClassRow {
+    pub class: Class,
+    /// Tokens per byte of request, once known.
+    pub tokens_per_byte: Option<f64>,
+    pub refused: u64,
+}
+
+impl ClassRow {
+    pub fn read(row: &Row) -> ClassRow {
+        let bucket = |name: &str| Bucket {
+            limit: row.real(&format!("{name}_limit")),
+            cap: row.real(&format!("{name}_cap")),
+            level: row.real(&format!("{name}_level")),
+        };
+        let bytes = row.real("learned_bytes");
+        ClassRow {
+            class: Class {
+                name: row.text("class"),
+                seen: row.flag("seen"),
+                in_flight: row.count("in_flight"),
+                window: row.maybe_real("window"),
+                slow_until: row.int("slow_until"),
+                at: row.int("at"),
+                requests: bucket("requests"),
+                input: bucket("input"),
+                output: bucket("output"),
+            },
+            tokens_per_byte: (bytes > 0.0).then(|| row.real("learned_tokens") / bytes),
+            refused: row.tokens("refused"),
+        }
+    }
+}
+
+/// Reads the answers of [`snapshot`], in its order.
+pub fn read(answers: &[crate::ports::Answer]) -> Read {
+    let rows = |n: usize| {
+        answers
+            .get(n)
+            .map(|a| a.rows.as_slice())
+            .unwrap_or_default()
+    };
+    let breaker = rows(3).first();
+    let due = rows(4).first();
+    Read {
+        jobs: rows(0).iter().map(at_work).collect(),
+        waiting: rows(1).iter().map(waiting).collect(),
+        classes: rows(2).iter().map(ClassRow::read).collect(),
+        breaker: breaker.map_or(Breaker::Closed, read_breaker),
+        due: due.and_then(|row| row.maybe_int("due")),
+        any_waiting: due.is_some_and(|row| row.flag("waiting")),
+    }
+}
+
+/// The breaker's row.
+pub fn read_breaker(row: &Row) -> Breaker {
+    match row.text("state").as_str() {
+        "open" => Breaker::Open {
+            until: row.int("until"),
+        },
+        "half_open" => Breaker::HalfOpen {
+            probing: row.maybe_text("probe").is_some(),
+        },
+        _ => Breaker::Closed,
+    }
+}
+
+/// For the synthesis: `max_tokens`, and its input at the average size of a result so far; at most 30 % of the cap.
+fn held(row: &Row) -> i64 {
+    let Some(limit) = row.maybe_int("limit_nano") else {
+        return 0;
+    };
+    if row.text("state") != "running" {
+        return 0;
+    }
+    let results = row.int("results").max(1);
+    let bytes = row
+        .int("result_bytes")
+        .saturating_mul(row.int("tasks").max(1))
+        / results;
+    let wanted = row
+        .int("synthesis_nano_per_byte")
+        .saturating_mul(bytes)
+        .saturating_add(row.int("synthesis_fixed_nano"));
+    wanted.min(limit / 10 * 3)
+}
+
+fn at_work(row: &Row) -> AtWork {
+    AtWork {
+        id: row.text("id"),
+        tenant: row.text("tenant"),
+        in_flight: row.count("in_flight"),
+        concurrency: row.count("concurrency"),
+        max_attempts: row.count("max_attempts"),
+        limit_nano: row.maybe_int("limit_nano"),
+        used_nano: row.int("used_nano"),
+        held_nano: held(row),
+        day_tenant: row.int("day_tenant"),
+        day_account: row.int("day_account"),
+    }
+}
+
+fn waiting(row: &Row) -> Waiting {
+    Waiting {
+        id: row.int("id"),
+        job: row.text("job"),
+        stage: row.count("stage"),
+        idx: row.count("idx"),
+        class: row.text("class"),
+        bytes: row.tokens("bytes"),
+        max_tokens: row.count("max_tokens"),
+        worst_nano: row.int("worst_nano"),
+        form: row.text("form"),
+        answers: row.tokens("answers"),
+        answer_tokens: row.tokens("answer_tokens"),
+        free: row.flag("free"),
+    }
+}
+
+/// One task to claim.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Take {
+    pub id: i64,
+    pub job: String,
+    pub class: String,
+    pub role: &'static str,
+    pub model: String,
+    pub input: f64,
+    pub output: f64,
+    pub worst_nano: i64,
+    pub held_nano: i64,
+    pub free: bool,
+}
+
+/// The whole claim.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim<'a> {
+    pub lease: &'a str,
+    pub now: i64,
+    pub until: i64,
+    pub day: &'a str,
+    pub takes: Vec<Take>,
+    /// The single call is the breaker's probe.
+    pub probe: bool,
+    pub governor_start: u32,
+    pub tenant_day_nano: Option<i64>,
+    pub account_day_nano: Option<i64>,
+}
+
+const REFILL: &str = "-- refill_classes
+UPDATE classes SET at = ?2,
+  requests_level = MAX(MIN(requests_level, 0.0), MIN(MAX(requests_cap * 0.9, 1.0), requests_level + requests_limit * 0.97 / 60000.0 * MAX(0, ?2 - at))),
+  input_level = MAX(MIN(input_level, 0.0), MIN(MAX(input_cap * 0.9, 1.0), input_level + input_limit * 0.97 / 60000.0 * MAX(0, ?2 - at))),
+  output_level = MAX(MIN(output_level, 0.0), MIN(MAX(output_cap * 0.9, 1.0), output_level + output_limit * 0.97 / 60000.0 * MAX(0, ?2 - at)))
+WHERE class IN (SELECT value->>'$.class' FROM json_each(?1)) AND at <= ?2";
+const GUARD_CLASSES: &str = "-- guard_classes
+INSERT INTO guards SELECT NOT EXISTS (
+  SELECT 1 FROM json_each(?1) e JOIN classes c ON c.class = e.value->>'$.class' WHERE
+    c.slow_until > ?2
+    OR (c.window IS NOT NULL AND c.in_flight + e.value->>'$.calls' > MAX(1.0, c.window))
+    OR (c.seen = 0 AND c.in_flight + e.value->>'$.calls' > ?3)
+    OR (c.seen = 1 AND (
+      c.requests_level + 0.001 < MIN(e.value->>'$.calls', MAX(c.requests_cap * 0.9, 1.0))
+      OR c.input_level + 0.001 < MIN(e.value->>'$.input', MAX(c.input_cap * 0.9, 1.0))
+      OR c.output_level + 0.001 < MIN(e.value->>'$.output', MAX(c.output_cap * 0.9, 1.0)))))";
+const GUARD_JOBS: &str = "-- guard_jobs
+INSERT INTO guards SELECT NOT EXISTS (
+  SELECT 1 FROM json_each(?1) e LEFT JOIN jobs j ON j.id = e.value->>'$.job' WHERE
+    j.id IS NULL OR j.state NOT IN ('running', 'synthesizing')
+    OR j.in_flight + e.value->>'$.calls' > j.concurrency
+    OR (e.value->>'$.calls' > 0 AND j.spent_nano + j.reserved_nano + j.unknown_nano
+      + e.value->>'$.held' + e.value->>'$.worst' > j.limit_nano)
+    OR (e.value->>'$.calls' > 0 AND e.value->>'$.worst' + COALESCE((SELECT spent_nano + reserved_nano FROM spending
+      WHERE day = ?2 AND tenant = j.tenant), 0) > ?3))";
+const GUARD_DAY: &str = "-- guard_day
+INSERT INTO guards SELECT COALESCE((SELECT spent_nano + reserved_nano FROM spending
+  WHERE day = ?1 AND tenant = '*'), 0) + ?2 <= ?3";
+const GUARD_BREAKER: &str = "-- guard_breaker
+INSERT INTO guards SELECT state = 'closed' OR (?1 = 1 AND state = 'half_open' AND probe IS NULL)
+FROM breaker WHERE id = 1";
+const PROBE: &str = "-- take_probe
+UPDATE breaker SET probe = ?1 WHERE id = 1 AND state = 'half_open' AND probe IS NULL";
+const CLAIM: &str = "-- claim_tasks
+UPDATE tasks SET state = 'running', lease = ?1, lease_until = ?2, queued_at = NULL
+WHERE id IN (SELECT value->>'$.id' FROM json_each(?3)) AND state IN ('pending', 'queued') AND not_before <= ?4";
+const COUNT: &str = "-- count_attempts
+UPDATE tasks SET attempts = attempts + 1
+WHERE id IN (SELECT value->>'$.id' FROM json_each(?2) WHERE value->>'$.free' = 0) AND lease = ?1 AND state = 'running'";
+const OPEN: &str = "-- open_attempts
+INSERT INTO attempts (job, idx, n, tenant, stage, lease, form, role, model, class, ids, day, bytes,
+  reserved_nano, reserved_input, reserved_output, started_at)
+SELECT t.job, t.idx, t.attempts, j.tenant, t.stage, ?1, t.form, e.value->>'$.role', e.value->>'$.model', t.class, t.ids, ?3, t.bytes,
+  t.worst_nano, e.value->>'$.input', e.value->>'$.output', ?4
+FROM json_each(?2) e CROSS JOIN tasks t ON t.id = e.value->>'$.id' JOIN jobs j ON j.id = t.job
+WHERE e.value->>'$.free' = 0 AND t.lease = ?1 AND t.state = 'running'";
+const CLAIMED: &str = "-- claimed_tasks
+SELECT t.id, t.job, t.stage, t.idx, t.ids, t.form, t.tries, t.attempts, t.delays, t.covered, t.class, t.key,
+  t.bytes, t.worst_nano, t.max_tokens, j.tenant, j.run, j.max_attempts, j.reuse, a.id AS attempt, i.body, i.blob,
+  CASE WHEN t.covered > 0 THEN o.body END AS output, CASE WHEN t.covered > 0 THEN o.blob END AS output_blob,
+  CASE WHEN e.value->>'$.free' = 1 THEN l.body END AS known, CASE WHEN e.value->>'$.free' = 1 THEN l.blob END AS known_blob,
+  l.cost_nano AS known_cost, l.job AS known_job,
+  CASE WHEN t.form LIKE 'repair%' THEN p.response END AS prior, CASE WHEN t.form LIKE 'repair%' THEN p.response_blob END AS prior_blob,
+  p.stop_reason AS prior_stop
+FROM json_each(?2) e CROSS JOIN tasks t ON t.id = e.value->>'$.id'
+  JOIN jobs j ON j.id = t.job
+  LEFT JOIN attempts a ON a.job = t.job AND a.idx = t.idx AND a.n = t.attempts AND a.state = 'open' AND a.lease = ?1
+  LEFT JOIN inputs i ON i.job = t.job AND i.idx = t.idx
+  LEFT JOIN outputs o ON o.job = t.job AND o.idx = t.idx
+  LEFT JOIN ledger l ON l.tenant = j.tenant AND l.key = t.key
+  LEFT JOIN attempts p ON t.form LIKE 'repair%' AND p.job = t.job AND p.idx = t.idx
+    AND p.n = (SELECT MAX(n) FROM attempts q WHERE q.job = t.job AND q.idx = t.idx
+      AND (q.response IS NOT NULL OR q.response_blob IS NOT NULL))
+WHERE t.lease = ?1 AND t.state = 'running'";
+const ADMITTED: &str = "-- admitted_so_far
+SELECT class, requests_admitted, input_admitted FROM classes
+WHERE class IN (SELECT value->>'$.class' FROM json_each(?1))";
+
+/// The statements of a claim. The last two answer with the tasks that were taken and with what their
+/// classes have admitted so far.
+pub fn claim(claim: &Claim<'_>) -> Vec<Statement> {
+    let calls: Vec<&Take> = claim.takes.iter().filter(|take| !take.free).collect();
+    let classes = totals(&calls, |take| &take.class, "class");
+    let jobs = totals(
+        &claim.takes.iter().collect::<Vec<_>>(),
+        |take| &take.job,
+        "job",
+    );
+    let takes: Vec<Value> = claim
+        .takes
+        .iter()
+        .map(|take| {
+            json!({"id": take.id, "free": u32::from(take.free), "role": take.role, "model": take.model,
+                   "input": take.input.ceil() as i64, "output": take.output.ceil() as i64})
+        })
+        .collect();
+    let takes = Value::Array(takes).to_string();
+    let mut statements = Vec::with_capacity(12);
+    if !calls.is_empty() {
+        statements.push(sql(REFILL, params![classes.as_str(), claim.now]));
+        statements.push(sql(
+            GUARD_CLASSES,
+            params![classes.as_str(), claim.now, claim.governor_start],
+        ));
+        statements.push(sql(GUARD_BREAKER, params![u32::from(claim.probe)]));
+        if claim.probe {
+            statements.push(sql(PROBE, params![claim.lease]));
+        }
+        if let Some(cap) = claim.account_day_nano {
+            let worst: i64 = calls.iter().map(|take| take.worst_nano).sum();
+            statements.push(sql(GUARD_DAY, params![claim.day, worst, cap]));
+        }
+    }
+    statements.push(sql(
+        GUARD_JOBS,
+        params![jobs, claim.day, claim.tenant_day_nano],
+    ));
+    statements.push(sql(
+        CLAIM,
+        params![claim.lease, claim.until, takes.as_str(), claim.now],
+    ));
+    if !calls.is_empty() {
+        statements.push(sql(COUNT, params![claim.lease, takes.as_str()]));
+        statements.push(sql(
+            OPEN,
+            params![claim.lease, takes.as_str(), claim.day, claim.now],
+        ));
+    }
+    statements.push(sql(CLAIMED, params![claim.lease, takes]));
+    statements.push(sql(ADMITTED, params![classes]));
+    statements
+}
+
+/// What is wanted of each class or job: calls, tokens, money. Free answers count for neither.
+fn totals<'a>(takes: &[&'a Take], by: impl Fn(&'a Take) -> &'a String, name: &str) -> String {
+    let mut groups: Vec<(&String, u32, f64, f64, i64, i64)> = Vec::new();
+    for take in takes {
+        let key = by(take);
+        let at = groups
+            .iter()
+            .position(|group| group.0 == key)
+            .unwrap_or_else(|| {
+                groups.push((key, 0, 0.0, 0.0, 0, 0));
+                groups.len() - 1
+            });
+        if let Some(group) = groups.get_mut(at).filter(|_| !take.free) {
+            group.1 += 1;
+            group.2 += take.input;
+            group.3 += take.output;
+            group.4 = group.4.saturating_add(take.worst_nano);
+            group.5 = take.held_nano;
+        }
+    }
+    let rows: Vec<Value> = groups
+        .into_iter()
+        .map(|(key, calls, input, output, worst, held)| {
+            json!({name: key, "calls": calls, "input": input, "output": output, "worst": worst, "held": held})
+        })
+        .collect();
+    to_json(&rows)
+}
+
+/// A claimed task, with everything its call needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claimed {
+    pub id: i64,
+    pub job: String,
+    pub tenant: String,
+    pub run: u32,
+    pub stage: u32,
+    pub idx: u32,
+    pub ids: Vec<String>,
+    pub form: String,
+    pub class: String,
+    pub key: String,
+    pub tries: u32,
+    pub attempts: u32,
+    pub delays: u32,
+    pub max_attempts: u32,
+    pub max_tokens: u32,
+    pub bytes: u64,
+    pub worst_nano: i64,
+    pub covered: u32,
+    pub reuse: bool,
+    /// The row of its open attempt; `None` for a free answer.
+    pub attempt: Option<i64>,
+    pub input: Body,
+    /// Valid results of earlier attempts.
+    pub output: Body,
+    /// The ledger's answer, for a free one, with what it cost and who paid.
+    pub known: Body,
+    pub known_cost: i64,
+    pub known_job: Option<String>,
+    /// The answer to repair, and why it stopped.
+    pub prior: Body,
+    pub prior_stop: Option<String>,
+}
+
+/// A text that is inline, in a blob, or not there.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Body {
+    pub inline: Option<String>,
+    pub blob: Option<String>,
+}
+
+impl Body {
+    pub fn read(row: &Row, inline: &str, blob: &str) -> Body {
+        Body {
+            inline: row.maybe_text(inline),
+            blob: row.maybe_text(blob),
+        }
+    }
+
+    pub fn is_none(&self) -> bool {
+        self.inline.is_none() && self.blob.is_none()
+    }
+}
+
+impl Claimed {
+    pub fn read(row: &Row) -> Claimed {
+        Claimed {
+            id: row.int("id"),
+            job: row.text("job"),
+            tenant: row.text("tenant"),
+            run: row.count("run"),
+            stage: row.count("stage"),
+            idx: row.count("idx"),
+            ids: row.json("ids").unwrap_or_default(),
+            form: row.text("form"),
+            class: row.text("class"),
+            key: row.text("key"),
+            tries: row.count("tries"),
+            attempts: row.count("attempts"),
+            delays: row.count("delays"),
+            max_attempts: row.count("max_attempts"),
+            max_tokens: row.count("max_tokens"),
+            bytes: row.tokens("bytes"),
+            worst_nano: row.int("worst_nano"),
+            covered: row.count("covered"),
+            reuse: row.flag("reuse"),
+            attempt: row.maybe_int("attempt"),
+            input: Body::read(row, "body", "blob"),
+            output: Body::read(row, "output", "output_blob"),
+            known: Body::read(row, "known", "known_blob"),
+            known_cost: row.int("known_cost"),
+            known_job: row.maybe_text("known_job"),
+            prior: Body::read(row, "prior", "prior_blob"),
+            prior_stop: row.maybe_text("prior_stop"),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What callers read: jobs, tasks, attempts, results. Every statement that begins at a job is given the
+//! tenant too, so that nobody reads another's.
+
+use super::{params, sql};
+use crate::ports::Statement;
+
+macro_rules! job_columns {
+    () => {
+        "SELECT j.*, p.spec->>'$.task' AS task, p.spec->>'$.recipe' AS recipe, p.metadata,
+  (SELECT name FROM stages WHERE job = j.id AND idx = j.stage) AS stage_name,
+  (SELECT json_object('total', SUM(pending + queued + running + succeeded + failed + skipped + cancelled),
+      'pending', SUM(pending), 'queued', SUM(queued), 'running', SUM(running), 'succeeded', SUM(succeeded),
+      'failed', SUM(failed), 'skipped', SUM(skipped), 'cancelled', SUM(cancelled), 'covered', SUM(items_covered))
+    FROM stages WHERE job = j.id AND kind = 'map') AS counts
+FROM jobs j JOIN specs p ON p.job = j.id "
+    };
+}
+
+const JOB_VIEW: &str = concat!(
+    "-- job_view\n",
+    job_columns!(),
+    "WHERE j.id = ?1 AND j.tenant = ?2"
+);
+const JOB_VIEWS: &str = concat!(
+    "-- job_views\n",
+    job_columns!(),
+    "WHERE j.tenant = ?1 AND (?2 IS NULL OR j.state = ?2) AND (?3 IS NULL OR (j.created_at, j.id) < (?3, ?4))
+ORDER BY j.created_at DESC, j.id DESC LIMIT ?5"
+);
+
+/// One job with its counts.
+pub fn job(id: &str, tenant: &str) -> Statement {
+    sql(JOB_VIEW, params![id, tenant])
+}
+
+/// Jobs, newest first.
+pub fn jobs(
+    tenant: &str,
+    state: Option<&str>,
+    after: Option<(i64, String)>,
+    limit: u32,
+) -> Statement {
+    let (at, id) = after.unzip();
+    sql(JOB_VIEWS, params![tenant, state, at, id, limit])
+}
+
+const OWNER: &str = "-- job_owner
+SELECT id, state, stage, items_total FROM jobs WHERE id = ?1 AND tenant = ?2";
+
+/// Whether the job is the tenant's, and how it stands.
+pub fn owner(id: &str, tenant: &str) -> Statement {
+    sql(OWNER, params![id, tenant])
+}
+
+const TASKS: &str = "-- task_views
+SELECT t.idx, t.state, t.ids, t.attempts, t.error, s.name AS stage
+FROM tasks t JOIN stages s ON s.job = t.job AND s.idx = t.stage
+WHERE t.job = ?1 AND t.idx > ?2 AND (?3 IS NULL OR t.state = ?3)
+  AND CASE WHEN ?4 IS NULL THEN s.kind = 'map' ELSE s.name = ?4 END
+ORDER BY t.idx LIMIT ?5";
+
+/// Tasks by index, after `after` (-1: from the first).
+pub fn tasks(
+    job: &str,
+    after: i64,
+    state: Option<&str>,
+    stage: Option<&str>,
+    limit: u32,
+) -> Statement {
+    sql(TASKS, params![job, after, state, stage, limit])
+}
+
+const TASK: &str = "-- task_whole
+SELECT t.*, s.name AS stage_name, i.body, i.blob, o.body AS output, o.blob AS output_blob
+FROM tasks t JOIN stages s ON s.job = t.job AND s.idx = t.stage
+  LEFT JOIN inputs i ON i.job = t.job AND i.idx = t.idx
+  LEFT JOIN outputs o ON o.job = t.job AND o.idx = t.idx
+WHERE t.job = ?1 AND t.idx = ?2";
+const ATTEMPTS: &str = "-- attempts_of_task
+SELECT * FROM attempts WHERE job = ?1 AND idx = ?2 ORDER BY n LIMIT 200";
+
+/// One task with its input and output, and its attempts: two statements.
+pub fn task(job: &str, idx: u32) -> Vec<Statement> {
+    vec![
+        sql(TASK, params![job, idx]),
+        sql(ATTEMPTS, params![job, idx]),
+    ]
+}
+
+const RESULTS: &str = "-- results_page
+SELECT t.idx, t.ids, o.body, o.blob FROM tasks t JOIN outputs o ON o.job = t.job AND o.idx = t.idx
+WHERE t.job = ?1 AND t.stage = ?2 AND t.idx > ?3 AND t.covered > 0 ORDER BY t.idx LIMIT ?4";
+
+/// Outputs of a stage by task index, after `after`.
+pub fn results(job: &str, stage: u32, after: i64, limit: u32) -> Statement {
+    sql(RESULTS, params![job, stage, after, limit])
+}
+
+const MISSING: &str = "-- missing_page
+SELECT t.idx, t.ids, t.items, t.covered, t.state, t.error, o.body, o.blob
+FROM tasks t LEFT JOIN outputs o ON o.job = t.job AND o.idx = t.idx AND t.covered > 0
+WHERE t.job = ?1 AND t.stage = ?2 AND t.state IN ('failed', 'skipped', 'cancelled') AND t.idx > ?3
+ORDER BY t.idx LIMIT ?4";
+
+/// Tasks of a stage that left items without a result.
+pub fn missing(job: &str, stage: u32, after: i64, limit: u32) -> Statement {
+    sql(MISSING, params![job, stage, after, limit])
+}
+
+const MERGED: &str = "-- merged
+SELECT merged FROM specs WHERE job = ?1";
+
+/// What the merge left.
+pub fn merged(job: &str) -> Statement {
+    sql(MERGED, params![job])
+}
+
+const STAGE_TASK: &str = "-- task_of_stage
+SELECT t.idx, t.state, t.error, o.body, o.blob FROM tasks t
+  LEFT JOIN outputs o ON o.job = t.job AND o.idx = t.idx
+WHERE t.job = ?1 AND t.stage = ?2 ORDER BY t.idx DESC LIMIT 1";
+
+/// The newest task of a stage: the synthesis of this run.
+pub fn stage_task(job: &str, stage: u32) -> Statement {
+    sql(STAGE_TASK, params![job, stage])
+}
+
+const LIMITS: &str = "-- limits
+SELECT * FROM classes ORDER BY class";
+
+/// The governor's rows.
+pub fn limits() -> Statement {
+    sql(LIMITS, params![])
+}

@@ -1,0 +1,42 @@
+//! The rows and the SQL, as plain text: the same statements run on D1 and, natively, on SQLite.
+//!
+//! Functions here build [`Statement`]s or read rows; they decide nothing and await nothing. Each `const`
+//! of SQL begins with its own name, so that a slow or failing query can be told from the log. Many rows go in as
+//! one JSON text through `json_each`: a round trip and a statement for any number of tasks.
+//!
+//! - [`row`]: reading values out of rows
+//! - [`jobs`]: jobs, specs, pages and stages
+//! - [`tasks`]: expanding, queueing, leases
+//! - [`admission`]: the snapshot that admission decides on, and the claim that carries it out
+//! - [`settle`]: what a consumer writes when calls have ended
+//! - [`sweep`]: what time alone brings about
+//! - [`listing`]: what callers read
+
+pub mod admission;
+pub mod jobs;
+pub mod listing;
+pub mod row;
+pub mod settle;
+pub mod sweep;
+pub mod tasks;
+
+use serde_json::Value;
+
+use crate::ports::Statement;
+
+/// The migrations, in order: what `wrangler d1 migrations apply` runs, for native databases.
+pub const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_jobs.sql")];
+
+/// A statement with its values.
+pub fn sql(text: &'static str, params: impl Into<Vec<Value>>) -> Statement {
+    Statement {
+        sql: text,
+        params: params.into(),
+    }
+}
+
+/// The values of one statement: `params![id, 3, Some("x"), None::<i64>]`.
+macro_rules! params {
+    ($($value:expr),* $(,)?) => { vec![$(serde_json::Value::from($value)),*] };
+}
+pub(crate) use params;

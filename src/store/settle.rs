@@ -1,0 +1,366 @@
+//! What a consumer writes when calls have ended: one transaction for any number of them.
+//!
+//! Every statement may run twice (a lost connection leaves it unknown whether the first run landed): attempts
+//! close once, tasks move only while this consumer's lease holds them, and the counters follow from the rows by trigger.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::jobs::to_json;
+use super::{params, sql};
+use crate::ports::Statement;
+
+/// The end of one call.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ClosedAttempt {
+    pub id: i64,
+    pub cost: i64,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub cache_read: u64,
+    pub cache_write: u64,
+    pub status: Option<u16>,
+    pub error_class: Option<String>,
+    pub error: Option<String>,
+    pub request_id: Option<String>,
+    pub stop_reason: Option<String>,
+    pub response: Option<String>,
+    pub response_blob: Option<String>,
+    pub finished_at: i64,
+    /// `done`, or `unknown` where it may have been paid and nobody knows what.
+    pub state: &'static str,
+}
+
+/// Where a task goes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MovedTask {
+    pub id: i64,
+    pub state: &'static str,
+    /// JSON array; shorter than before where the task was split.
+    pub ids: String,
+    pub items: u32,
+    pub covered: u32,
+    pub error: Option<String>,
+    pub form: String,
+    pub key: String,
+    pub bytes: u64,
+    pub max_tokens: u32,
+    pub worst_nano: i64,
+    pub tries: u32,
+    pub delays: u32,
+    pub not_before: i64,
+    pub finished_at: Option<i64>,
+}
+
+/// Results of a task so far.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct KeptOutput {
+    pub task: i64,
+    pub body: Option<String>,
+    pub blob: Option<String>,
+    pub bytes: u64,
+}
+
+/// The half that a task gives away.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Half {
+    pub parent: i64,
+    pub job: String,
+    /// `PARENT:ATTEMPT`.
+    pub origin: String,
+    pub task: super::tasks::NewTask,
+}
+
+/// A paid result, for whoever asks the same again.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LedgerEntry {
+    pub tenant: String,
+    pub key: String,
+    pub body: Option<String>,
+    pub blob: Option<String>,
+    pub cost: i64,
+    pub job: String,
+    pub expires_at: i64,
+}
+
+/// A free answer that was used.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Saved {
+    pub task: i64,
+    pub tenant: String,
+    pub key: String,
+    pub job: String,
+    pub nano: i64,
+}
+
+const CLOSE: &str = "-- close_attempts
+UPDATE attempts SET state = e.state, cost_nano = e.cost, input_tokens = e.input_tokens, output_tokens = e.output_tokens,
+  cache_read_tokens = e.cache_read, cache_write_tokens = e.cache_write, status = e.status,
+  error_class = e.error_class, error = e.error, request_id = e.request_id, stop_reason = e.stop_reason,
+  response = e.response, response_blob = e.response_blob, finished_at = e.finished_at
+FROM (SELECT value->>'$.id' AS id, value->>'$.state' AS state, value->>'$.cost' AS cost,
+    value->>'$.input_tokens' AS input_tokens, value->>'$.output_tokens' AS output_tokens,
+    value->>'$.cache_read' AS cache_read, value->>'$.cache_write' AS cache_write,
+    value->>'$.status' AS status, value->>'$.error_class' AS error_class, value->>'$.error' AS error,
+    value->>'$.request_id' AS request_id, value->>'$.stop_reason' AS stop_reason,
+    value->>'$.response' AS response, value->>'$.response_blob' AS response_blob,
+    value->>'$.finished_at' AS finished_at FROM json_each(?1)) AS e
+WHERE attempts.id = e.id AND attempts.state <> 'done'";
+const KEEP_OUTPUTS: &str = "-- keep_outputs
+INSERT INTO outputs (job, idx, body, blob, bytes)
+SELECT t.job, t.idx, e.value->>'$.body', e.value->>'$.blob', e.value->>'$.bytes'
+FROM json_each(?1) e CROSS JOIN tasks t ON t.id = e.value->>'$.task' WHERE t.lease = ?2 AND t.state = 'running'
+ON CONFLICT (job, idx) DO UPDATE SET body = excluded.body, blob = excluded.blob, bytes = excluded.bytes";
+const SAVE: &str = "-- count_saved
+UPDATE jobs SET saved_nano = saved_nano + (SELECT COALESCE(SUM(e.value->>'$.nano'), 0)
+  FROM json_each(?1) e CROSS JOIN tasks t ON t.id = e.value->>'$.task'
+  WHERE t.lease = ?2 AND t.state = 'running' AND t.job = jobs.id)
+WHERE id IN (SELECT value->>'$.job' FROM json_each(?1))";
+const SHARE: &str = "-- share_ledger
+UPDATE ledger SET shared = 1 WHERE shared = 0 AND (tenant, key) IN (
+  SELECT value->>'$.tenant', value->>'$.key' FROM json_each(?1)) AND job NOT IN (SELECT value->>'$.job' FROM json_each(?1))";
+const LEDGER: &str = "-- keep_ledger
+INSERT INTO ledger (tenant, key, body, blob, cost_nano, job, created_at, expires_at)
+SELECT value->>'$.tenant', value->>'$.key', value->>'$.body', value->>'$.blob', value->>'$.cost', value->>'$.job', ?2,
+  value->>'$.expires_at' FROM json_each(?1) WHERE true
+ON CONFLICT (tenant, key) DO UPDATE SET body = excluded.body, blob = excluded.blob, cost_nano = excluded.cost_nano,
+  job = excluded.job, shared = 0, created_at = excluded.created_at, expires_at = excluded.expires_at
+WHERE ledger.expires_at <= excluded.created_at";
+const SPLIT_TASK: &str = "-- split_task
+INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano, origin)
+SELECT t.job, t.stage, j.next_index, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?3
+FROM tasks t JOIN jobs j ON j.id = t.job WHERE t.id = ?1 AND t.lease = ?2 AND t.state = 'running'
+ON CONFLICT DO NOTHING";
+const SPLIT_INPUT: &str = "-- split_input
+INSERT OR IGNORE INTO inputs (job, idx, body, blob) SELECT job, idx, ?3, ?4 FROM tasks WHERE job = ?1 AND origin = ?2";
+const SPLIT_INDEX: &str = "-- split_index
+UPDATE jobs SET next_index = next_index + 1
+WHERE id = ?1 AND EXISTS (SELECT 1 FROM tasks WHERE job = ?1 AND idx = jobs.next_index)";
+const MOVE: &str = "-- move_tasks
+UPDATE tasks SET state = e.state, ids = e.ids, items = e.items, covered = e.covered, error = e.error, form = e.form,
+  key = e.key, bytes = e.bytes, max_tokens = e.max_tokens, worst_nano = e.worst_nano, tries = e.tries, delays = e.delays,
+  not_before = e.not_before, finished_at = e.finished_at, lease = NULL, lease_until = NULL
+FROM (SELECT value->>'$.id' AS id, value->>'$.state' AS state, value->>'$.ids' AS ids, value->>'$.items' AS items,
+    value->>'$.covered' AS covered, value->>'$.error' AS error, value->>'$.form' AS form,
+    value->>'$.key' AS key, value->>'$.bytes' AS bytes, value->>'$.max_tokens' AS max_tokens,
+    value->>'$.worst_nano' AS worst_nano, value->>'$.tries' AS tries, value->>'$.delays' AS delays,
+    value->>'$.not_before' AS not_before, value->>'$.finished_at' AS finished_at FROM json_each(?1)) AS e
+WHERE tasks.id = e.id AND tasks.lease = ?2 AND tasks.state = 'running'";
+const TOUCH: &str = "-- touch_jobs
+UPDATE jobs SET updated_at = ?2, drive_at = ?3
+WHERE id IN (SELECT value FROM json_each(?1)) AND finished_at IS NULL";
+
+/// Everything of one settle, but what the classes learn and the fan-in.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Settlement {
+    pub attempts: Vec<ClosedAttempt>,
+    pub outputs: Vec<KeptOutput>,
+    pub halves: Vec<Half>,
+    pub ledger: Vec<LedgerEntry>,
+    pub saved: Vec<Saved>,
+    pub tasks: Vec<MovedTask>,
+    /// The jobs they belong to.
+    pub jobs: Vec<String>,
+}
+
+/// The statements of a settle, in an order in which what depends on the lease comes before the tasks move.
+pub fn settle(settlement: &Settlement, lease: &str, now: i64, drive_at: i64) -> Vec<Statement> {
+    let mut statements = Vec::new();
+    if !settlement.attempts.is_empty() {
+        statements.push(sql(CLOSE, params![to_json(&settlement.attempts)]));
+    }
+    if !settlement.ledger.is_empty() {
+        statements.push(sql(LEDGER, params![to_json(&settlement.ledger), now]));
+    }
+    if !settlement.outputs.is_empty() {
+        statements.push(sql(
+            KEEP_OUTPUTS,
+            params![to_json(&settlement.outputs), lease],
+        ));
+    }
+    if !settlement.saved.is_empty() {
+        let saved = to_json(&settlement.saved);
+        statements.push(sql(SAVE, params![saved.as_str(), lease]));
+        statements.push(sql(SHARE, params![saved]));
+    }
+    for half in &settlement.halves {
+        let task = &half.task;
+        let (job, origin) = (half.job.as_str(), half.origin.as_str());
+        statements.push(sql(
+            SPLIT_TASK,
+            params![
+                half.parent,
+                lease,
+                origin,
+                task.ids.as_str(),
+                task.items,
+                task.class.as_str(),
+                task.key.as_str(),
+                task.bytes,
+                task.max_tokens,
+                task.worst_nano
+            ],
+        ));
+        statements.push(sql(
+            SPLIT_INPUT,
+            params![job, origin, task.body.clone(), task.blob.clone()],
+        ));
+        statements.push(sql(SPLIT_INDEX, params![job]));
+    }
+    if !settlement.tasks.is_empty() {
+        statements.push(sql(MOVE, params![to_json(&settlement.tasks), lease]));
+    }
+    if !settlement.jobs.is_empty() {
+        statements.push(sql(
+            TOUCH,
+            params![to_json(&settlement.jobs), now, drive_at],
+        ));
+    }
+    statements
+}
+
+/// What the calls that ended teach about one class.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Lesson {
+    pub class: String,
+    /// The latest rate headers: when they came, and per bucket limit, remaining.
+    pub headers_at: i64,
+    pub requests: Option<(f64, f64)>,
+    pub input: Option<(f64, f64)>,
+    pub output: Option<(f64, f64)>,
+    /// Requests and input tokens admitted up to and with the call that brought them.
+    pub mark: [f64; 2],
+    /// Calls that succeeded, and that were refused for load.
+    pub ok: u32,
+    pub refused: u32,
+    /// Of those, by the limiter.
+    pub limited: u32,
+    /// No new call of this class before.
+    pub slow_until: i64,
+}
+
+const LEARN_REQUESTS: &str = "-- learn_requests
+UPDATE classes SET requests_limit = ?4, requests_cap = MAX(requests_cap, ?5),
+  requests_level = MIN(MAX(MAX(requests_cap, ?5) * 0.9, 1.0),
+    CASE seen WHEN 1 THEN requests_level + requests_limit * 0.97 / 60000.0 * MAX(0, ?2 - at) ELSE 1e18 END,
+    ?5 + ?4 * 0.97 / 60000.0 * MAX(0, ?2 - ?3) - MAX(0.0, requests_admitted - ?6))
+WHERE class = ?1";
+const LEARN_INPUT: &str = "-- learn_input
+UPDATE classes SET input_limit = ?4, input_cap = MAX(input_cap, ?5),
+  input_level = MIN(MAX(MAX(input_cap, ?5) * 0.9, 1.0),
+    CASE seen WHEN 1 THEN input_level + input_limit * 0.97 / 60000.0 * MAX(0, ?2 - at) ELSE 1e18 END,
+    ?5 + ?4 * 0.97 / 60000.0 * MAX(0, ?2 - ?3) - MAX(0.0, input_admitted - ?6))
+WHERE class = ?1";
+const LEARN_OUTPUT: &str = "-- learn_output
+UPDATE classes SET output_limit = ?4, output_cap = MAX(output_cap, ?5),
+  output_level = MIN(MAX(MAX(output_cap, ?5) * 0.9, 1.0),
+    CASE seen WHEN 1 THEN output_level + output_limit * 0.97 / 60000.0 * MAX(0, ?2 - at) ELSE 1e18 END,
+    ?5 + ?4 * 0.97 / 60000.0 * MAX(0, ?2 - ?3) - output_open)
+WHERE class = ?1";
+const LEARNED: &str = "-- learned
+UPDATE classes SET at = MAX(at, ?2), seen = 1 WHERE class = ?1";
+const LOAD: &str = "-- learn_load
+UPDATE classes SET slow_until = MAX(slow_until, ?2), refused = refused + ?5,
+  window = (SELECT CASE WHEN w > 1000 THEN NULL WHEN w < 1 THEN 1.0 ELSE w END
+    FROM (SELECT COALESCE(window, CASE WHEN ?4 > 0 THEN in_flight + ?3 + ?4 END) + 0.25 * ?3 - 0.5 * ?4 AS w))
+WHERE class = ?1";
+
+/// What a class learns; after the attempts are closed. A bucket that a response does not speak of is
+/// never bound: its limit is taken as boundless once the class is seen.
+pub fn learn(lesson: &Lesson, now: i64) -> Vec<Statement> {
+    let mut statements = Vec::new();
+    let class = lesson.class.as_str();
+    let spoken = lesson.requests.is_some() || lesson.input.is_some() || lesson.output.is_some();
+    if spoken {
+        let boundless = (1e12, 1e12);
+        let (limit, left) = lesson.requests.unwrap_or(boundless);
+        statements.push(sql(
+            LEARN_REQUESTS,
+            params![class, now, lesson.headers_at, limit, left, lesson.mark[0]],
+        ));
+        let (limit, left) = lesson.input.unwrap_or(boundless);
+        statements.push(sql(
+            LEARN_INPUT,
+            params![class, now, lesson.headers_at, limit, left, lesson.mark[1]],
+        ));
+        let (limit, left) = lesson.output.unwrap_or(boundless);
+        statements.push(sql(
+            LEARN_OUTPUT,
+            params![class, now, lesson.headers_at, limit, left],
+        ));
+        statements.push(sql(LEARNED, params![class, now]));
+    }
+    if lesson.ok + lesson.refused > 0 || lesson.slow_until > 0 {
+        statements.push(sql(
+            LOAD,
+            params![
+                class,
+                lesson.slow_until,
+                lesson.ok,
+                lesson.refused,
+                lesson.limited
+            ],
+        ));
+    }
+    statements
+}
+
+const TRIP: &str = "-- trip_breaker
+UPDATE breaker SET state = 'open', reason = ?1,
+  until = MAX(?2, CASE state WHEN 'open' THEN until ELSE ?3 + MIN(?4, (?2 - ?3) * (1 << MIN(trips, 10))) END),
+  trips = trips + (state <> 'open'), probe = NULL WHERE id = 1";
+const HALT_ALL: &str = "-- halt_all
+UPDATE jobs SET resume_state = state, state = 'paused', halt = ?1, updated_at = ?2
+WHERE state IN ('planning', 'running', 'synthesizing')";
+
+/// Opens the breaker and pauses every job at work.
+pub fn trip(reason: &str, until: i64, halt: &Value, now: i64, longest_ms: i64) -> Vec<Statement> {
+    vec![
+        sql(TRIP, params![reason, until, now, longest_ms]),
+        sql(HALT_ALL, params![halt.to_string(), now]),
+    ]
+}
+
+const BREAKER: &str = "-- breaker_row
+SELECT * FROM breaker WHERE id = 1";
+
+/// The breaker's row.
+pub fn breaker() -> Statement {
+    sql(BREAKER, params![])
+}
+
+const CLOSE_BREAKER: &str = "-- close_breaker
+UPDATE breaker SET state = 'closed', reason = NULL, trips = 0, probe = NULL, until = 0 WHERE id = 1 AND state = 'half_open'";
+const FREE_PROBE: &str = "-- free_probe
+UPDATE breaker SET probe = NULL WHERE id = 1 AND state = 'half_open' AND probe = ?1";
+const RESUME_HALTED: &str = "-- resume_halted
+UPDATE jobs SET state = resume_state, resume_state = NULL, halt = NULL, updated_at = ?1, drive_at = ?1
+WHERE state = 'paused' AND resume_state IS NOT NULL AND halt->>'$.reason' = 'quota' AND halt->>'$.cause' = 'breaker'
+  AND (SELECT state FROM breaker WHERE id = 1) <> 'open'
+RETURNING id";
+
+/// The probe came through: closed for all; the jobs that go on come back.
+pub fn close_breaker(now: i64) -> Vec<Statement> {
+    vec![
+        sql(CLOSE_BREAKER, params![]),
+        sql(RESUME_HALTED, params![now]),
+    ]
+}
+
+/// The probe ended without saying anything about the account: another may go.
+pub fn free_probe(lease: &str) -> Statement {
+    sql(FREE_PROBE, params![lease])
+}
+
+/// Jobs that the breaker halted go on, unless it is open.
+pub fn resume_halted(now: i64) -> Statement {
+    sql(RESUME_HALTED, params![now])
+}
+
+const GUARD_BUDGET: &str = "-- guard_budget
+INSERT INTO guards SELECT EXISTS (SELECT 1 FROM jobs WHERE id = ?1 AND limit_nano IS ?2 AND in_flight = 0)";
+
+/// Ends the batch if the limit was changed, or something is in flight again.
+pub fn guard_budget(job: &str, limit: Option<i64>) -> Statement {
+    sql(GUARD_BUDGET, params![job, limit])
+}

@@ -1,0 +1,165 @@
+//! Tasks: written by expansion, queued by the pump, leased by consumers.
+
+use serde::Serialize;
+
+use super::jobs::to_json;
+use super::{params, sql};
+use crate::core::state::{TaskEvent, task_states_that_accept};
+use crate::ports::Statement;
+
+/// A task as expansion writes it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NewTask {
+    /// JSON array of item ids.
+    pub ids: String,
+    pub items: u32,
+    pub class: String,
+    /// What the ledger knows its first request by.
+    pub key: String,
+    /// Upper bound of its input in tokens.
+    pub bytes: u64,
+    pub max_tokens: u32,
+    pub worst_nano: i64,
+    /// What the worker gets: inline, or the key of a blob.
+    pub body: Option<String>,
+    pub blob: Option<String>,
+}
+
+const GUARD_CURSOR: &str = "-- guard_cursor
+INSERT INTO guards SELECT EXISTS (SELECT 1 FROM stages s JOIN jobs j ON j.id = s.job
+  WHERE s.job = ?1 AND s.idx = ?2 AND s.cursor = ?3 AND s.expanded = 0 AND s.state = 'running'
+    AND j.next_index = ?4 AND j.state IN ('running', 'synthesizing'))";
+const INSERT_TASKS: &str = "-- insert_tasks
+INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano)
+SELECT ?1, ?2, ?3 + key, value->>'$.ids', value->>'$.items', value->>'$.class', value->>'$.key',
+  value->>'$.bytes', value->>'$.max_tokens', value->>'$.worst_nano' FROM json_each(?4)";
+const INSERT_INPUTS: &str = "-- insert_inputs
+INSERT INTO inputs (job, idx, body, blob)
+SELECT ?1, ?2 + key, value->>'$.body', value->>'$.blob' FROM json_each(?3)";
+const MOVE_CURSOR: &str = "-- move_cursor
+UPDATE stages SET cursor = ?3, expanded = ?4 WHERE job = ?1 AND idx = ?2";
+const TAKE_INDEXES: &str = "-- take_indexes
+UPDATE jobs SET next_index = next_index + ?2, updated_at = ?3, drive_at = ?4 WHERE id = ?1";
+
+/// Where a slice of expansion begins and ends.
+pub struct Slice<'a> {
+    pub job: &'a str,
+    pub stage: u32,
+    pub cursor: u32,
+    pub next_cursor: u32,
+    pub next_index: u32,
+    pub last: bool,
+    pub now: i64,
+    pub drive_at: i64,
+}
+
+/// Writes a slice of tasks. Expanding the same slice twice fails on the guard.
+pub fn expand(slice: &Slice<'_>, tasks: &[NewTask]) -> Vec<Statement> {
+    let rows = to_json(tasks);
+    vec![
+        sql(
+            GUARD_CURSOR,
+            params![slice.job, slice.stage, slice.cursor, slice.next_index],
+        ),
+        sql(
+            INSERT_TASKS,
+            params![slice.job, slice.stage, slice.next_index, rows.as_str()],
+        ),
+        sql(INSERT_INPUTS, params![slice.job, slice.next_index, rows]),
+        sql(
+            MOVE_CURSOR,
+            params![
+                slice.job,
+                slice.stage,
+                slice.next_cursor,
+                u32::from(slice.last)
+            ],
+        ),
+        sql(
+            TAKE_INDEXES,
+            params![slice.job, tasks.len() as u64, slice.now, slice.drive_at],
+        ),
+    ]
+}
+
+const QUEUE: &str = "-- queue_tasks
+UPDATE tasks SET state = 'queued', queued_at = ?2 WHERE id IN (
+  SELECT id FROM tasks WHERE job = ?1 AND state IN ('pending', 'queued') AND not_before <= ?2
+    AND state = 'pending'
+  ORDER BY not_before, idx
+  LIMIT MAX(0, (SELECT concurrency - in_flight FROM jobs WHERE id = ?1 AND state IN ('running', 'synthesizing'))
+    - (SELECT SUM(queued) FROM stages WHERE job = ?1)))
+RETURNING idx";
+
+/// Marks as many waiting tasks as the job has places for; a message must then be sent for them.
+pub fn queue(job: &str, now: i64) -> Statement {
+    sql(QUEUE, params![job, now])
+}
+
+const RENEW: &str = "-- renew_leases
+UPDATE tasks SET lease_until = ?2 WHERE lease = ?1 AND state = 'running'";
+
+/// Keeps the tasks of a consumer that is alive.
+pub fn renew(lease: &str, until: i64) -> Statement {
+    sql(RENEW, params![lease, until])
+}
+
+const CLOSE_OPEN: &str = "-- close_open_tasks
+UPDATE tasks SET state = ?2, error = ?3, finished_at = ?4, lease = NULL
+WHERE job = ?1 AND state IN (SELECT value FROM json_each(?5))";
+
+/// Ends every open task of a job at once: by cancel, deadline or budget.
+pub fn close_open(job: &str, event: TaskEvent, error: &serde_json::Value, now: i64) -> Statement {
+    let to = if event == TaskEvent::Cancelled {
+        "cancelled"
+    } else {
+        "skipped"
+    };
+    sql(
+        CLOSE_OPEN,
+        params![
+            job,
+            to,
+            error.to_string(),
+            now,
+            to_json(&task_states_that_accept(event))
+        ],
+    )
+}
+
+const SKIP_WAITING: &str = "-- skip_waiting_tasks
+UPDATE tasks SET state = 'skipped', error = ?3, finished_at = ?4
+WHERE job = ?1 AND stage = ?2 AND state IN ('pending', 'queued')";
+
+/// Ends the tasks of a stage that nobody holds; those in flight go on.
+pub fn skip_waiting(job: &str, stage: u32, error: &serde_json::Value, now: i64) -> Statement {
+    sql(SKIP_WAITING, params![job, stage, error.to_string(), now])
+}
+
+const DONE_STAGES: &str = "-- done_stages
+UPDATE stages SET state = 'done' WHERE job = ?1 AND state = 'running' AND expanded = 1
+  AND pending + queued + running = 0 RETURNING job";
+
+/// Closes the job's stage if its last task has ended: the fan-in. Of all that ask, one gets a row back.
+pub fn fan_in(job: &str) -> Statement {
+    sql(DONE_STAGES, params![job])
+}
+
+const REVIVE: &str = "-- revive_tasks
+UPDATE tasks SET state = 'pending', error = NULL, tries = 0, delays = 0, crashes = 0, not_before = 0,
+  finished_at = NULL, lease = NULL
+WHERE job = ?1 AND state IN ('failed', 'skipped', 'cancelled')";
+
+/// Gives every task that brought nothing another chance.
+pub fn revive(job: &str) -> Statement {
+    sql(REVIVE, params![job])
+}
+
+const REQUEUE_STALE: &str = "-- requeue_stale
+UPDATE tasks SET queued_at = ?2 WHERE job = ?1 AND state = 'queued' AND queued_at < ?3
+RETURNING idx";
+
+/// Queued tasks whose message did not come in time; another must be sent.
+pub fn requeue_stale(job: &str, now: i64, before: i64) -> Statement {
+    sql(REQUEUE_STALE, params![job, now, before])
+}

@@ -1,0 +1,199 @@
+//! Ports that hold nothing, a router over them, and a client that reads whole answers.
+
+use std::future::{Future, pending, ready};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use fanwise::api::{Api, auth::Auth, router};
+use fanwise::app::App;
+use fanwise::config::Config;
+use fanwise::ports::{
+    Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Log, Outgoing, Ports, Queue,
+    QueueError, Statement, TransportError, WireRequest, WireResponse,
+};
+use futures::executor::block_on;
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tower::ServiceExt;
+
+pub const TOKEN: &str = "test-token";
+
+/// 2026-11-22T12:00:00Z
+const NOW: i64 = 1_795_348_800_000;
+
+/// All edges in one: an empty database (or one that is away), a clock that stands still.
+#[derive(Clone, Default)]
+pub struct Fake {
+    pub db_is_away: bool,
+    pub log: Arc<Mutex<Vec<Value>>>,
+    pub drawn: Arc<Mutex<u8>>,
+}
+
+impl Db for Fake {
+    fn batch(
+        &self,
+        statements: Vec<Statement>,
+    ) -> impl Future<Output = Result<Vec<Answer>, DbError>> + Send {
+        ready(if self.db_is_away {
+            Err(DbError::Unavailable("D1_ERROR: secret internals".into()))
+        } else {
+            Ok(vec![Answer::default(); statements.len()])
+        })
+    }
+}
+
+impl Blobs for Fake {
+    fn put(&self, _: String, _: String) -> impl Future<Output = Result<(), BlobError>> + Send {
+        ready(Ok(()))
+    }
+
+    fn get(&self, _: String) -> impl Future<Output = Result<Option<String>, BlobError>> + Send {
+        ready(Ok(None))
+    }
+
+    fn delete(&self, _: String) -> impl Future<Output = Result<(), BlobError>> + Send {
+        ready(Ok(()))
+    }
+}
+
+impl Queue for Fake {
+    fn send(&self, _: Vec<Outgoing>) -> impl Future<Output = Result<(), QueueError>> + Send {
+        ready(Ok(()))
+    }
+}
+
+impl Claude for Fake {
+    fn send(
+        &self,
+        _: WireRequest,
+    ) -> impl Future<Output = Result<WireResponse, TransportError>> + Send {
+        pending()
+    }
+}
+
+impl Clock for Fake {
+    fn now_ms(&self) -> i64 {
+        NOW
+    }
+
+    fn sleep(&self, _: u64) -> impl Future<Output = ()> + Send {
+        ready(())
+    }
+}
+
+impl Entropy for Fake {
+    fn fill(&self, bytes: &mut [u8]) {
+        let mut drawn = self.drawn.lock().unwrap();
+        *drawn = drawn.wrapping_add(1);
+        bytes.fill(*drawn);
+    }
+}
+
+impl Log for Fake {
+    fn line(&self, record: Value) {
+        self.log.lock().unwrap().push(record);
+    }
+}
+
+impl Ports for Fake {
+    type Db = Fake;
+    type Blobs = Fake;
+    type Queue = Fake;
+    type Claude = Fake;
+    type Clock = Fake;
+    type Entropy = Fake;
+    type Log = Fake;
+
+    fn db(&self) -> &Fake {
+        self
+    }
+    fn blobs(&self) -> &Fake {
+        self
+    }
+    fn queue(&self) -> &Fake {
+        self
+    }
+    fn claude(&self) -> &Fake {
+        self
+    }
+    fn clock(&self) -> &Fake {
+        self
+    }
+    fn entropy(&self) -> &Fake {
+        self
+    }
+    fn log(&self) -> &Fake {
+        self
+    }
+}
+
+/// A router over the fakes, with [`TOKEN`] as the token.
+pub fn service() -> Router {
+    service_over(Fake::default(), Some(TOKEN))
+}
+
+pub fn service_over(ports: Fake, token: Option<&str>) -> Router {
+    let config = Config::from_vars(|name| (name == "MAX_BODY_BYTES").then(|| "8000000".into()));
+    router(Api {
+        app: App {
+            ports,
+            config: Arc::new(config.unwrap()),
+        },
+        auth: Auth::new(token),
+    })
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+/// Sends any request and reads the answer to its end.
+pub fn send(service: &Router, request: Request<Body>) -> Reply {
+    block_on(async {
+        let response = service.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        Reply {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.collect().await.unwrap().to_bytes().to_vec(),
+        }
+    })
+}
+
+/// With the token, without a body.
+pub fn call(method: &str, path: &str) -> Reply {
+    let request = Request::builder()
+        .method(Method::from_bytes(method.as_bytes()).unwrap())
+        .uri(path)
+        .header("authorization", format!("Bearer {TOKEN}"))
+        .body(Body::empty());
+    send(&service(), request.unwrap())
+}
+
+/// With the token, and a body of the given type.
+pub fn post(path: &str, content_type: &str, body: impl Into<Body>) -> Reply {
+    let request = Request::post(path)
+        .header("authorization", format!("Bearer {TOKEN}"))
+        .header("content-type", content_type)
+        .header("x-request-id", "r1")
+        .body(body.into());
+    send(&service(), request.unwrap())
+}

@@ -1,0 +1,10 @@
+//! The HTTP API from outside: requests go into the router as the platform would hand them over, and whole
+//! answers are asserted. The edges behind it are fakes that know no jobs.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod bad_input;
+mod contract;
+mod fakes;
+mod fuzz;
+mod routes;
