@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::claude::models::Model;
 use crate::claude::request::{MessagesRequest, RequestBuilder, Role};
-use crate::core::plan::{Effort, Output, ResolvedStage};
+use crate::core::plan::{Output, ResolvedStage};
 
 const WORKER: &str = include_str!("../../prompts/worker.md");
 const REPAIR: &str = include_str!("../../prompts/repair.md");
@@ -55,7 +55,7 @@ pub fn worker(
 ) -> MessagesRequest {
     RequestBuilder::new(Role::Worker, model, max_tokens)
         .system(frame)
-        .effort(stage.effort.map(wire_effort))
+        .effort(stage.effort)
         .format(format)
         .user(items_message(items))
         .build()
@@ -73,7 +73,7 @@ pub fn synthesis(
 ) -> MessagesRequest {
     RequestBuilder::new(Role::Synthesis, model, max_tokens)
         .system(frame)
-        .effort(stage.effort.map(wire_effort))
+        .effort(stage.effort)
         .format(format)
         .user(synthesis_message(results, coverage))
         .build()
@@ -122,15 +122,4 @@ fn render(template: &str, values: minijinja::Value) -> String {
         .render_str(template, values)
         .map(|text| text.trim_end().to_owned())
         .unwrap_or_default()
-}
-
-fn wire_effort(effort: Effort) -> crate::claude::request::Effort {
-    use crate::claude::request::Effort as Wire;
-    match effort {
-        Effort::Low => Wire::Low,
-        Effort::Medium => Wire::Medium,
-        Effort::High => Wire::High,
-        Effort::Xhigh => Wire::Xhigh,
-        Effort::Max => Wire::Max,
-    }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{App, AppError, ask, expand};
 use crate::claude::models::Model;
 use crate::claude::request::{MessagesRequest, Role};
-use crate::claude::worker_schema::{self, default_schema, in_words, wire_format};
+use crate::claude::worker_schema::{default_schema, in_words, wire_format};
 use crate::core::plan::{Output, ResolvedStage, Spec, StageKind};
 use crate::core::schema::Schema;
 use crate::core::verdict::Form;
@@ -176,11 +176,11 @@ pub struct Prior {
     pub faults: Vec<String>,
 }
 
-/// How a stage's answers are wrapped.
-pub fn wire_output(stage: &ResolvedStage) -> worker_schema::Output {
-    match (stage.kind, stage.output) {
-        (StageKind::Map, Output::Item) => worker_schema::Output::Item,
-        _ => worker_schema::Output::Chunk,
+/// How a stage's answers are wrapped: a synthesis is one result.
+pub fn wire_output(stage: &ResolvedStage) -> Output {
+    match stage.kind {
+        StageKind::Map => stage.output,
+        StageKind::Synthesis => Output::Chunk,
     }
 }
 

@@ -8,6 +8,7 @@
 //! - [`work`]: tasks are claimed, called for and settled; [`call`] is one call, [`resolve`] its outcome, [`settle`] what is written
 //! - [`synthesise`]: results are merged and handed to the synthesis
 //! - [`sweep`]: what cron puts right
+//! - [`control`]: pause, resume, cancel, retry, new limits
 //! - [`query`], [`report`]: jobs, tasks, results and reports are read
 //! - [`ask`], [`kit`]: what is asked of Claude, and what a stage needs for it
 //! - [`bodies`], [`message`], [`view`]: stored texts, queue messages, what callers see
@@ -25,6 +26,7 @@ pub mod ask;
 pub mod bodies;
 pub mod call;
 pub mod consume;
+pub mod control;
 pub mod drive;
 pub mod expand;
 pub mod kit;

@@ -393,7 +393,8 @@ async fn conclude<P: Ports>(
         .filter(|id| !covered.contains(id.as_str()))
         .cloned()
         .collect();
-    let per_item = wire_output(&stage.stage) == crate::claude::worker_schema::Output::Item;
+    let output = wire_output(&stage.stage);
+    let per_item = output == Output::Item;
     let row = &mut resolved.task;
     row.covered = if per_item {
         u32::try_from(covered.len()).unwrap_or(u32::MAX)
@@ -404,11 +405,6 @@ async fn conclude<P: Ports>(
     };
     if news {
         results.sort_by_key(|(id, _)| task.ids.iter().position(|known| known == id));
-        let output = if stage.stage.kind == StageKind::Map && per_item {
-            Output::Item
-        } else {
-            Output::Chunk
-        };
         let text = query::stored_output(output, results.clone()).to_string();
         let bytes = text.len() as u64;
         match bodies::keep(app, &bodies::job_prefix(&task.job), text).await {

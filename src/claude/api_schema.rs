@@ -16,6 +16,8 @@ use serde_json::{Map, Value, json};
 mod keywords;
 mod plain;
 #[cfg(test)]
+mod rules;
+#[cfg(test)]
 mod tests;
 
 use keywords::Left;

@@ -380,5 +380,4 @@ fn saturate(amount: u128) -> Nano {
 }
 
 #[cfg(test)]
-#[path = "models_tests.rs"]
 mod tests;

@@ -335,10 +335,10 @@ impl Building {
             Self::WithInput { mut start, input } => {
                 // No pieces, or pieces that make no JSON (the answer was cut): what the block
                 // began with stands.
-                if let Ok(input) = serde_json::from_str::<Value>(&input) {
-                    if let Some(fields) = start.as_object_mut() {
-                        fields.insert("input".to_owned(), input);
-                    }
+                if let Ok(input) = serde_json::from_str::<Value>(&input)
+                    && let Some(fields) = start.as_object_mut()
+                {
+                    fields.insert("input".to_owned(), input);
                 }
                 Block::from_value(&start)
             }
@@ -367,5 +367,4 @@ fn index_of(data: &Value) -> Result<u64, StreamFault> {
 }
 
 #[cfg(test)]
-#[path = "stream_tests.rs"]
 mod tests;

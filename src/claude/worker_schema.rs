@@ -6,16 +6,10 @@
 use serde_json::{Value, json};
 
 use crate::claude::api_schema::{Unsendable, adapt};
+pub use crate::core::plan::Output;
 
 const ITEM_IN_WORDS: &str = include_str!("../../prompts/schema-item.md");
 const CHUNK_IN_WORDS: &str = include_str!("../../prompts/schema-chunk.md");
-
-/// Whether a worker gives one result for each item or one for the whole chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Output {
-    Item,
-    Chunk,
-}
 
 /// A result's schema where the stage has none of its own.
 #[must_use]

@@ -85,8 +85,10 @@ pub struct Merge {
     pub dedupe_by: Vec<String>,
 }
 
-/// How much work the model puts into an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+/// How much work the model puts into an answer, lowest first.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Effort {
     Low,

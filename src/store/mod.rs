@@ -10,9 +10,11 @@
 //! - [`admission`]: the snapshot that admission decides on, and the claim that carries it out
 //! - [`settle`]: what a consumer writes when calls have ended
 //! - [`sweep`]: what time alone brings about
+//! - [`control`]: what callers' commands write
 //! - [`listing`]: what callers read
 
 pub mod admission;
+pub mod control;
 pub mod jobs;
 pub mod listing;
 pub mod row;

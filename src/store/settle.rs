@@ -364,3 +364,11 @@ INSERT INTO guards SELECT EXISTS (SELECT 1 FROM jobs WHERE id = ?1 AND limit_nan
 pub fn guard_budget(job: &str, limit: Option<i64>) -> Statement {
     sql(GUARD_BUDGET, params![job, limit])
 }
+
+const HALF_OPEN: &str = "-- half_open_now
+UPDATE breaker SET state = 'half_open', probe = NULL WHERE id = 1 AND state = 'open'";
+
+/// A caller wants to know whether the account works again.
+pub fn half_open() -> Statement {
+    sql(HALF_OPEN, params![])
+}

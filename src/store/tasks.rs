@@ -148,7 +148,8 @@ pub fn fan_in(job: &str) -> Statement {
 const REVIVE: &str = "-- revive_tasks
 UPDATE tasks SET state = 'pending', error = NULL, tries = 0, delays = 0, crashes = 0, not_before = 0,
   finished_at = NULL, lease = NULL
-WHERE job = ?1 AND state IN ('failed', 'skipped', 'cancelled')";
+WHERE job = ?1 AND state IN ('failed', 'skipped', 'cancelled')
+  AND stage IN (SELECT idx FROM stages WHERE job = ?1 AND kind = 'map')";
 
 /// Gives every task that brought nothing another chance.
 pub fn revive(job: &str) -> Statement {

@@ -32,258 +32,70 @@ const STOP: ErrorClass = ErrorClass::Stop {
     resumes_at_ms: None,
 };
 
-#[test]
-fn every_documented_error_has_its_class_and_code() {
+/// Status, type, message and machine code, and what must come of them.
+type Case = (
+    u16,
+    &'static str,
+    &'static str,
+    Option<&'static str>,
+    ErrorClass,
+    ErrorCode,
+);
+
+#[rustfmt::skip]
+fn documented() -> Vec<Case> {
     use ErrorClass::{GiveUp, Reshape};
     use ErrorCode as Code;
-    let cases: &[(u16, &str, &str, Option<&str>, ErrorClass, Code)] = &[
-        (
-            400,
-            "invalid_request_error",
-            "max_tokens: Field required",
-            None,
-            GiveUp,
-            Code::InvalidRequest,
-        ),
-        (
-            400,
-            "invalid_request_error",
-            "prompt is too long: 208904 tokens > 200000 maximum",
-            None,
-            GiveUp,
-            Code::PromptTooLong,
-        ),
-        (
-            400,
-            "invalid_request_error",
-            "input length and `max_tokens` exceed context limit: 190000 + 64000 > 200000",
-            None,
-            GiveUp,
-            Code::PromptTooLong,
-        ),
-        (
-            400,
-            "invalid_request_error",
-            "Schema is too complex for compilation.",
-            None,
-            Reshape,
-            Code::SchemaRefused,
-        ),
-        (
-            400,
-            "invalid_request_error",
-            "output_config.format.schema: For 'integer' type, property 'minimum' is not supported",
-            None,
-            Reshape,
-            Code::SchemaRefused,
-        ),
-        (
-            400,
-            "invalid_request_error",
-            "The compiled grammar is too large, which would cause performance issues. Simplify your tool schemas or reduce the number of strict tools.",
-            None,
-            Reshape,
-            Code::SchemaRefused,
-        ),
-        (
-            400,
-            "invalid_request_error",
-            "Schemas contains too many optional parameters (87), which would make grammar compilation inefficient.",
-            None,
-            Reshape,
-            Code::SchemaRefused,
-        ),
-        (
-            401,
-            "authentication_error",
-            "invalid x-api-key",
-            None,
-            STOP,
-            Code::AuthenticationFailed,
-        ),
-        (
-            402,
-            "billing_error",
-            "payment failed",
-            None,
-            STOP,
-            Code::BillingFailed,
-        ),
-        (
-            402,
-            "billing_error",
-            "x",
-            Some("linked_organization_spend_limit_reached"),
-            STOP,
-            Code::BillingFailed,
-        ),
-        (
-            403,
-            "permission_error",
-            "Your API key does not have permission",
-            None,
-            STOP,
-            Code::PermissionDenied,
-        ),
-        (
-            403,
-            "permission_error",
-            "Request not allowed",
-            None,
-            BACKOFF,
-            Code::RequestBlocked,
-        ),
-        (
-            403,
-            "forbidden",
-            "Request not allowed",
-            None,
-            BACKOFF,
-            Code::RequestBlocked,
-        ),
-        (
-            403,
-            "permission_error",
-            "x",
-            Some("cmek_key_disabled"),
-            STOP,
-            Code::EncryptionKeyUnusable,
-        ),
-        (
-            404,
-            "not_found_error",
-            "model: claude-nothing",
-            None,
-            GiveUp,
-            Code::ModelNotFound,
-        ),
-        (
-            404,
-            "not_found_error",
-            "Not found",
-            None,
-            GiveUp,
-            Code::NotFound,
-        ),
-        (
-            408,
-            "timeout_error",
-            "x",
-            None,
-            BACKOFF,
-            Code::RequestTimeout,
-        ),
+    const INVALID: &str = "invalid_request_error";
+    vec![
+        (400, INVALID, "max_tokens: Field required", None, GiveUp, Code::InvalidRequest),
+        (400, INVALID, "prompt is too long: 208904 tokens > 200000 maximum", None, GiveUp, Code::PromptTooLong),
+        (400, INVALID, "input length and `max_tokens` exceed context limit: 190000 + 64000 > 200000", None, GiveUp, Code::PromptTooLong),
+        (400, INVALID, "Schema is too complex for compilation.", None, Reshape, Code::SchemaRefused),
+        (400, INVALID, "output_config.format.schema: For 'integer' type, property 'minimum' is not supported", None, Reshape, Code::SchemaRefused),
+        (400, INVALID, "The compiled grammar is too large, which would cause performance issues.", None, Reshape, Code::SchemaRefused),
+        (400, INVALID, "Schemas contains too many optional parameters (87)", None, Reshape, Code::SchemaRefused),
+        (400, INVALID, "x", Some("organization_on_hold"), STOP, Code::OrganizationOnHold),
+        (400, INVALID, "This organization has been disabled.", None, STOP, Code::OrganizationOnHold),
+        (400, INVALID, "Your credit balance is too low to access the Anthropic API.", None, STOP, Code::BillingFailed),
+        (401, "authentication_error", "invalid x-api-key", None, STOP, Code::AuthenticationFailed),
+        (402, "billing_error", "payment failed", None, STOP, Code::BillingFailed),
+        (402, "billing_error", "x", Some("linked_organization_spend_limit_reached"), STOP, Code::BillingFailed),
+        (403, "permission_error", "Your API key does not have permission", None, STOP, Code::PermissionDenied),
+        (403, "permission_error", "Request not allowed", None, BACKOFF, Code::RequestBlocked),
+        (403, "forbidden", "Request not allowed", None, BACKOFF, Code::RequestBlocked),
+        (403, "permission_error", "x", Some("cmek_key_disabled"), STOP, Code::EncryptionKeyUnusable),
+        (404, "not_found_error", "model: claude-nothing", None, GiveUp, Code::ModelNotFound),
+        (404, "not_found_error", "Not found", None, GiveUp, Code::NotFound),
+        (408, "timeout_error", "x", None, BACKOFF, Code::RequestTimeout),
         (409, "conflict_error", "x", None, BACKOFF, Code::Conflict),
-        (
-            413,
-            "request_too_large",
-            "x",
-            None,
-            GiveUp,
-            Code::RequestTooLarge,
-        ),
+        (413, "request_too_large", "x", None, GiveUp, Code::RequestTooLarge),
         (418, "teapot", "x", None, GiveUp, Code::UnexpectedStatus),
-        (
-            429,
-            "rate_limit_error",
-            "This request would exceed your account's rate limit. Please try again later.",
-            None,
-            BACKOFF,
-            Code::RateLimited,
-        ),
-        (
-            429,
-            "rate_limit_error",
-            "x",
-            Some("ramp_limit_exceeded"),
-            BACKOFF,
-            Code::RampLimited,
-        ),
-        (
-            429,
-            "rate_limit_error",
-            "x",
-            Some("contract_spend_limit_reached"),
-            STOP,
-            Code::ContractSpendLimitReached,
-        ),
-        (
-            400,
-            "invalid_request_error",
-            "x",
-            Some("organization_on_hold"),
-            STOP,
-            Code::OrganizationOnHold,
-        ),
-        (
-            400,
-            "invalid_request_error",
-            "This organization has been disabled.",
-            None,
-            STOP,
-            Code::OrganizationOnHold,
-        ),
-        (
-            400,
-            "invalid_request_error",
-            "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing",
-            None,
-            STOP,
-            Code::BillingFailed,
-        ),
-        (
-            500,
-            "api_error",
-            "Internal server error",
-            None,
-            BACKOFF,
-            Code::ServerError,
-        ),
+        (429, "rate_limit_error", "This request would exceed your account's rate limit.", None, BACKOFF, Code::RateLimited),
+        (429, "rate_limit_error", "x", Some("ramp_limit_exceeded"), BACKOFF, Code::RampLimited),
+        (429, "rate_limit_error", "x", Some("contract_spend_limit_reached"), STOP, Code::ContractSpendLimitReached),
+        (500, "api_error", "Internal server error", None, BACKOFF, Code::ServerError),
         (502, "api_error", "x", None, BACKOFF, Code::ServerError),
-        (
-            503,
-            "api_error",
-            "x",
-            Some("cmek_context_unavailable"),
-            BACKOFF,
-            Code::Unavailable,
-        ),
-        (
-            504,
-            "timeout_error",
-            "x",
-            None,
-            BACKOFF,
-            Code::GatewayTimeout,
-        ),
-        (
-            529,
-            "overloaded_error",
-            "Overloaded",
-            None,
-            BACKOFF,
-            Code::Overloaded,
-        ),
-        (
-            503,
-            "overloaded_error",
-            "Overloaded",
-            None,
-            BACKOFF,
-            Code::Overloaded,
-        ),
-    ];
-    for (status, kind, message, code, class, expected) in cases {
-        let error = judged(*status, kind, message, *code);
+        (503, "api_error", "x", Some("cmek_context_unavailable"), BACKOFF, Code::Unavailable),
+        (503, "overloaded_error", "Overloaded", None, BACKOFF, Code::Overloaded),
+        (504, "timeout_error", "x", None, BACKOFF, Code::GatewayTimeout),
+        (529, "overloaded_error", "Overloaded", None, BACKOFF, Code::Overloaded),
+    ]
+}
+
+#[test]
+fn every_documented_error_has_its_class_and_code() {
+    for (status, kind, message, code, class, expected) in documented() {
+        let error = judged(status, kind, message, code);
         assert_eq!(
             (error.class, error.code),
-            (*class, *expected),
+            (class, expected),
             "{status} {kind} {message}"
         );
-        assert_eq!(error.status, Some(*status));
+        assert_eq!(error.status, Some(status));
         assert_eq!(error.request_id.as_deref(), Some("req_body"));
         assert!(!error.possibly_paid, "the API says it failed: {status}");
-        let slow = matches!(expected, Code::Overloaded | Code::RampLimited);
+        let slow = matches!(expected, ErrorCode::Overloaded | ErrorCode::RampLimited);
         assert_eq!(error.slow_class, slow, "{status} {kind}");
     }
 }

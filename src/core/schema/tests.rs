@@ -127,6 +127,12 @@ fn ambiguous_or_free_strings_are_left_alone() {
     let exact = json!({"enum": ["Low", "low"]});
     let mut value = json!("low");
     assert!(!normalise_enums(&exact, &mut value));
+    let only = json!({"enum": ["low"]});
+    let mut value = json!("low");
+    assert!(
+        !normalise_enums(&only, &mut value),
+        "what is right is no change"
+    );
     let listed = json!({"allOf": [{"type": "string"}, {"enum": ["low"]}]});
     let mut value = json!("LOW");
     assert!(normalise_enums(&listed, &mut value));

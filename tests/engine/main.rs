@@ -1,0 +1,7 @@
+//! The engine as a whole, natively: the very SQL of D1 on SQLite, a virtual clock, and the stand-in as Claude.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod commands;
+mod flows;
+mod world;

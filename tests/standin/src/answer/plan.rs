@@ -1,0 +1,179 @@
+//! Plans, as the orchestrator is asked for: a map stage fit for what the task
+//! speaks of and a synthesis; asked again with results at hand, no more stages.
+
+use serde_json::{Value, json};
+
+use super::words::{Bag, keyword};
+
+/// A field of a planned stage.
+fn field(name: &str, kind: &str, values: &[&str], description: &str) -> Value {
+    json!({ "name": name, "type": kind, "values": values, "description": description })
+}
+
+fn mood() -> Value {
+    field(
+        "sentiment",
+        "string",
+        &["positive", "neutral", "negative"],
+        "The writer's mood.",
+    )
+}
+
+/// The plan for a task's text.
+pub fn plan(asked: &str, has_results: bool) -> Value {
+    if has_results {
+        return json!({
+            "rationale": "Planned by the stand-in: the results so far are enough for the synthesis.",
+            "stages": [],
+        });
+    }
+    let bag = Bag::of(asked);
+    let speaks_of = |words: &[&str]| words.iter().any(|w| bag.has(keyword(w)));
+    let (kind, name, instructions, output, chunk_items, chunk_tokens, fields, count_by): (
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        Vec<Value>,
+        Vec<&str>,
+    ) = if speaks_of(&["ticket", "support", "complaint", "helpdesk"]) {
+        (
+            "support tickets",
+            "classify",
+            "Read each ticket on its own. Name its main category, the customer's sentiment, how urgent it is, and the issue in a few words.",
+            "item",
+            25,
+            0,
+            vec![
+                field(
+                    "primary_category",
+                    "string",
+                    &[
+                        "billing",
+                        "login",
+                        "bug",
+                        "performance",
+                        "shipping",
+                        "feature_request",
+                        "cancellation",
+                        "other",
+                    ],
+                    "What the ticket is mainly about.",
+                ),
+                mood(),
+                field(
+                    "urgency",
+                    "string",
+                    &["low", "medium", "high"],
+                    "How soon it needs an answer.",
+                ),
+                field("issue", "string", &[], "The issue in at most ten words."),
+            ],
+            vec!["primary_category", "sentiment", "urgency"],
+        )
+    } else if speaks_of(&["review", "feedback", "survey", "comment"]) {
+        (
+            "reviews",
+            "rate",
+            "Read each review on its own. Name its topic and the writer's sentiment, give a rating from 1 to 5, and sum it up in one sentence.",
+            "item",
+            25,
+            0,
+            vec![
+                field(
+                    "topic",
+                    "string",
+                    &["quality", "price", "delivery", "service", "other"],
+                    "What the review is mainly about.",
+                ),
+                mood(),
+                field("rating", "integer", &[], "From 1 to 5."),
+                field("summary", "string", &[], "One sentence."),
+            ],
+            vec!["topic", "sentiment"],
+        )
+    } else if speaks_of(&[
+        "document",
+        "contract",
+        "paper",
+        "transcript",
+        "book",
+        "page",
+        "article",
+    ]) {
+        (
+            "documents",
+            "extract",
+            "Read this part of the document. Sum it up and list its key points and the risks it names.",
+            "chunk",
+            0,
+            4_000,
+            vec![
+                field("summary", "string", &[], "Two or three sentences."),
+                field(
+                    "key_points",
+                    "strings",
+                    &[],
+                    "The most important statements.",
+                ),
+                field(
+                    "risks",
+                    "strings",
+                    &[],
+                    "Risks that the text names; none if it names none.",
+                ),
+            ],
+            vec![],
+        )
+    } else {
+        (
+            "items of mixed kind",
+            "describe",
+            "Read each item on its own. Name its topic and sentiment, say whether it needs someone's attention, and sum it up in one sentence.",
+            "item",
+            20,
+            0,
+            vec![
+                field("topic", "string", &[], "The topic in one or two words."),
+                mood(),
+                field(
+                    "needs_attention",
+                    "boolean",
+                    &[],
+                    "Whether someone should act on it.",
+                ),
+                field("summary", "string", &[], "One sentence."),
+            ],
+            vec!["sentiment", "needs_attention"],
+        )
+    };
+    json!({
+        "rationale": format!("Planned by the stand-in: the task speaks of {kind}; one pass over all of it, then a report."),
+        "stages": [
+            {
+                "name": name,
+                "kind": "map",
+                "instructions": instructions,
+                "output": output,
+                "fields": fields,
+                "chunk_items": chunk_items,
+                "chunk_tokens": chunk_tokens,
+                "tier": "worker",
+                "count_by": count_by,
+            },
+            {
+                "name": "report",
+                "kind": "synthesis",
+                "instructions": "Write a report for someone who has not read the input: what is frequent, what matters, with examples by id.",
+                "output": "chunk",
+                "fields": [],
+                "chunk_items": 0,
+                "chunk_tokens": 0,
+                "tier": "synthesis",
+                "count_by": [],
+            },
+        ],
+    })
+}

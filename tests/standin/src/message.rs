@@ -1,0 +1,258 @@
+//! Messages: content cut into blocks and tokens, usage, and the JSON of a plain
+//! answer. Thinking comes first and eats `max_tokens`, as in the API.
+
+use serde_json::{Value, json};
+
+use crate::{
+    answer::Content,
+    ids,
+    models::{Model, Usage},
+    tokens,
+    validate::{Checked, Thoughts},
+};
+
+/// One content block of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Block {
+    Thinking {
+        text: String,
+        signature: String,
+    },
+    Text(String),
+    ToolUse {
+        id: String,
+        name: String,
+        input: Value,
+    },
+}
+
+/// A whole answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    pub id: String,
+    pub model: &'static Model,
+    pub blocks: Vec<Block>,
+    pub stop_reason: &'static str,
+    pub stop_sequence: Option<String>,
+    pub stop_details: Value,
+    pub usage: Usage,
+    pub service_tier: &'static str,
+}
+
+/// How an answer ends other than by being whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Whole,
+    /// Stops at half its length as if `max_tokens` were reached.
+    Truncated,
+    /// Declined: no content.
+    Refused,
+    /// No content, but an ordinary end.
+    Empty,
+}
+
+const THOUGHT: &str = "I read what was asked, the form the answer must have and the texts it is about; then I answer each in turn. ";
+
+/// Thinking tokens by effort. Few: the stand-in only shows that they exist.
+fn thinking_tokens(effort: &str) -> u64 {
+    match effort {
+        "low" => 12,
+        "medium" => 24,
+        "high" => 48,
+        "xhigh" => 96,
+        _ => 160,
+    }
+}
+
+/// Makes a message of an answer. `input` holds the prompt's tokens already.
+pub fn compose(
+    request: &Checked<'_>,
+    content: &Content,
+    ending: Ending,
+    seed: u64,
+    input: Usage,
+) -> Message {
+    let model = request.model;
+    let mut message = Message {
+        id: ids::message_id(seed),
+        model,
+        blocks: Vec::new(),
+        stop_reason: "end_turn",
+        stop_sequence: None,
+        stop_details: Value::Null,
+        usage: input,
+        service_tier: "standard",
+    };
+    if request.max_tokens == 0 {
+        message.stop_reason = "max_tokens";
+        return message;
+    }
+    if ending == Ending::Refused {
+        message.stop_reason = "refusal";
+        message.stop_details = json!({
+            "type": "refusal",
+            "category": null,
+            "explanation": "The stand-in was told to refuse this request.",
+        });
+        message.usage.output = 1;
+        return message;
+    }
+    let window = model.context.saturating_sub(input.prompt());
+    let (mut left, full) = if window < request.max_tokens {
+        (window, "model_context_window_exceeded")
+    } else {
+        (request.max_tokens, "max_tokens")
+    };
+    if let Thoughts::On { omitted } = request.thoughts {
+        let wanted = thinking_tokens(request.effort);
+        let spent = wanted.min(left);
+        let text = if omitted {
+            String::new()
+        } else {
+            thought(spent, model)
+        };
+        let signature = format!("standin{}", ids::other_id("", seed));
+        message.blocks.push(Block::Thinking { text, signature });
+        message.usage.thinking = spent;
+        message.usage.output = spent;
+        left -= spent;
+        if left == 0 {
+            message.stop_reason = full;
+            return message;
+        }
+    }
+    match content {
+        _ if ending == Ending::Empty => message.usage.output += 1,
+        Content::Tool { name, input } => {
+            message.usage.output += tokens::for_model(tokens::count_json(input), model);
+            message.stop_reason = "tool_use";
+            message.blocks.push(Block::ToolUse {
+                id: ids::other_id("toolu_01", seed),
+                name: name.clone(),
+                input: input.clone(),
+            });
+        }
+        Content::Text(text) => message.text(text.clone(), request, ending, left, full),
+        Content::Json(value) => message.text(value.to_string(), request, ending, left, full),
+    }
+    message
+}
+
+fn thought(spent: u64, model: &Model) -> String {
+    let chars = chars_for(spent, model);
+    THOUGHT.chars().cycle().take(chars).collect()
+}
+
+fn chars_for(spent: u64, model: &Model) -> usize {
+    tokens::chars_for(if model.new_tokenizer {
+        spent
+    } else {
+        spent * 13 / 10
+    })
+}
+
+impl Message {
+    fn text(
+        &mut self,
+        mut text: String,
+        request: &Checked<'_>,
+        ending: Ending,
+        left: u64,
+        full: &'static str,
+    ) {
+        let stops = request
+            .stop_sequences
+            .iter()
+            .filter_map(|s| text.find(s).map(|at| (at, *s)));
+        if let Some((at, stop)) = stops.min_by_key(|(at, _)| *at) {
+            text.truncate(at);
+            self.stop_reason = "stop_sequence";
+            self.stop_sequence = Some(stop.to_owned());
+        }
+        let all = tokens::for_model(tokens::count(&text), self.model);
+        let allowed = match ending {
+            Ending::Truncated => left.min(all / 2),
+            _ => left,
+        };
+        if all > allowed {
+            let chars = chars_for(allowed, self.model);
+            let cut = text
+                .char_indices()
+                .nth(chars)
+                .map_or(text.len(), |(at, _)| at);
+            text.truncate(cut);
+            self.stop_reason = if ending == Ending::Truncated {
+                "max_tokens"
+            } else {
+                full
+            };
+            self.stop_sequence = None;
+        }
+        self.usage.output += all.min(allowed);
+        if !text.is_empty() {
+            self.blocks.push(Block::Text(text));
+        }
+    }
+
+    /// Whether the answer ends of its own accord, with something said.
+    pub fn is_whole(&self) -> bool {
+        let ended = matches!(self.stop_reason, "end_turn" | "stop_sequence" | "tool_use");
+        ended && !self.blocks.is_empty()
+    }
+
+    /// Usage as written into a message or a `message_delta`.
+    pub fn usage_json(&self, output: u64, with_details: bool) -> Value {
+        let usage = &self.usage;
+        let mut out = json!({
+            "input_tokens": usage.input,
+            "cache_creation_input_tokens": usage.write_5m + usage.write_1h,
+            "cache_read_input_tokens": usage.read,
+            "cache_creation": {
+                "ephemeral_5m_input_tokens": usage.write_5m,
+                "ephemeral_1h_input_tokens": usage.write_1h,
+            },
+            "output_tokens": output,
+            "service_tier": self.service_tier,
+            "inference_geo": "not_available",
+        });
+        if let (Some(map), true) = (out.as_object_mut(), with_details) {
+            map.insert(
+                "output_tokens_details".to_owned(),
+                json!({ "thinking_tokens": usage.thinking }),
+            );
+            map.insert("server_tool_use".to_owned(), Value::Null);
+        }
+        out
+    }
+
+    /// The message as a plain answer.
+    pub fn json(&self) -> Value {
+        let content: Vec<Value> = self.blocks.iter().map(Block::json).collect();
+        json!({
+            "model": self.model.id,
+            "id": self.id,
+            "type": "message",
+            "role": "assistant",
+            "content": content,
+            "container": null,
+            "stop_reason": self.stop_reason,
+            "stop_sequence": self.stop_sequence,
+            "stop_details": self.stop_details,
+            "usage": self.usage_json(self.usage.output, true),
+        })
+    }
+}
+
+impl Block {
+    fn json(&self) -> Value {
+        match self {
+            Self::Thinking { text, signature } => {
+                json!({"type": "thinking", "thinking": text, "signature": signature})
+            }
+            Self::Text(text) => json!({"type": "text", "text": text, "citations": null}),
+            Self::ToolUse { id, name, input } => {
+                json!({"type": "tool_use", "id": id, "name": name, "input": input, "caller": {"type": "direct"}})
+            }
+        }
+    }
+}

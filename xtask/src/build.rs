@@ -1,0 +1,174 @@
+//! The Worker as Wasm and the stand-in as a program, compiled when something changed.
+//!
+//! cargo itself decides whether something changed: it knows every file that is compiled in. Only when its
+//! Wasm differs from the last time do worker-build's further steps run (bindings, wasm-opt, bundle).
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use serde_json::Value;
+
+use crate::proc::{self, Cancel};
+use crate::setup::{self, Stamp, Tools, Turn, digest, tail};
+use crate::{root, ui};
+
+/// What wrangler serves.
+const OUTPUT: [&str; 2] = ["index.js", "index_bg.wasm"];
+
+/// Both, side by side: the last part of the Worker's build keeps only one core busy.
+pub fn all(tools: &Tools) -> Result<PathBuf> {
+    let _turn = Turn::take()?;
+    let cancel = Cancel::default();
+    let (worker, standin) = std::thread::scope(|scope| {
+        let standin = scope.spawn(|| standin_within(&cancel).inspect_err(|_| cancel.set()));
+        let worker = worker_within(tools, &cancel).inspect_err(|_| cancel.set());
+        let standin = standin
+            .join()
+            .unwrap_or_else(|_| Err(anyhow!("the build stopped unexpectedly")));
+        (worker, standin)
+    });
+    match (worker, standin) {
+        (Ok(()), standin) => standin,
+        (Err(error), Ok(_)) => Err(error),
+        (Err(worker), Err(standin)) => Err(if worker.to_string() == CANCELLED {
+            standin
+        } else {
+            worker
+        }),
+    }
+}
+
+/// The Worker, into `build/`.
+pub fn worker(tools: &Tools) -> Result<()> {
+    let _turn = Turn::take()?;
+    worker_within(tools, &Cancel::default())
+}
+
+/// Copies the built Worker, so that a later build does not change it under a running one.
+pub fn snapshot(into: &Path) -> Result<()> {
+    let _turn = Turn::take()?;
+    std::fs::create_dir_all(into).with_context(|| format!("could not make {}", into.display()))?;
+    for name in OUTPUT {
+        let from = root::dir().join("build").join(name);
+        std::fs::copy(&from, into.join(name))
+            .with_context(|| format!("could not copy {}", from.display()))?;
+    }
+    Ok(())
+}
+
+fn worker_within(tools: &Tools, cancel: &Cancel) -> Result<()> {
+    let step = ui::Step::begin("worker", "compiling it to WebAssembly");
+    let mut cargo = tools.wasm_command("cargo");
+    cargo.args([
+        "build",
+        "--lib",
+        "--release",
+        "--target",
+        "wasm32-unknown-unknown",
+    ]);
+    let said = compile("the Worker", "worker", &mut cargo, cancel)?;
+    let wasm = artifact(&said, "fanwise", ".wasm")
+        .ok_or_else(|| anyhow!("cargo did not say where it put the Wasm"))?;
+    let bytes =
+        std::fs::read(&wasm).with_context(|| format!("could not read {}", wasm.display()))?;
+    let stamp = Stamp::new(
+        "worker",
+        digest(&[&bytes, tools.build_identity().as_bytes()]),
+    );
+    let there = OUTPUT
+        .iter()
+        .all(|name| root::dir().join("build").join(name).is_file());
+    if !(stamp.holds() && there) {
+        stamp.lift();
+        let mut command = tools.worker_build();
+        command.arg("--release");
+        setup::finish("worker-build", "worker-build", &mut command, cancel)?;
+        stamp.set()?;
+    }
+    step.done();
+    Ok(())
+}
+
+fn standin_within(cancel: &Cancel) -> Result<PathBuf> {
+    let step = ui::Step::begin("stand-in", "compiling it");
+    let mut cargo = setup::plain("cargo");
+    cargo
+        .args(["build", "--package", "standin", "--bin", "standin"])
+        .current_dir(root::dir());
+    let said = compile("the stand-in", "standin", &mut cargo, cancel)?;
+    let program = executable(&said, "standin")
+        .ok_or_else(|| anyhow!("cargo did not say where it put the stand-in"))?;
+    step.done();
+    Ok(program)
+}
+
+const CANCELLED: &str = "stopped, because another build failed";
+
+/// Runs cargo so that it names what it made; answers all it said.
+fn compile(what: &str, log: &str, cargo: &mut Command, cancel: &Cancel) -> Result<String> {
+    let path = root::log_dir().join(format!("{log}.log"));
+    cargo.arg("--message-format=json-render-diagnostics");
+    match proc::run(what, cargo, &path, cancel)? {
+        Ok(()) => std::fs::read_to_string(&path)
+            .with_context(|| format!("could not read {}", path.display())),
+        Err(failed) if failed.cancelled => bail!(CANCELLED),
+        Err(failed) => {
+            let words: Vec<&str> = failed
+                .said
+                .lines()
+                .filter(|line| !line.starts_with('{'))
+                .collect();
+            bail!(
+                "{what} does not compile (all of it: {}):\n{}",
+                path.display(),
+                tail(&words.join("\n"), 40)
+            )
+        }
+    }
+}
+
+fn artifacts(said: &str, name: &str) -> impl Iterator<Item = Value> {
+    said.lines()
+        .filter(|line| line.starts_with('{'))
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(move |message| {
+            message.get("reason").and_then(Value::as_str) == Some("compiler-artifact")
+                && message.pointer("/target/name").and_then(Value::as_str) == Some(name)
+        })
+}
+
+fn artifact(said: &str, name: &str, ending: &str) -> Option<PathBuf> {
+    artifacts(said, name)
+        .filter_map(|message| message.get("filenames")?.as_array().cloned())
+        .flatten()
+        .filter_map(|file| file.as_str().map(PathBuf::from))
+        .find(|file| file.to_string_lossy().ends_with(ending))
+}
+
+fn executable(said: &str, name: &str) -> Option<PathBuf> {
+    artifacts(said, name).find_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAID: &str = concat!(
+        "   Compiling standin v0.1.0\n",
+        r#"{"reason":"compiler-artifact","target":{"name":"fanwise"},"filenames":["/t/libfanwise.rlib","/t/fanwise.wasm"],"executable":null}"#,
+        "\n",
+        r#"{"reason":"compiler-artifact","target":{"name":"standin"},"filenames":["/t/standin"],"executable":"/t/standin"}"#,
+        "\n",
+    );
+
+    #[test]
+    fn cargo_says_where_things_are() {
+        assert_eq!(
+            artifact(SAID, "fanwise", ".wasm"),
+            Some("/t/fanwise.wasm".into())
+        );
+        assert_eq!(executable(SAID, "standin"), Some("/t/standin".into()));
+        assert_eq!(executable(SAID, "fanwise"), None);
+    }
+}

@@ -1,0 +1,38 @@
+//! The command line.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::{build, demo, dev, setup, test, ui};
+
+/// The project's own commands. Each sets up what it needs; the first one takes some minutes.
+#[derive(Parser, Debug)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// A job of 300 support tickets from submit to report, on this machine
+    Demo(demo::Args),
+    /// The Worker on this machine, until it is stopped
+    Dev(dev::Args),
+    /// All tests: native, the stand-in under the official SDKs, end to end in workerd
+    Test(test::Args),
+    /// Only the tools, for later
+    Setup,
+    /// The Worker as Wasm, into build/; wrangler deploy calls it
+    Build,
+}
+
+pub fn run(cli: Cli) -> Result<()> {
+    match cli.command {
+        Command::Demo(args) => demo::run(args),
+        Command::Dev(args) => dev::run(args),
+        Command::Test(args) => test::run(&args),
+        Command::Setup => setup::prepare().map(|_| ui::say("all tools are there")),
+        Command::Build => build::worker(&setup::prepare()?),
+    }
+}

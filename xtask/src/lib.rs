@@ -1,0 +1,28 @@
+//! The project's own commands and the parts they are made of, which the end-to-end tests use too.
+//!
+//! - [`cli`]: the command line
+//! - [`proc`]: child processes, none of which outlives the one that started them
+//! - [`setup`]: brings the tools, pinned and from package registries, into folders that git ignores
+//! - [`build`]: the Worker and the stand-in, compiled only when something changed
+//! - [`state`]: one state directory of a local run: lock, configuration, secrets, database
+//! - [`worker`]: the Worker under `wrangler dev`: start, kill, restart, cron
+//! - [`standin`]: the stand-in for Claude as a running process
+//! - [`client`]: a small HTTP client for the Worker's API
+//! - [`dev`], [`demo`], [`test`]: one file for each command
+//! - [`report`]: a finished job as tables
+//! - [`ui`]: lines for people
+
+pub mod build;
+pub mod cli;
+pub mod client;
+pub mod demo;
+pub mod dev;
+pub mod proc;
+pub mod report;
+pub mod root;
+pub mod setup;
+pub mod standin;
+pub mod state;
+pub mod test;
+pub mod ui;
+pub mod worker;

@@ -1,0 +1,193 @@
+//! `test`: every test the project has, and a summary.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Result, anyhow, bail};
+
+use crate::proc::Group;
+use crate::setup::{self, Tools, plain};
+use crate::standin::Standin;
+use crate::state::State;
+use crate::{build, root, ui};
+
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Only the suites whose name contains this: native, sdk, e2e
+    #[arg(long)]
+    pub only: Option<String>,
+}
+
+/// How one suite went.
+#[derive(Debug, Default)]
+struct Outcome {
+    name: &'static str,
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+    time: String,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let wanted = |name: &str| args.only.as_deref().is_none_or(|only| name.contains(only));
+    let tools = setup::prepare()?;
+    let program = build::all(&tools)?;
+    let mut outcomes = Vec::new();
+    if wanted("native") {
+        let mut cargo = plain("cargo");
+        // The end-to-end tests are natively compiled too, but need workerd; they come last.
+        cargo.args(["test", "--workspace", "--exclude", "e2e"]);
+        outcomes.push(suite("native", &mut cargo)?);
+    }
+    if wanted("sdk python") {
+        let python = setup::python()?;
+        outcomes.push(sdk(&program, "sdk python", &mut plain(python), "run.py")?);
+    }
+    if wanted("sdk typescript") {
+        outcomes.push(sdk(
+            &program,
+            "sdk typescript",
+            &mut tools.command("node"),
+            "run.mjs",
+        )?);
+    }
+    if wanted("e2e") {
+        outcomes.push(suite("e2e", &mut end_to_end(&tools))?);
+    }
+    summary(&outcomes)
+}
+
+/// One at a time: each starts a Worker, and timings on few cores are theirs to keep.
+fn end_to_end(tools: &Tools) -> Command {
+    let mut cargo = tools.command("cargo");
+    cargo.args(["test", "--package", "e2e", "--", "--test-threads", "1"]);
+    cargo
+}
+
+/// The official SDK as client of a stand-in of its own.
+fn sdk(
+    program: &Path,
+    name: &'static str,
+    interpreter: &mut Command,
+    script: &str,
+) -> Result<Outcome> {
+    let state = State::temporary("sdk")?;
+    let standin = Standin::start(program, state.dir(), &[])?;
+    let path = root::dir().join("tests/standin/sdk").join(script);
+    interpreter
+        .arg(path)
+        .args(["--base-url", standin.url()])
+        .env("STANDIN_URL", standin.url());
+    suite(name, interpreter)
+}
+
+/// Runs it, shows what it says, and counts.
+fn suite(name: &'static str, command: &mut Command) -> Result<Outcome> {
+    let began = Instant::now();
+    ui::say(format!("\n== {name}"));
+    command
+        .current_dir(root::dir())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit());
+    let mut group = Group::spawn(name, command)?;
+    let stdout = group
+        .stdout()
+        .ok_or_else(|| anyhow!("{name} has no output"))?;
+    let mut outcome = Outcome {
+        name,
+        ..Outcome::default()
+    };
+    for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+        ui::print(&line);
+        outcome.count(&line);
+    }
+    let status = loop {
+        match group.ended() {
+            Some(status) => break status,
+            None => std::thread::sleep(std::time::Duration::from_millis(20)),
+        }
+    };
+    if status.success() {
+        // A script that counts nothing is one test.
+        outcome.passed += u64::from(outcome.passed + outcome.failed == 0);
+    } else {
+        outcome.failed = outcome.failed.max(1);
+    }
+    outcome.time = ui::took(began.elapsed());
+    Ok(outcome)
+}
+
+impl Outcome {
+    /// Adds up cargo's lines `test result: ok. 7 passed; 0 failed; …` and the plain `7 passed, 0 failed`.
+    fn count(&mut self, line: &str) {
+        let Some(counts) = line.strip_prefix("test result:").or_else(|| {
+            let plain = line.trim();
+            plain
+                .starts_with(|first: char| first.is_ascii_digit())
+                .then_some(plain)
+        }) else {
+            return;
+        };
+        if !counts.contains(" passed") {
+            return;
+        }
+        let mut before = 0;
+        for word in counts
+            .split([' ', ';', ',', '.'])
+            .filter(|word| !word.is_empty())
+        {
+            match word {
+                "passed" => self.passed += before,
+                "failed" => self.failed += before,
+                "ignored" => self.ignored += before,
+                number => before = number.parse().unwrap_or_default(),
+            }
+        }
+    }
+}
+
+fn summary(outcomes: &[Outcome]) -> Result<()> {
+    let sum = |part: fn(&Outcome) -> u64| outcomes.iter().map(part).sum::<u64>();
+    let (passed, failed) = (sum(|o| o.passed), sum(|o| o.failed));
+    ui::print("");
+    for outcome in outcomes {
+        let verdict = if outcome.failed == 0 { "ok" } else { "FAILED" };
+        ui::print(format!(
+            "{verdict:7} {:15} {:5} passed {:3} failed {:3} ignored  {}",
+            outcome.name, outcome.passed, outcome.failed, outcome.ignored, outcome.time
+        ));
+    }
+    ui::print(format!("{passed} passed, {failed} failed"));
+    if failed > 0 {
+        bail!("there are failures");
+    }
+    if passed == 0 {
+        bail!("no test ran");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_all_kinds_of_lines_are_added_up() {
+        let mut outcome = Outcome::default();
+        for line in [
+            "running 7 tests",
+            "test result: ok. 7 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s",
+            "test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured",
+            "4 passed, 1 failed",
+            "12 things happened",
+        ] {
+            outcome.count(line);
+        }
+        assert_eq!(
+            (outcome.passed, outcome.failed, outcome.ignored),
+            (13, 4, 1)
+        );
+    }
+}
