@@ -53,7 +53,7 @@ mod events {
         };
         let Some(request) = http::request(&raw) else {
             return Ok(http::problem(
-                StatusCode::BAD_REQUEST,
+                StatusCode::UNPROCESSABLE_ENTITY,
                 "invalid_request",
                 "The request's URL or headers are not valid.",
             ));
@@ -81,10 +81,10 @@ mod events {
     /// Every minute: whatever was lost is picked up again.
     #[event(scheduled)]
     async fn scheduled(_event: ScheduledEvent, env: Env, _context: ScheduleContext) {
-        if let Some(app) = env::app(&env) {
-            if let Err(error) = sweep::sweep(&app).await {
-                app.log_fault("sweep", &error.to_string());
-            }
+        if let Some(app) = env::app(&env)
+            && let Err(error) = sweep::sweep(&app).await
+        {
+            app.log_fault("sweep", &error.to_string());
         }
     }
 }
