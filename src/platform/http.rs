@@ -9,16 +9,6 @@ use wasm_bindgen::JsCast;
 use worker::web_sys;
 use worker::{Body, HttpRequest};
 
-use crate::api::problem::CONTENT_TYPE;
-use crate::core::ids;
-use crate::ports::{Clock, Entropy};
-
-use super::clock::EdgeClock;
-use super::entropy::WebCrypto;
-
-/// In every response, those of the router too.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
 /// What the router answers.
 pub type HttpResponse = axum::http::Response<axum::body::Body>;
 
