@@ -80,10 +80,10 @@ mod events {
     /// Every minute: whatever was lost is picked up again.
     #[event(scheduled)]
     async fn scheduled(_event: ScheduledEvent, env: Env, _context: ScheduleContext) {
-        if let Some(app) = env::app(&env) {
-            if let Err(error) = sweep::sweep(&app).await {
-                app.log_fault("sweep", &error.to_string());
-            }
+        if let Some(app) = env::app(&env)
+            && let Err(error) = sweep::sweep(&app).await
+        {
+            app.log_fault("sweep", &error.to_string());
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 
@@ -25,25 +26,40 @@ use rusqlite::Connection;
 use rusqlite::types::Value as Sql;
 use serde_json::{Map, Number, Value, json};
 use standin::engine::{End, Engine, Incoming};
+use standin::stats::Ended;
+
+use crate::chaos::{Actor, Call, Chaos, Rates, Strike};
 
 /// 2026-11-22T12:00:00Z
 pub const START: i64 = 1_795_348_800_000;
 pub const TENANT: &str = "default";
 /// What a round trip to the database takes each way.
 const DB_MS: u64 = 2;
+/// Must never be seen anywhere but in the header that carries it.
+pub const KEY: &str = "sk-ant-SECRET-OF-THE-WORLD";
 
 /// Everything outside the engine.
 #[derive(Clone)]
-pub struct World(Arc<Inner>);
+pub struct World(Arc<Inner>, Option<Arc<Actor>>);
 
 struct Inner {
     conn: Mutex<Connection>,
-    blobs: Mutex<BTreeMap<String, String>>,
-    messages: Mutex<BTreeMap<(i64, u64), (QueueName, String)>>,
+    /// With the time from which each can be read.
+    blobs: Mutex<BTreeMap<String, (i64, String)>>,
+    messages: Mutex<BTreeMap<(i64, u64), Message>>,
     time: Mutex<Time>,
     random: Mutex<u64>,
     claude: Mutex<Engine>,
     log: Mutex<Vec<Value>>,
+    chaos: Mutex<Chaos>,
+}
+
+/// A message on its way, and how often it came already.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    pub queue: QueueName,
+    pub body: String,
+    pub tries: u32,
 }
 
 #[derive(Default)]
@@ -60,10 +76,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl World {
     pub fn new(seed: u64, claude: standin::Config) -> World {
         let conn = Connection::open_in_memory().unwrap();
+        conn.set_prepared_statement_cache_capacity(256);
         for migration in fanwise::store::MIGRATIONS {
             conn.execute_batch(migration).unwrap();
         }
-        World(Arc::new(Inner {
+        let inner = Inner {
             conn: Mutex::new(conn),
             blobs: Mutex::default(),
             messages: Mutex::default(),
@@ -74,7 +91,9 @@ impl World {
             random: Mutex::new(seed.wrapping_mul(2) + 1),
             claude: Mutex::new(Engine::new(claude, seed, START as u64)),
             log: Mutex::default(),
-        }))
+            chaos: Mutex::new(Chaos::calm(seed)),
+        };
+        World(Arc::new(inner), None)
     }
 
     /// An engine in this world; variables as in `wrangler.toml`.
@@ -139,13 +158,13 @@ impl World {
                 let busy = lock(&busy);
                 let key = messages
                     .iter()
-                    .find(|((at, _), (queue, _))| {
-                        *at <= now && busy.get(name(*queue)).copied().unwrap_or(0) == 0
+                    .find(|((at, _), message)| {
+                        *at <= now && busy.get(name(message.queue)).copied().unwrap_or(0) == 0
                     })
                     .map(|(key, _)| *key);
                 key.and_then(|key| messages.remove(&key))
             };
-            if let Some((queue, body)) = due {
+            if let Some(Message { queue, body, .. }) = due {
                 *lock(&busy).entry(name(queue)).or_default() += 1;
                 let (app, world, busy) = (app.clone(), self.clone(), Arc::clone(&busy));
                 spawner
@@ -155,7 +174,15 @@ impl World {
                             QueueName::Tasks => consume::tasks(&app, vec![body.clone()]).await,
                         };
                         if let Settle::Retry { delay_seconds } = verdict {
-                            world.enqueue(queue, body, delay_seconds);
+                            let delay = i64::from(delay_seconds) * 1_000;
+                            world.enqueue(
+                                Message {
+                                    queue,
+                                    body,
+                                    tries: 1,
+                                },
+                                delay,
+                            );
                         }
                         *lock(&busy).entry(name(queue)).or_default() -= 1;
                     })
@@ -183,14 +210,113 @@ impl World {
         }
     }
 
-    fn enqueue(&self, queue: QueueName, body: String, delay_seconds: u32) {
+    /// A message falls due after `delay_ms`.
+    pub fn enqueue(&self, message: Message, delay_ms: i64) {
         let mut time = lock(&self.0.time);
         time.sequence += 1;
-        let key = (time.now + i64::from(delay_seconds) * 1_000, time.sequence);
-        lock(&self.0.messages).insert(key, (queue, body));
+        let key = (time.now + delay_ms, time.sequence);
+        lock(&self.0.messages).insert(key, message);
     }
 
-    fn advance_to(&self, at: i64) {
+    /// Takes one of the messages that are due and of a queue that `open` lets in; which one, `pick` decides.
+    pub fn take_due(
+        &self,
+        open: impl Fn(QueueName) -> bool,
+        pick: impl FnOnce(usize) -> usize,
+    ) -> Option<Message> {
+        let now = self.now();
+        let mut messages = lock(&self.0.messages);
+        let due: Vec<_> = messages
+            .range(..=(now, u64::MAX))
+            .filter(|(_, message)| open(message.queue))
+            .map(|(key, _)| *key)
+            .collect();
+        let key = *due.get(pick(due.len().max(1)))?;
+        messages.remove(&key)
+    }
+
+    /// All messages, as a local queue forgets them when it is killed.
+    pub fn forget_messages(&self) -> usize {
+        std::mem::take(&mut *lock(&self.0.messages)).len()
+    }
+
+    /// When the next message or timer after now is due.
+    pub fn next_message(&self) -> Option<i64> {
+        let now = self.now();
+        let messages = lock(&self.0.messages);
+        messages
+            .range((now + 1, 0)..)
+            .next()
+            .map(|((at, _), _)| *at)
+    }
+
+    pub fn next_timer(&self) -> Option<i64> {
+        lock(&self.0.time).timers.keys().next().map(|(at, _)| *at)
+    }
+
+    /// The same world for one who acts in it under a name, and who may die of it.
+    pub fn actor(&self, actor: &Arc<Actor>) -> World {
+        World(Arc::clone(&self.0), Some(Arc::clone(actor)))
+    }
+
+    pub fn chaos(&self) -> MutexGuard<'_, Chaos> {
+        lock(&self.0.chaos)
+    }
+
+    /// Runs SQL of the simulation's own.
+    pub fn execute(&self, sql: &str) {
+        lock(&self.0.conn).execute_batch(sql).unwrap();
+    }
+
+    /// A line of the transcript.
+    pub fn tell(&self, line: impl FnOnce() -> String) {
+        let now = self.now();
+        let mut chaos = lock(&self.0.chaos);
+        if let Some(transcript) = &mut chaos.transcript {
+            let who = self.1.as_ref().map_or("world", |actor| &actor.name);
+            let ms = now - START;
+            transcript.push(format!(
+                "{:>9}.{:03} {who:<12} {}",
+                ms / 1_000,
+                ms % 1_000,
+                line()
+            ));
+        }
+    }
+
+    /// What strikes an effect that is about to happen.
+    fn strike(&self, rate: impl Fn(&Rates) -> f64, what: impl FnOnce() -> String) -> Strike {
+        let strike = {
+            let mut chaos = lock(&self.0.chaos);
+            let rate = rate(&chaos.rates);
+            let mortal = self.1.as_ref().is_some_and(|actor| actor.mortal);
+            chaos.strike(rate, mortal)
+        };
+        if strike == Strike::Nothing {
+            self.tell(what);
+        } else {
+            self.tell(|| format!("{} -- {strike:?}", what()));
+        }
+        strike
+    }
+
+    /// The end of a consumer: whoever runs it drops it now.
+    async fn die<T>(&self) -> T {
+        if let Some(actor) = &self.1 {
+            actor.dead.store(true, Ordering::SeqCst);
+        }
+        std::future::pending().await
+    }
+
+    fn latency(&self) -> u64 {
+        let mut chaos = lock(&self.0.chaos);
+        match chaos.rates.latency {
+            0 => DB_MS,
+            most => chaos.dice.range(1, most),
+        }
+    }
+
+    pub fn advance_to(&self, at: i64) {
         let wakers: Vec<Waker> = {
             let mut time = lock(&self.0.time);
             time.now = time.now.max(at);
@@ -259,9 +385,23 @@ pub fn job(texts: &[String], body: Value) -> Submit {
 
 impl Db for World {
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<Answer>, DbError> {
-        self.sleep(DB_MS).await;
+        let lost = || Err(DbError::Unavailable("network connection lost".into()));
+        let strike = self.strike(|rates| rates.db, || names(&statements));
+        self.sleep(self.latency()).await;
+        match strike {
+            Strike::DiesBefore => return self.die().await,
+            Strike::FailsBefore => return lost(),
+            _ => {}
+        }
+        let watching = self.chaos().watching;
         let result = {
             let mut conn = lock(&self.0.conn);
+            if watching {
+                let mut tick = conn
+                    .prepare_cached("UPDATE clock SET seq = seq + 1")
+                    .unwrap();
+                tick.execute([]).unwrap();
+            }
             let transaction = conn.transaction().unwrap();
             let answers: Result<Vec<Answer>, DbError> = statements
                 .iter()
@@ -272,9 +412,39 @@ impl Db for World {
             }
             answers
         };
-        self.sleep(DB_MS).await;
-        result
+        if watching {
+            let seen = run(&lock(&self.0.conn), "SELECT text FROM violations", &[]).unwrap();
+            for row in seen.rows {
+                let text = row["text"].as_str().unwrap().to_owned();
+                self.tell(|| format!("  !!! {text}"));
+                self.chaos().violations.push(text);
+            }
+        }
+        if let Err(error) = &result {
+            self.tell(|| format!("  {error}"));
+            if let DbError::Refused(text) = error {
+                self.chaos().violations.push(format!("SQL refused: {text}"));
+            }
+        }
+        self.sleep(self.latency()).await;
+        match strike {
+            Strike::DiesAfter => self.die().await,
+            Strike::FailsAfter => lost(),
+            _ => result,
+        }
     }
+}
+
+/// The names that the statements carry in their first lines.
+fn names(statements: &[Statement]) -> String {
+    let names: Vec<&str> = statements
+        .iter()
+        .map(|statement| {
+            let line = statement.sql.lines().next().unwrap_or_default();
+            line.trim_start_matches("-- ")
+        })
+        .collect();
+    format!("db {}", names.join(" "))
 }
 
 fn run(conn: &Connection, sql: &str, params: &[Value]) -> Result<Answer, DbError> {
@@ -332,14 +502,43 @@ fn run(conn: &Connection, sql: &str, params: &[Value]) -> Result<Answer, DbError
 
 impl Blobs for World {
     async fn put(&self, key: String, body: String) -> Result<(), BlobError> {
-        self.sleep(DB_MS).await;
-        lock(&self.0.blobs).insert(key, body);
-        Ok(())
+        let lost = || Err(BlobError("network connection lost".into()));
+        let strike = self.strike(|rates| rates.blob, || format!("put {key}"));
+        self.sleep(self.latency()).await;
+        match strike {
+            Strike::DiesBefore => return self.die().await,
+            Strike::FailsBefore => return lost(),
+            _ => {}
+        }
+        let readable = {
+            let mut chaos = self.chaos();
+            let lag = chaos.rates.lag;
+            self.now()
+                + if chaos.dice.chance(lag) {
+                    chaos.dice.range(1_000, 60_000) as i64
+                } else {
+                    0
+                }
+        };
+        lock(&self.0.blobs).entry(key).or_insert((readable, body));
+        match strike {
+            Strike::DiesAfter => self.die().await,
+            Strike::FailsAfter => lost(),
+            _ => Ok(()),
+        }
     }
 
     async fn get(&self, key: String) -> Result<Option<String>, BlobError> {
-        self.sleep(DB_MS).await;
-        Ok(lock(&self.0.blobs).get(&key).cloned())
+        let strike = self.strike(|rates| rates.blob, || format!("get {key}"));
+        self.sleep(self.latency()).await;
+        match strike {
+            Strike::DiesBefore | Strike::DiesAfter => self.die().await,
+            Strike::FailsBefore => Err(BlobError("network connection lost".into())),
+            _ => Ok(lock(&self.0.blobs)
+                .get(&key)
+                .filter(|(readable, _)| *readable <= self.now())
+                .map(|(_, body)| body.clone())),
+        }
     }
 
     async fn delete(&self, key: String) -> Result<(), BlobError> {
@@ -350,55 +549,245 @@ impl Blobs for World {
 
 impl Queue for World {
     async fn send(&self, messages: Vec<Outgoing>) -> Result<(), QueueError> {
-        self.sleep(1).await;
-        for message in messages {
-            self.enqueue(message.queue, message.body, message.delay_seconds);
+        let strike = self.strike(
+            |rates| rates.send,
+            || {
+                let to: Vec<String> = messages
+                    .iter()
+                    .map(|m| format!("{}+{}s", name(m.queue), m.delay_seconds))
+                    .collect();
+                format!("send {}", to.join(" "))
+            },
+        );
+        self.sleep(self.latency().min(5)).await;
+        match strike {
+            Strike::DiesBefore => return self.die().await,
+            Strike::FailsBefore => return Err(QueueError("network connection lost".into())),
+            _ => {}
         }
-        Ok(())
+        let half = messages.len().div_ceil(2);
+        for (position, message) in messages.into_iter().enumerate() {
+            if strike == Strike::FailsAfter && position >= half {
+                break;
+            }
+            let copies: Vec<i64> = {
+                let mut chaos = self.chaos();
+                let rates = chaos.rates.clone();
+                let copies = if chaos.dice.chance(rates.lost) {
+                    0
+                } else {
+                    1 + u64::from(chaos.dice.chance(rates.doubled))
+                };
+                (0..copies)
+                    .map(|_| {
+                        if chaos.dice.chance(rates.delayed) {
+                            chaos.dice.range(100, 90_000) as i64
+                        } else {
+                            0
+                        }
+                    })
+                    .collect()
+            };
+            if copies.len() != 1 {
+                self.tell(|| format!("  a message comes {} times", copies.len()));
+            }
+            for late in copies {
+                let delay = i64::from(message.delay_seconds) * 1_000 + late;
+                self.enqueue(
+                    Message {
+                        queue: message.queue,
+                        body: message.body.clone(),
+                        tries: 0,
+                    },
+                    delay,
+                );
+            }
+        }
+        match strike {
+            Strike::DiesAfter => self.die().await,
+            Strike::FailsAfter => Err(QueueError("network connection lost".into())),
+            _ => Ok(()),
+        }
     }
 }
 
+/// A call that is dropped before its end is seen by Claude as a client that went away.
+struct OpenCall {
+    world: World,
+    number: u64,
+    ended: bool,
+}
+
+impl OpenCall {
+    fn end(&mut self, how: Ended) {
+        if !self.ended {
+            self.ended = true;
+            let now = self.world.now() as u64;
+            self.world.claude().ended(self.number, how, now);
+        }
+    }
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        self.end(Ended::ClientGone);
+    }
+}
+
+impl World {
+    /// Notes a call that Claude has just been asked.
+    fn note_call(&self, request: &WireRequest, number: u64) {
+        let header = |wanted: &str| {
+            let mut headers = request.headers.iter();
+            let found = headers.find(|(name, _)| *name == wanted);
+            found.map(|(_, value)| value.to_owned()).unwrap_or_default()
+        };
+        let (limited, cost, stops, key, summary) = {
+            let claude = self.claude();
+            let Some(call) = claude.stats().open_call(number) else {
+                return;
+            };
+            let stops = call
+                .fault
+                .is_some_and(|fault| STOPS.contains(&fault.as_str()));
+            let fault = call.fault.map_or("", standin::faults::Fault::as_str);
+            let limited = call.refused.is_some();
+            let summary = format!(
+                "call {} {}/{}#{} -> {} {fault}{}",
+                call.role,
+                call.job,
+                call.task,
+                call.attempt,
+                call.status,
+                if limited { " limiter" } else { "" }
+            );
+            (limited, call.cost_nano, stops, call.key, summary)
+        };
+        self.tell(|| summary);
+        let now = self.now();
+        let mut chaos = self.chaos();
+        if let Some(inspect) = chaos.inspect
+            && let Err(problem) = inspect(&request.body)
+        {
+            chaos.violations.push(format!("P7: {problem}"));
+        }
+        if let Some(actor) = &self.1 {
+            if actor.stopped_at.load(Ordering::SeqCst) < now {
+                let name = &actor.name;
+                chaos.violations.push(format!(
+                    "P6: {name} called after it was told that everything must stop"
+                ));
+            }
+            if stops {
+                // It knows once the answer's end has arrived, which is set there.
+                actor.stopped_at.fetch_min(i64::MAX - 1, Ordering::SeqCst);
+            }
+        }
+        chaos.calls.push(Call {
+            job: header("x-fanwise-job"),
+            task: header("x-fanwise-task"),
+            attempt: header("x-fanwise-attempt"),
+            key,
+            begun: now,
+            limited,
+            cost,
+        });
+    }
+}
+
+/// Faults that say: nothing of this account will succeed.
+const STOPS: [&str; 7] = [
+    "spend_limit",
+    "contract_spend_limit",
+    "usage_limit_400",
+    "credit_400",
+    "billing",
+    "bad_key",
+    "on_hold",
+];
+
 impl Claude for World {
     async fn send(&self, request: WireRequest) -> Result<WireResponse, TransportError> {
+        let lost = || Err(TransportError::Connect("connection lost".into()));
+        let strike = self.strike(|rates| rates.claude, || "connect".to_owned());
+        match strike {
+            Strike::DiesBefore => return self.die().await,
+            Strike::FailsBefore => {
+                self.sleep(20).await;
+                return lost();
+            }
+            _ => {}
+        }
         let mut headers: Vec<(String, String)> = request
             .headers
             .iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        headers.push(("x-api-key".into(), "sk-test".into()));
+        headers.push(("x-api-key".into(), KEY.into()));
         let incoming = Incoming {
             method: "POST".into(),
             path: request.path.into(),
             query: String::new(),
             headers,
-            body: request.body.into(),
+            body: request.body.clone().into(),
             too_large: false,
         };
         let begun = self.now();
         let reply = lock(&self.0.claude).handle(&incoming, begun as u64);
+        self.note_call(&request, reply.number);
+        let mut connection = OpenCall {
+            world: self.clone(),
+            number: reply.number,
+            ended: false,
+        };
+        let dies = strike == Strike::DiesAfter;
+        let dies_at_head = dies && self.chaos().dice.chance(0.5);
         self.sleep(reply.opens_ms).await;
+        if dies_at_head {
+            return self.die().await;
+        }
+        if strike == Strike::FailsAfter {
+            return lost();
+        }
         if reply.status == 0 {
+            connection.end(Ended::Complete);
             return Err(TransportError::Connect("connection reset".into()));
         }
         let world = self.clone();
         let reset = reply.end == End::Reset;
-        let number = reply.number;
+        let stops = reply.status >= 400;
+        let last = reply.pieces.len();
+        let connection = Arc::new(Mutex::new(connection));
         let pieces = futures::stream::iter(reply.pieces)
             .map(Some)
             .chain(futures::stream::iter([None]))
-            .then(move |piece| {
+            .enumerate()
+            .then(move |(position, piece)| {
                 let world = world.clone();
+                let connection = Arc::clone(&connection);
                 async move {
                     let at = piece.as_ref().map_or(reply.ends_ms, |(at, _)| *at);
                     let wait = begun + at as i64 - world.now();
                     world.sleep(u64::try_from(wait).unwrap_or(0)).await;
+                    if dies && piece.is_none() {
+                        return world.die().await;
+                    }
                     match piece {
-                        Some((_, bytes)) => Some(Ok(bytes.to_vec())),
+                        Some((_, bytes)) => {
+                            // A reader may stop at the last event without waiting for the end.
+                            if position + 1 == last && !reset {
+                                lock(&connection).end(Ended::Complete);
+                            }
+                            Some(Ok(bytes.to_vec()))
+                        }
                         None => {
-                            let now = world.now() as u64;
-                            world
-                                .claude()
-                                .ended(number, standin::stats::Ended::Complete, now);
+                            lock(&connection).end(Ended::Complete);
+                            if let Some(actor) = &world.1
+                                && stops
+                                && actor.stopped_at.load(Ordering::SeqCst) == i64::MAX - 1
+                            {
+                                actor.stopped_at.store(world.now(), Ordering::SeqCst);
+                            }
                             reset.then(|| Err(TransportError::Cut("connection reset".into())))
                         }
                     }

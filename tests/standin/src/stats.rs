@@ -166,6 +166,11 @@ impl Stats {
         self.max_in_flight = self.max_in_flight.max(self.open.len());
     }
 
+    /// A call in flight, by its number.
+    pub fn open_call(&self, number: u64) -> Option<&Call> {
+        self.open.get(&number)
+    }
+
     fn bill(&mut self, usage: &Usage, cost_nano: u64) {
         self.usage.input += usage.input;
         self.usage.write_5m += usage.write_5m;

@@ -1,0 +1,331 @@
+//! What must hold when a story is over, and of every request on its way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fanwise::app::view::ResultLine;
+use fanwise::app::{App, AppError, query, report};
+use futures::executor::LocalPool;
+use serde_json::Value;
+
+use super::run::Run;
+use super::story::CATEGORIES;
+use super::watch::COUNTERS;
+use crate::world::{KEY, World};
+
+/// All violations at the end.
+pub fn end(run: &Run, _pool: &mut LocalPool) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (what, sql) in COUNTERS {
+        for row in run.world.query(sql) {
+            faults.push(format!("P1/P5 {what}: {}", Value::Object(row)));
+        }
+    }
+    paid_twice(run, &mut faults);
+    caps(run, &mut faults);
+    limiter(run, &mut faults);
+    secrets(run, &mut faults);
+    for (position, id) in run.ids().into_iter().enumerate() {
+        let Some(id) = id else {
+            faults.push(format!("P1: job {position} was never accepted"));
+            continue;
+        };
+        fates(run, position, &id, &mut faults);
+    }
+    faults
+}
+
+/// P2: once a result is recorded, no call asks for it again.
+fn paid_twice(run: &Run, faults: &mut Vec<String>) {
+    if run.app.config.ledger_days == 0 {
+        return;
+    }
+    let rows = run.world.query(
+        "SELECT a.job, a.idx, a.n, a.tenant, j.reuse, o.seq AS opened, r.seq AS recorded
+         FROM attempts a JOIN jobs j ON j.id = a.job LEFT JOIN opened o ON o.attempt = a.id
+           LEFT JOIN recorded r ON r.attempt = a.id WHERE j.reuse = 1",
+    );
+    let mut keys = BTreeMap::new();
+    for call in &run.world.chaos().calls {
+        let name = (call.job.clone(), call.task.clone(), call.attempt.clone());
+        keys.insert(name, call.key);
+    }
+    type Seen = (i64, Option<i64>, String);
+    let mut asked: BTreeMap<(String, u128), Vec<Seen>> = BTreeMap::new();
+    for row in &rows {
+        let text = |name: &str| row[name].as_str().unwrap().to_owned();
+        let name = (text("job"), row["idx"].to_string(), row["n"].to_string());
+        let Some(key) = keys.get(&name) else {
+            continue;
+        };
+        let what = format!("{}/{}#{}", name.0, name.1, name.2);
+        let seen = (
+            row["opened"].as_i64().unwrap(),
+            row["recorded"].as_i64(),
+            what,
+        );
+        asked.entry((text("tenant"), *key)).or_default().push(seen);
+    }
+    for calls in asked.values() {
+        let Some(first) = calls.iter().filter(|c| c.1.is_some()).min_by_key(|c| c.1) else {
+            continue;
+        };
+        for again in calls.iter().filter(|c| Some(c.0) > first.1) {
+            faults.push(format!(
+                "P2: {} was paid for by {} and recorded before",
+                again.2, first.2
+            ));
+        }
+    }
+}
+
+/// P3: what Claude charged is within every cap the job ever had.
+fn caps(run: &Run, faults: &mut Vec<String>) {
+    let mut charged: BTreeMap<String, u64> = BTreeMap::new();
+    for call in &run.world.chaos().calls {
+        *charged.entry(call.job.clone()).or_default() += call.cost;
+    }
+    let rows = run
+        .world
+        .query("SELECT job, MAX(nano) AS nano, SUM(nano IS NULL) AS free FROM caps GROUP BY job");
+    for row in rows.iter().filter(|row| row["free"] == 0) {
+        let spent = charged
+            .get(row["job"].as_str().unwrap())
+            .copied()
+            .unwrap_or(0);
+        let cap = row["nano"].as_u64().unwrap();
+        if spent > cap {
+            faults.push(format!(
+                "P3: Claude charged {spent} for {}, its cap is {cap}",
+                row["job"]
+            ));
+        }
+    }
+}
+
+/// P4: once a class is known, the limiter has nothing to refuse.
+fn limiter(run: &Run, faults: &mut Vec<String>) {
+    let rows = run.world.query(
+        "SELECT a.job, a.idx, a.n, a.class FROM attempts a JOIN opened o ON o.attempt = a.id
+           JOIN seen s ON s.class = a.class WHERE o.seq > s.seq",
+    );
+    let known: BTreeSet<(String, String, String)> = rows
+        .iter()
+        .map(|row| {
+            let job = row["job"].as_str().unwrap().to_owned();
+            (job, row["idx"].to_string(), row["n"].to_string())
+        })
+        .collect();
+    let chaos = run.world.chaos();
+    let refused: Vec<_> = chaos
+        .calls
+        .iter()
+        .filter(|call| call.limited)
+        .map(|call| (call.job.clone(), call.task.clone(), call.attempt.clone()))
+        .filter(|name| known.contains(name))
+        .collect();
+    if !refused.is_empty() {
+        faults.push(format!(
+            "P4: the limiter refused {} calls of classes that were known, the first {:?}",
+            refused.len(),
+            refused[0]
+        ));
+    }
+}
+
+/// P9: no key, and no payload, where none belongs.
+fn secrets(run: &Run, faults: &mut Vec<String>) {
+    for line in run.world.log_lines() {
+        let line = line.to_string();
+        if line.contains(KEY) || line.contains("(case ") {
+            faults.push(format!("P9: {line}"));
+        }
+    }
+    let rows = run.world.query(&format!(
+        "SELECT 1 FROM attempts WHERE instr(COALESCE(error, '') || COALESCE(response, ''), '{KEY}')
+         UNION ALL SELECT 1 FROM jobs WHERE instr(COALESCE(error, '') || COALESCE(halt, ''), '{KEY}')
+         UNION ALL SELECT 1 FROM dead_letters WHERE instr(body, '{KEY}')"
+    ));
+    if !rows.is_empty() {
+        faults.push("P9: the key stands in a row".into());
+    }
+}
+
+/// P1, P7, P10: every item has one fate, every result is valid, and nobody else sees any of it.
+fn fates(run: &Run, position: usize, id: &str, faults: &mut Vec<String>) {
+    let plan = &run.story.jobs[position];
+    let (tenant, app) = (plan.tenant, run.app.clone());
+    let owned = id.to_owned();
+    let seen = run
+        .world
+        .block_on(async move { read(&app, tenant, &owned).await });
+    let seen = match seen {
+        Ok(seen) => seen,
+        Err(error) => {
+            faults.push(format!("P1: {id} cannot be read: {error:?}"));
+            return;
+        }
+    };
+    let mut fault = |text: String| faults.push(format!("{id} ({}): {text}", seen.state));
+    let (app, owned) = (run.app.clone(), id.to_owned());
+    let stranger = run.world.block_on(async move {
+        let job = query::job(&app, "stranger", &owned).await.is_ok();
+        let list = query::jobs(&app, "stranger", None, None, 10).await;
+        job || report::report(&app, "stranger", &owned).await.is_ok()
+            || query::results_of(&app, "stranger", &owned, None)
+                .await
+                .is_ok()
+            || !list.unwrap().0.is_empty()
+    });
+    if stranger {
+        fault("P10: a stranger can read it".into());
+    }
+    let all: BTreeSet<String> = (1..=plan.texts.len())
+        .map(|n| format!("item-{n}"))
+        .collect();
+    let maps = plan.body["stages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|stage| stage["kind"] == "map")
+        .collect::<Vec<_>>();
+    let missing: BTreeSet<String> = seen.missing.iter().cloned().collect();
+    if missing.len() != seen.missing.len() {
+        fault("P1: an item is missing twice".into());
+    }
+    let mut covered = all.clone();
+    for (stage, lines) in maps.iter().zip(&seen.results) {
+        let mut ids = BTreeSet::new();
+        for line in lines {
+            let (of, output) = match line {
+                ResultLine::Item { id, output, .. } => (std::slice::from_ref(id), output),
+                ResultLine::Chunk { ids, output, .. } => (ids.as_slice(), output),
+            };
+            if !valid(output) {
+                fault(format!("P7: {output} is no result of {}", stage["name"]));
+            }
+            for id in of {
+                if !ids.insert(id.clone()) {
+                    fault(format!("P1: {id} has two results in {}", stage["name"]));
+                }
+            }
+        }
+        covered.retain(|id| ids.contains(id));
+    }
+    if !covered.is_disjoint(&missing) {
+        fault("P1: an item is covered and missing".into());
+    }
+    if covered.union(&missing).cloned().collect::<BTreeSet<_>>() != all {
+        fault(format!(
+            "P1: {} covered and {} missing of {} items",
+            covered.len(),
+            missing.len(),
+            all.len()
+        ));
+    }
+    if seen.covered as usize != covered.len() || seen.total as usize != all.len() {
+        fault(format!(
+            "P1: the report says {} of {} covered, it is {} of {}",
+            seen.covered,
+            seen.total,
+            covered.len(),
+            all.len()
+        ));
+    }
+    let whole = missing.is_empty();
+    match seen.state.as_str() {
+        "succeeded" if !whole => fault("P1: succeeded with items missing".into()),
+        "partial" if whole => fault("P1: partial with nothing missing".into()),
+        "succeeded" | "partial" | "failed" | "cancelled" => {}
+        _ => fault("P1: it is not over".into()),
+    }
+    let wants = plan.body["stages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .any(|stage| stage["kind"] == "synthesis");
+    let ended_well = matches!(seen.state.as_str(), "succeeded" | "partial");
+    if seen.synthesis != (wants && ended_well) {
+        fault("P5: the synthesis is not what the state says".into());
+    }
+}
+
+/// What a caller can read of a job.
+struct Seen {
+    state: String,
+    total: u64,
+    covered: u64,
+    missing: Vec<String>,
+    synthesis: bool,
+    /// For each map stage.
+    results: Vec<Vec<ResultLine>>,
+}
+
+async fn read(app: &App<World>, tenant: &str, id: &str) -> Result<Seen, AppError> {
+    let view = query::job(app, tenant, id).await?;
+    let report = report::report(app, tenant, id).await?;
+    let mut results = Vec::new();
+    for name in ["digest", "classify"] {
+        let Ok(of) = query::results_of(app, tenant, id, Some(name)).await else {
+            continue;
+        };
+        let mut lines = Vec::new();
+        let mut after = None;
+        loop {
+            let (page, next) = query::results_page(app, &of, after).await?;
+            lines.extend(page);
+            let Some(next) = next else { break };
+            after = Some(next);
+        }
+        results.push(lines);
+    }
+    Ok(Seen {
+        state: view.state,
+        total: report.coverage.total,
+        covered: report.coverage.covered,
+        missing: report.coverage.missing.into_iter().map(|m| m.id).collect(),
+        synthesis: !report.synthesis.is_null(),
+        results,
+    })
+}
+
+/// Whether an output is one that a stage of the stories asks for.
+fn valid(output: &Value) -> bool {
+    let Some(object) = output.as_object().filter(|object| object.len() == 1) else {
+        return false;
+    };
+    match (object.get("primary_category"), object.get("gist")) {
+        (Some(Value::String(category)), None) => CATEGORIES.contains(&category.as_str()),
+        (None, Some(gist)) => gist.is_string(),
+        _ => false,
+    }
+}
+
+/// P7: a synthesis is shown valid results alone, each item's once.
+pub fn request(body: &str) -> Result<(), String> {
+    if !body.contains("<results>\\n") {
+        return Ok(());
+    }
+    let body: Value = serde_json::from_str(body).map_err(|error| error.to_string())?;
+    let message = &body["messages"][0]["content"];
+    let text = match message {
+        Value::String(text) => text.clone(),
+        blocks => blocks[0]["text"].as_str().unwrap_or_default().to_owned(),
+    };
+    let inside = text
+        .split_once("<results>\n")
+        .and_then(|(_, rest)| rest.split_once("\n</results>"))
+        .map(|(inside, _)| inside)
+        .ok_or("a synthesis without its results")?;
+    let given: Value = serde_json::from_str(inside).map_err(|error| error.to_string())?;
+    let mut seen = BTreeSet::new();
+    for result in given["results"].as_array().into_iter().flatten() {
+        if !valid(&result["output"]) {
+            return Err(format!("{result} was shown to the synthesis"));
+        }
+        let id = result.get("id").or_else(|| result.get("ids"));
+        if !seen.insert(id.map(Value::to_string)) {
+            return Err(format!("{result} was shown to the synthesis twice"));
+        }
+    }
+    Ok(())
+}
