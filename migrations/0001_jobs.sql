@@ -95,7 +95,6 @@ CREATE TABLE stages (
   items_covered INTEGER NOT NULL DEFAULT 0,
   answers INTEGER NOT NULL DEFAULT 0,       -- answers seen, and their output tokens: what the
   answer_tokens INTEGER NOT NULL DEFAULT 0, -- governor expects of the next one
-  answer_tokens_max INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (job, idx)
 ) WITHOUT ROWID;
 
@@ -107,6 +106,7 @@ CREATE TABLE tasks (
   state TEXT NOT NULL DEFAULT 'pending',
   ids TEXT NOT NULL,                        -- JSON: the items it stands for
   items INTEGER NOT NULL,
+  wanted TEXT,                              -- JSON: the items its next call asks for; NULL: all
   covered INTEGER NOT NULL DEFAULT 0,       -- how many of them have a valid result
   error TEXT,                               -- JSON {code, message}
   class TEXT NOT NULL,                      -- which bucket its calls draw on
@@ -203,7 +203,6 @@ CREATE TABLE classes (
   seen INTEGER NOT NULL DEFAULT 0,          -- its rate headers have been seen
   in_flight INTEGER NOT NULL DEFAULT 0,
   window REAL,                              -- calls in flight after overload; NULL: not bounded here
-  window_at INTEGER NOT NULL DEFAULT 0,     -- when it was last cut
   slow_until INTEGER NOT NULL DEFAULT 0,    -- no new call before
   at INTEGER NOT NULL DEFAULT 0,
   requests_limit REAL NOT NULL DEFAULT 0, requests_cap REAL NOT NULL DEFAULT 0, requests_level REAL NOT NULL DEFAULT 0,
@@ -335,7 +334,6 @@ BEGIN
   WHERE day = NEW.day AND tenant IN (NEW.tenant, '*');
   UPDATE stages SET
     answers = answers + (NEW.output_tokens > 0),
-    answer_tokens = answer_tokens + NEW.output_tokens,
-    answer_tokens_max = MAX(answer_tokens_max, NEW.output_tokens)
+    answer_tokens = answer_tokens + NEW.output_tokens
   WHERE job = NEW.job AND idx = NEW.stage AND NEW.state = 'done';
 END;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::kit::Kit;
 use super::{App, AppError, expand, message, pump, synthesise};
-use crate::core::plan::StageKind;
+use crate::core::plan::{OnBudget, StageKind};
 use crate::core::state::{JobEvent, JobState, TaskEvent, next_job};
 use crate::ports::{Clock, Db, DbError, Ports, Queue};
 use crate::store::jobs::{self, JobRow, StageRow};
@@ -228,6 +228,14 @@ async fn maps_done<P: Ports>(
             .batch(vec![jobs::keep_merged(&job.id, &prepared.merged)])
             .await?;
         return match error {
+            Some(("budget", message)) if job.on_budget == OnBudget::Pause => {
+                let halt = json!({"reason": "budget", "detail": message, "resumes_at": null});
+                app.ports
+                    .db()
+                    .batch(vec![jobs::pause(&job.id, &halt, now)])
+                    .await?;
+                Ok(Step::Again)
+            }
             Some((code, message)) => fail(app, job, code, &message, now).await,
             None => end(app, job, covered, now).await,
         };
@@ -373,6 +381,11 @@ async fn finish<P: Ports>(
 /// The deadline has passed: what is open is skipped, and what is there is synthesised, in the time of grace.
 async fn expire<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, AppError> {
     let job = &loaded.job;
+    if job.state == JobState::Running
+        && let Some(stage) = last_map(loaded).filter(|stage| stage.is_done())
+    {
+        return maps_done(app, loaded, stage, now).await;
+    }
     let reason = json!({"code": "deadline", "message": "the deadline passed first"});
     let mut statements = vec![
         tasks::close_open(&job.id, TaskEvent::Skipped, &reason, now),
@@ -404,15 +417,9 @@ async fn expire<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Ste
         }
         _ => {}
     }
+    // Looked at again: a result may have landed between the reading and the skipping.
     app.ports.db().batch(statements).await?;
-    if job.state != JobState::Running {
-        return Ok(Step::Again);
-    }
-    let Some(stage) = last_map(loaded) else {
-        return fail(app, job, "deadline", "the deadline passed", now).await;
-    };
-    // The row as it is after the skipping; what counts here is what was covered.
-    maps_done(app, loaded, stage, now).await
+    Ok(Step::Again)
 }
 
 /// A pause for the day's cap ends by itself.
