@@ -7,7 +7,7 @@
 use serde_json::{Value, json};
 
 use super::kit::Kit;
-use super::{App, AppError, expand, message, pump, synthesise};
+use super::{App, AppError, expand, message, pump, report, synthesise};
 use crate::core::plan::StageKind;
 use crate::core::state::{JobEvent, JobState, TaskEvent, next_job};
 use crate::ports::{Clock, Db, DbError, Ports, Queue};
@@ -193,7 +193,7 @@ async fn run<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, 
                 .await?;
             Ok(Step::Again)
         }
-        None => maps_done(app, loaded, stage, now).await,
+        None => maps_done(app, loaded, now).await,
     }
 }
 
@@ -201,11 +201,10 @@ async fn run<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, 
 async fn maps_done<P: Ports>(
     app: &App<P>,
     loaded: &Loaded,
-    stage: &StageRow,
     now: i64,
 ) -> Result<Step, AppError> {
     let job = &loaded.job;
-    let covered = stage.items_covered;
+    let covered = report::covered(app, loaded).await?;
     let enough = covered > 0
         && f64::from(covered) >= job.min_success_ratio * f64::from(job.items_total) - 1e-9;
     let prepared = synthesise::prepare(app, loaded, enough).await?;
@@ -233,7 +232,7 @@ async fn maps_done<P: Ports>(
         };
     };
     let mut statements = vec![
-        jobs::guard_at(&job.id, job.run, JobState::Running, stage.idx),
+        jobs::guard_at(&job.id, job.run, JobState::Running, job.stage),
         jobs::keep_merged(&job.id, &prepared.merged),
         jobs::advance(
             &job.id,
@@ -290,7 +289,7 @@ async fn synthesis<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<
         .await?;
     let row = answers.first().and_then(|answer| answer.rows.first());
     if row.is_some_and(|row| row.text("state") == "succeeded") {
-        let covered = last_map(loaded).map_or(0, |stage| stage.items_covered);
+        let covered = report::covered(app, loaded).await?;
         return end(app, job, covered, now).await;
     }
     let error: Option<Value> = row.and_then(|row| row.json("error"));
@@ -408,11 +407,11 @@ async fn expire<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Ste
     if job.state != JobState::Running {
         return Ok(Step::Again);
     }
-    let Some(stage) = last_map(loaded) else {
-        return fail(app, job, "deadline", "the deadline passed", now).await;
-    };
-    // The row as it is after the skipping; what counts here is what was covered.
-    maps_done(app, loaded, stage, now).await
+    // What was settled until the moment of skipping counts.
+    match load(app, &job.id).await? {
+        Some(loaded) if loaded.job.state == JobState::Running => maps_done(app, &loaded, now).await,
+        _ => Ok(Step::Again),
+    }
 }
 
 /// A pause for the day's cap ends by itself.

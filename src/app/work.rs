@@ -35,6 +35,8 @@ use crate::store::{jobs, settle, tasks};
 
 /// Waits up to this are slept through; a longer one costs a message instead of a consumer's time.
 const NAP_MS: u64 = 1_000;
+/// A consumer whose slots are full while more could go wakes another, all of them together one in so long.
+const PASS_ON_MS: u64 = 2_000;
 /// A claim that lost a race is decided again, so many times in a row.
 const CLAIM_TRIES: u32 = 4;
 
@@ -231,6 +233,10 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 return Ok(outlook);
             }
             if self.claim(&admission, &snapshot, &read).await? {
+                if self.free_slots() == 0 && snapshot.tasks.len() > admission.take.len() {
+                    // Full, and more could go: another consumer has slots of its own.
+                    self.wake_another(PASS_ON_MS).await;
+                }
                 // More may be waiting than one look brings.
                 if self.free_slots() > 0 && admission.take.len() >= snapshot.tasks.len() {
                     outlook.wait_ms = Some(outlook.wait_ms.map_or(50, |ms| ms.min(50)));
@@ -273,7 +279,8 @@ impl<'a, P: Ports> Consumer<'a, P> {
             statements.extend(admission::snapshot(
                 now,
                 &day(now),
-                self.free_slots(),
+                // One more than could go, which tells whether there are any.
+                self.free_slots() + 1,
                 i64::try_from(grace).unwrap_or(i64::MAX),
             ));
         }
@@ -590,6 +597,28 @@ impl<'a, P: Ports> Consumer<'a, P> {
         Ok(())
     }
 
+    /// Sends a message for what falls due then, unless one is on its way already. Lost, the sweep finds the work.
+    async fn wake_another(&mut self, ms: u64) {
+        let delay = message::delay_seconds(ms);
+        let now = self.now();
+        let at = now.saturating_add(i64::from(delay) * 1_000);
+        let db = self.app.ports.db().clone();
+        let alarm = self
+            .meanwhile(db.batch(vec![tasks::alarm(at, now)]))
+            .await;
+        // Where nobody knows, one message too many is better than none.
+        if alarm.is_ok_and(|answers| answers.iter().all(|answer| answer.rows.is_empty())) {
+            return;
+        }
+        let queue = self.app.ports.queue().clone();
+        let sent = self
+            .meanwhile(queue.send(vec![message::wake_later(delay)]))
+            .await;
+        if let Err(error) = sent {
+            self.app.log_fault("send_wake", &error.to_string());
+        }
+    }
+
     /// The end of a consumer: what still waits is handed to another by a message, with the delay at which
     /// it falls due.
     async fn hand_over(&mut self, result: Result<Outlook, AppError>) -> Result<(), AppError> {
@@ -615,15 +644,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             Some(0)
         };
         if let Some(ms) = wait {
-            let sent = self
-                .app
-                .ports
-                .queue()
-                .send(vec![message::wake_later(ms)])
-                .await;
-            if let Err(error) = sent {
-                self.app.log_fault("send_wake", &error.to_string());
-            }
+            self.wake_another(ms).await;
         }
         self.app.log(
             json!({"event": "consumer_done", "lease": self.lease, "ms": self.now() - self.begun}),

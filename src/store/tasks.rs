@@ -87,7 +87,8 @@ UPDATE tasks SET state = 'queued', queued_at = ?2 WHERE id IN (
   SELECT id FROM tasks WHERE job = ?1 AND state IN ('pending', 'queued') AND not_before <= ?2
     AND state = 'pending'
   ORDER BY not_before, idx
-  LIMIT MAX(0, (SELECT concurrency - in_flight FROM jobs WHERE id = ?1 AND state IN ('running', 'synthesizing'))
+  LIMIT MAX(0, COALESCE((SELECT concurrency - in_flight FROM jobs
+      WHERE id = ?1 AND state IN ('running', 'synthesizing')), 0)
     - (SELECT SUM(queued) FROM stages WHERE job = ?1)))
 RETURNING idx";
 
@@ -163,4 +164,14 @@ RETURNING idx";
 /// Queued tasks whose message did not come in time; another must be sent.
 pub fn requeue_stale(job: &str, now: i64, before: i64) -> Statement {
     sql(REQUEUE_STALE, params![job, now, before])
+}
+
+const ALARM: &str = "-- set_alarm
+UPDATE alarm SET at = ?1 WHERE id = 1 AND (at <= ?2 + 1000 OR at > ?1) RETURNING at";
+
+/// One row comes back where no message is on its way that arrives between a second from now and `at`: then one
+/// must be sent. Without this every consumer that finds nothing to do would send a successor, and each doubled
+/// delivery would be a consumer more for ever.
+pub fn alarm(at: i64, now: i64) -> Statement {
+    sql(ALARM, params![at, now])
 }
