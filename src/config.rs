@@ -224,6 +224,26 @@ mod tests {
         assert_eq!(config.defaults.max_cost_usd, None);
     }
 
+    /// What stands in `wrangler.toml` is every variable there is, with its default.
+    #[test]
+    fn the_deployment_s_file_names_every_variable_with_its_default() {
+        let file: toml::Table = include_str!("../wrangler.toml").parse().unwrap();
+        let vars = file.get("vars").and_then(toml::Value::as_table).unwrap();
+        let asked = std::cell::RefCell::new(Vec::new());
+        let config = Config::from_vars(|name| {
+            asked.borrow_mut().push(name.to_owned());
+            Some(vars.get(name)?.as_str()?.to_owned())
+        });
+        assert_eq!(config, Config::from_vars(|_| None));
+        let mut asked = asked.into_inner();
+        // Read by the platform's adapter.
+        asked.push("ANTHROPIC_BASE_URL".into());
+        let mut listed: Vec<String> = vars.keys().cloned().collect();
+        asked.sort();
+        listed.sort();
+        assert_eq!(listed, asked);
+    }
+
     #[test]
     fn every_wrong_value_is_named_at_once() {
         let faults = Config::from_vars(|name| match name {

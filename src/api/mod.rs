@@ -20,6 +20,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get};
 
+pub use self::frame::refusal;
 use self::problem::ApiError;
 use crate::app::App;
 use crate::ports::Ports;

@@ -123,6 +123,11 @@ impl<'a, P: Ports> Consumer<'a, P> {
     async fn run(&mut self) -> Result<Outlook, AppError> {
         let mut outlook = self.cycle().await?;
         loop {
+            // Calls also end while a transaction runs, the last one too: settled before this may return.
+            if !self.ended.is_empty() {
+                outlook = self.cycle().await?;
+                continue;
+            }
             let timer = if self.calls.is_empty() {
                 match outlook.wait_ms {
                     Some(ms) if ms <= NAP_MS && self.accepting() => ms,

@@ -44,7 +44,8 @@ fn build(env: &Env) -> Result<App<WorkerPorts>, Vec<ConfigFault>> {
     let config = Config::from_vars(|name| variable(env, name))
         .map_err(|wrong| faults.extend(wrong))
         .ok();
-    let models = Catalogue::load(variable(env, "MODELS_JSON").as_deref())
+    let patch = variable(env, "MODELS_JSON").filter(|text| !text.trim().is_empty());
+    let models = Catalogue::load(patch.as_deref())
         .map_err(|error| faults.push(fault("MODELS_JSON", &error.to_string())))
         .ok();
     let claude = claude(env).map_err(|fault| faults.push(fault)).ok();

@@ -3,9 +3,8 @@
 //! `worker` has a conversion of its own, but it answers 500 to a header that is not plain ASCII, and
 //! panics on some protocol names: both come from outside.
 
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue};
 use js_sys::Array;
-use serde_json::json;
 use wasm_bindgen::JsCast;
 use worker::web_sys;
 use worker::{Body, HttpRequest};
@@ -26,23 +25,4 @@ pub fn request(raw: &web_sys::Request) -> Option<HttpRequest> {
         request.headers_mut().try_append(name, value).ok()?;
     }
     Some(request)
-}
-
-/// The answer to a request that never reached the router.
-pub fn problem(status: StatusCode, code: &str, detail: &str) -> HttpResponse {
-    let body = json!({
-        "type": "about:blank",
-        "title": status.canonical_reason(),
-        "status": status.as_u16(),
-        "detail": detail,
-        "code": code,
-        "errors": [],
-    });
-    let mut response = HttpResponse::new(body.to_string().into());
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/problem+json"),
-    );
-    response
 }

@@ -42,6 +42,6 @@ pub mod panic;
 mod ports;
 #[cfg(target_arch = "wasm32")]
 pub mod queue;
-#[cfg(target_arch = "wasm32")]
+
 #[cfg(target_arch = "wasm32")]
 pub use ports::WorkerPorts;

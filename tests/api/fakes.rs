@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use fanwise::api::{Api, auth::Auth, router};
 use fanwise::app::App;
+use fanwise::claude::models::Catalogue;
 use fanwise::config::Config;
 use fanwise::ports::{
     Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Log, Outgoing, Ports, Queue,
@@ -140,6 +141,7 @@ pub fn service_over(ports: Fake, token: Option<&str>) -> Router {
         app: App {
             ports,
             config: Arc::new(config.unwrap()),
+            models: Arc::new(Catalogue::load(None).unwrap()),
         },
         auth: Auth::new(token),
     })

@@ -18,6 +18,8 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Nothing may stand still for so long without a word; a call to Claude may take minutes.
 const STANDSTILL: Duration = Duration::from_secs(120);
 const STANDSTILL_REAL: Duration = Duration::from_secs(900);
+/// The stand-in's time for an answer: a small model's, so that there is something to watch.
+const PACE_MS: &str = "2500";
 const USUAL_PORT: u16 = 8787;
 
 #[derive(clap::Args, Debug)]
@@ -49,8 +51,9 @@ pub fn run(args: Args) -> Result<()> {
     let url = if args.real {
         claude_url()?
     } else {
+        let pace = ["--latency-ms", PACE_MS, "--jitter", "0.5"].map(str::to_owned);
         standin
-            .insert(Standin::start(&program, state.dir(), &[])?)
+            .insert(Standin::start(&program, state.dir(), &pace)?)
             .url()
             .to_owned()
     };
@@ -91,13 +94,20 @@ pub fn run(args: Args) -> Result<()> {
     for part in report::render(&job, &whole, submitted.elapsed(), !args.real) {
         ui::print(part);
     }
-    ui::print(what_next(&args, &client, &id, &token));
     if args.keep {
+        ui::print(still_running(&client, &id, &token));
         loop {
             std::thread::sleep(LOOK);
             check()?;
         }
     }
+    drop(worker);
+    drop(standin);
+    ui::print(
+        "Everything that was started has ended.\n\
+         Next: `cargo xtask demo --keep` leaves it running, to try the API by hand;\n\
+         `cargo xtask dev` runs the Worker for your own jobs; the README tells how to deploy it.",
+    );
     match text(&job, "/state").as_deref() {
         Some("succeeded" | "partial") => Ok(()),
         state => bail!("the job ended as {}", state.unwrap_or("unknown")),
@@ -250,13 +260,7 @@ impl Display {
     }
 }
 
-fn what_next(args: &Args, client: &Client, id: &str, token: &str) -> String {
-    if !args.keep {
-        return "Everything that was started has ended.\n\
-                Next: `cargo xtask demo --keep` leaves it running, to try the API by hand;\n\
-                `cargo xtask dev` runs the Worker for your own jobs; the README tells how to deploy it."
-            .to_owned();
-    }
+fn still_running(client: &Client, id: &str, token: &str) -> String {
     let base = client.base();
     let auth = format!("-H 'authorization: Bearer {token}'");
     format!(

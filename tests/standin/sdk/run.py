@@ -10,8 +10,10 @@ import sys
 import time
 import traceback
 import urllib.request
+from typing import Literal, Optional
 
 import anthropic
+from pydantic import BaseModel, Field
 
 URL = os.environ["STANDIN_URL"].rstrip("/")
 HAIKU = "claude-haiku-5-5"
@@ -138,6 +140,25 @@ def structured_output_per_item():
     assert results[0]["output"]["sentiment"] == "negative"
     assert results[1]["output"]["primary_category"] == "feature_request"
     assert results[1]["output"]["sentiment"] == "positive"
+
+
+@check
+def limits_that_the_sdk_moves_into_descriptions_are_kept():
+    class Review(BaseModel):
+        stars: int = Field(ge=1, le=5)
+        title: str = Field(max_length=20)
+        topics: list[str] = Field(min_length=2, max_length=4)
+        confidence: float = Field(gt=0, lt=1)
+        order_number: Optional[str]
+        mood: Literal["good", "bad"]
+
+    parsed = client.messages.parse(
+        model=HAIKU,
+        max_tokens=400,
+        messages=[{"role": "user", "content": "Great shoes, quick delivery, but the laces tore after a week."}],
+        output_format=Review,
+    ).parsed_output
+    assert parsed.order_number is None and 2 <= len(parsed.topics) <= 4
 
 
 @check

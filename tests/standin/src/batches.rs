@@ -237,7 +237,8 @@ impl Engine {
         if let Some(refused) = refused {
             return Ok(refused);
         }
-        entries.sort_by_cached_key(|e| ids::mix(asked.seed ^ ids::hash(e.custom_id.as_bytes())));
+        entries
+            .sort_by_cached_key(|e| ids::mix(asked.key as u64 ^ ids::hash(e.custom_id.as_bytes())));
         let total = entries.len() as u64;
         for (rank, entry) in (1u64..).zip(entries.iter_mut()) {
             entry.due_ms = asked.now_ms + self.config.batch_ms * rank / total;
@@ -404,7 +405,7 @@ impl Engine {
             Err(error) => return errored(&error),
         };
         let seed = self.next_seed();
-        let hash = ids::mix((key >> 64) as u64 ^ ids::mix(self.config.seed) ^ seed);
+        let hash = self.again(key as u64 ^ ids::mix(self.config.seed));
         let fault = self.config.faults.draw(hash);
         match fault {
             Some(Fault::Expired) => return json!({ "type": "expired" }),

@@ -234,6 +234,11 @@ impl Engine {
         let attempt = ids::hash(asked.incoming.header("x-fanwise-attempt").as_bytes());
         let seed = ids::mix(self.config.seed);
         let call = ids::mix(folded ^ path.rotate_left(23) ^ attempt.rotate_left(7) ^ seed);
+        self.again(call)
+    }
+
+    /// A hash of a hash and of how often it was asked for.
+    pub(crate) fn again(&mut self, call: u64) -> u64 {
         let times = self.seen.entry(call).or_default();
         *times += 1;
         ids::mix(call ^ *times)

@@ -226,12 +226,17 @@ async fn play(reply: Reply, mut guard: Guard, start: Instant) -> Response {
 /// A body that sends each piece when its time has come.
 struct Script {
     pieces: std::vec::IntoIter<(u64, Bytes)>,
-    next: Option<(u64, Bytes)>,
+    /// What the timer waits for; nothing once all pieces are out.
+    next: Option<Bytes>,
     end: End,
     start: Instant,
     sleep: Pin<Box<Sleep>>,
     guard: Guard,
 }
+
+/// Before a connection breaks, what was sent is given this long to leave: hyper
+/// throws away what it still holds.
+const FLUSH: Duration = Duration::from_millis(5);
 
 impl Stream for Script {
     type Item = Result<Bytes, io::Error>;
@@ -239,25 +244,24 @@ impl Stream for Script {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         if this.next.is_none() {
-            match this.pieces.next() {
-                Some((at_ms, data)) => {
-                    this.sleep
-                        .as_mut()
-                        .reset(this.start + Duration::from_millis(at_ms));
-                    this.next = Some((at_ms, data));
-                }
-                None => {
-                    this.guard.complete();
-                    return Poll::Ready(match this.end {
-                        End::Clean => None,
-                        End::Reset => Some(Err(io::Error::from(io::ErrorKind::ConnectionReset))),
-                    });
-                }
+            if let Some((at_ms, data)) = this.pieces.next() {
+                let due = this.start + Duration::from_millis(at_ms);
+                this.sleep.as_mut().reset(due);
+                this.next = Some(data);
+            } else if this.end == End::Clean {
+                this.guard.complete();
+                return Poll::Ready(None);
+            } else if !this.guard.done {
+                this.guard.complete();
+                this.sleep.as_mut().reset(Instant::now() + FLUSH);
             }
         }
-        match this.sleep.as_mut().poll(context) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(()) => Poll::Ready(this.next.take().map(|(_, data)| Ok(data))),
+        if this.sleep.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        match this.next.take() {
+            Some(data) => Poll::Ready(Some(Ok(data))),
+            None => Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into()))),
         }
     }
 }

@@ -355,13 +355,22 @@ impl Stats {
             },
             "cost_nano_usd": self.cost_nano,
             "cost_usd": self.cost_nano as f64 / 1e9,
-            "batches": { "created": self.batches, "requests": self.batch_requests, "results": self.batch_results },
+            "batches": {
+                "created": self.batches,
+                "requests": self.batch_requests,
+                "results": self.batch_results,
+            },
             "kills": self.marks,
             "rates": self.rates(),
         });
         if let (Some(map), true) = (out.as_object_mut(), with_tasks) {
-            let tasks = self.tasks.iter().map(|(key, t)| {
-                let value = json!({"calls": t.calls, "good": t.good, "client_gone": t.client_gone, "statuses": numbered(&t.statuses)});
+            let tasks = self.tasks.iter().map(|(key, task)| {
+                let value = json!({
+                    "calls": task.calls,
+                    "good": task.good,
+                    "client_gone": task.client_gone,
+                    "statuses": numbered(&task.statuses),
+                });
                 (key.clone(), value)
             });
             map.insert("tasks".to_owned(), Value::Object(tasks.collect()));

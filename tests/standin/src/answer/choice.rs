@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::{
+    index::{Builder, Index},
     topics::{FALLBACKS, TOPICS},
     words::{self, Bag, Word},
 };
@@ -14,8 +15,7 @@ use super::{
 #[derive(Debug)]
 pub struct Choice {
     pub values: Vec<Value>,
-    /// Which words speak for which value, sorted by word.
-    index: Vec<(Word, usize, f32)>,
+    index: Index,
     fallback: Option<usize>,
     /// `yes`/`no` enums are decided by the field's name, as booleans are.
     pub yes_no: Option<(usize, usize)>,
@@ -33,7 +33,7 @@ impl Choice {
         for word in own.iter().flatten() {
             *shared.entry(*word).or_default() += 1.0;
         }
-        let mut index: HashMap<Word, Vec<(usize, f32)>> = HashMap::new();
+        let mut index = Builder::default();
         for (at, (name, parts)) in names.iter().zip(&own).enumerate() {
             if FALLBACKS.iter().take(14).any(|f| f == name) {
                 continue;
@@ -44,19 +44,12 @@ impl Choice {
                 .collect();
             // Long names match more words by chance: their weight is spread.
             let spread = weights.iter().sum::<f32>().max(1.0).sqrt();
-            let mut add = |word: Word, weight: f32| {
-                let list = index.entry(word).or_default();
-                match list.iter_mut().find(|(of, _)| *of == at) {
-                    Some((_, old)) => *old = old.max(weight),
-                    None => list.push((at, weight)),
-                }
-            };
             for (word, weight) in parts.iter().zip(&weights) {
-                add(*word, 1.6 * weight / spread);
+                index.add(*word, at, 1.6 * weight / spread);
             }
             for pair in parts.windows(2) {
                 if let [a, b] = pair {
-                    add(words::pair(*a, *b), 1.2 / spread);
+                    index.add(words::pair(*a, *b), at, 1.2 / spread);
                 }
             }
             for (keys, keywords) in TOPICS {
@@ -71,11 +64,9 @@ impl Choice {
                 } else {
                     continue;
                 };
-                for keyword in *keywords {
-                    // Two words together say more than one.
-                    let factor = if keyword.contains(' ') { 1.4 } else { 1.0 };
-                    add(words::keyword(keyword), weight * factor);
-                }
+                keywords
+                    .iter()
+                    .for_each(|k| index.add_keyword(k, at, weight));
             }
         }
         let fallback = FALLBACKS
@@ -85,7 +76,7 @@ impl Choice {
         let yes_no = position(&["yes", "true"]).zip(position(&["no", "false"]));
         Self {
             values: values.to_vec(),
-            index: sorted(index),
+            index: index.build(),
             fallback,
             yes_no,
             name_words: words::of_name(name),
@@ -98,57 +89,18 @@ impl Choice {
             let said = self.name_words.iter().any(|w| bag.has(*w));
             return (if said { yes } else { no }, said);
         }
-        let mut scores = vec![0.0f32; self.values.len()];
-        for word in bag.iter() {
-            for (_, at, weight) in self.spoken_by(word) {
-                if let Some(score) = scores.get_mut(*at) {
-                    *score += weight;
-                }
-            }
-        }
-        let mut best = (0, 0.0);
-        for (at, score) in scores.into_iter().enumerate() {
-            if score > best.1 {
-                best = (at, score);
-            }
-        }
-        if best.1 > 0.0 {
-            (best.0, true)
+        let (at, score) = self.index.best(bag, self.values.len());
+        if score > 0.0 {
+            (at, true)
         } else {
             (self.fallback.unwrap_or(0), false)
         }
     }
 
-    /// The entries of one word. A search in a sorted list costs a fifth of a hash
-    /// map here when built without optimisation.
-    fn spoken_by(&self, word: Word) -> &[(Word, usize, f32)] {
-        let from = self.index.partition_point(|(w, _, _)| *w < word);
-        let rest = self.index.get(from..).unwrap_or_default();
-        let length = rest.iter().take_while(|(w, _, _)| *w == word).count();
-        rest.get(..length).unwrap_or_default()
-    }
-
     /// All values that the text speaks for, in the enum's order.
     pub fn all(&self, bag: &Bag) -> Vec<usize> {
-        let mut found: Vec<usize> = bag
-            .iter()
-            .flat_map(|word| self.spoken_by(word))
-            .filter(|(_, _, weight)| *weight > 0.5)
-            .map(|(_, at, _)| *at)
-            .collect();
-        found.sort_unstable();
-        found.dedup();
-        found
+        self.index.all(bag, 0.5)
     }
-}
-
-fn sorted(index: HashMap<Word, Vec<(usize, f32)>>) -> Vec<(Word, usize, f32)> {
-    let mut list: Vec<(Word, usize, f32)> = index
-        .into_iter()
-        .flat_map(|(word, of)| of.into_iter().map(move |(at, weight)| (word, at, weight)))
-        .collect();
-    list.sort_by_key(|(word, at, _)| (*word, *at));
-    list
 }
 
 #[cfg(test)]

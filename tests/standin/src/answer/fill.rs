@@ -8,6 +8,7 @@ use serde_json::{Map, Number, Value};
 
 use super::{
     choice::Choice,
+    index,
     words::{self, Bag},
 };
 use crate::{
@@ -222,6 +223,10 @@ fn is_quote(name: &str) -> bool {
     )
 }
 
+fn is_issue(name: &str) -> bool {
+    has_part(name, &["issue", "problem", "pattern", "topic", "theme"])
+}
+
 fn number(hints: &Hints, subject: &Subject<'_>, whole: bool) -> Found {
     let name = hints.name.as_str();
     let share = has_part(
@@ -358,6 +363,8 @@ fn free(hints: &Hints, subject: &Subject<'_>) -> (String, bool) {
     };
     if name == "id" || name.ends_with("_id") && !subject.id.is_empty() {
         (subject.id.to_string(), true)
+    } else if let Some(label) = index::issue(&subject.bag).filter(|_| is_issue(name)) {
+        (label.to_owned(), true)
     } else if is_quote(name) {
         (
             words::sentences(text, 1)

@@ -2,11 +2,12 @@
 //! same for the same request, whoever asks and whenever.
 //!
 //! `read` finds what was asked, `fill` answers a schema from a text by `choice`
-//! (enums) and `words`, `plan` plays the orchestrator and `report` the
+//! (enums), `index` and `words`, `plan` plays the orchestrator and `report` the
 //! synthesis.
 
 pub mod choice;
 pub mod fill;
+pub mod index;
 pub mod plan;
 pub mod read;
 pub mod report;

@@ -170,18 +170,40 @@ pub fn subject<'a>(item: &'a Value, index: usize, ids: &'a [String]) -> Subject<
     subject
 }
 
+/// An item's prose: its headline and its text where fields are named so, else
+/// all its fields. A channel or a date beside a text is not what it says.
 fn item_text(map: &Map<String, Value>) -> Cow<'_, str> {
-    let others = map.iter().filter(|(k, _)| *k != "id" && *k != "text");
-    let text = map.get("text").and_then(Value::as_str);
-    if let (Some(text), 0) = (text, others.clone().count()) {
-        return Cow::Borrowed(text);
+    const HEADS: &[&str] = &["subject", "title", "headline", "summary"];
+    const BODIES: &[&str] = &[
+        "text",
+        "body",
+        "content",
+        "message",
+        "description",
+        "comment",
+        "review",
+        "question",
+    ];
+    let prose = |names: &[&str]| {
+        names
+            .iter()
+            .find_map(|n| map.get(*n).and_then(Value::as_str))
+    };
+    match (prose(HEADS), prose(BODIES)) {
+        (None, Some(body)) => Cow::Borrowed(body),
+        (Some(head), Some(body)) => {
+            let ended = head.trim_end().ends_with(['.', '!', '?']);
+            let stop = if ended { "" } else { "." };
+            Cow::Owned(format!("{}{stop} {body}", head.trim()))
+        }
+        (_, None) => {
+            let mut out = String::new();
+            map.iter()
+                .filter(|(k, _)| *k != "id")
+                .for_each(|(_, v)| gather(v, &mut out));
+            Cow::Owned(out)
+        }
     }
-    let mut out = String::new();
-    for (_, value) in others {
-        gather(value, &mut out);
-    }
-    out.push_str(text.unwrap_or_default());
-    Cow::Owned(out)
 }
 
 fn gather(value: &Value, out: &mut String) {
