@@ -13,6 +13,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::StreamExt;
 use futures::future::{BoxFuture, Either, FutureExt, select};
@@ -73,8 +74,10 @@ struct Consumer<'a, P: Ports> {
     /// Ended and not settled yet.
     ended: Vec<Resolved>,
     heads: Vec<HeadNote>,
-    /// An answer stopped everything: nothing more is claimed here.
+    /// An answer stopped everything: nothing more is claimed here, and no call begins that was claimed already.
     stopped: bool,
+    /// The same, for calls that still read what they ask.
+    stop: Arc<AtomicBool>,
     /// The class of a head that came first: worth a look at once.
     news: bool,
     seen: Vec<String>,
@@ -100,6 +103,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             ended: Vec::new(),
             heads: Vec::new(),
             stopped: false,
+            stop: Arc::new(AtomicBool::new(false)),
             news: false,
             seen: Vec::new(),
         }
@@ -197,7 +201,10 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 self.calls.push(rest);
             }
             Step::End(resolved) => {
-                self.stopped |= resolved.stop.is_some();
+                if resolved.stop.is_some() {
+                    self.stopped = true;
+                    self.stop.store(true, Ordering::Relaxed);
+                }
                 self.ended.push(*resolved);
             }
         }
@@ -538,6 +545,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 task.clone(),
                 mark,
                 probe && task.attempt.is_some(),
+                Arc::clone(&self.stop),
             );
             self.calls.push(call.boxed());
         }
