@@ -227,6 +227,13 @@ CREATE TABLE breaker (
 );
 INSERT INTO breaker (id) VALUES (1);
 
+-- The next message that a consumer sent for what falls due later: one is enough for all.
+CREATE TABLE alarm (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  at INTEGER NOT NULL DEFAULT 0
+);
+INSERT INTO alarm (id) VALUES (1);
+
 -- What was spent per UTC day, for each tenant and (tenant '*') for the account.
 CREATE TABLE spending (
   day TEXT NOT NULL,
@@ -313,12 +320,12 @@ BEGIN
     cache_read_tokens = cache_read_tokens + NEW.cache_read_tokens,
     cache_write_tokens = cache_write_tokens + NEW.cache_write_tokens
   WHERE id = NEW.job;
-  -- What was reserved and not used comes back; what was used beyond it is taken too.
+  -- What was reserved and not used comes back; what was used beyond it is taken too. A call that the server began
+  -- and failed counts with its input all the same. `input_admitted` is never corrected: a header is read
+  -- against what was admitted after its call, and what earlier calls gave back is in the header already.
   UPDATE classes SET
     in_flight = in_flight - (OLD.state = 'open'),
-    input_level = input_level + CASE WHEN NEW.state = 'done' AND OLD.state = 'open'
-      THEN NEW.reserved_input - NEW.input_tokens - NEW.cache_write_tokens ELSE 0 END,
-    input_admitted = input_admitted - CASE WHEN NEW.state = 'done' AND OLD.state = 'open'
+    input_level = input_level + CASE WHEN NEW.state = 'done' AND OLD.state = 'open' AND COALESCE(NEW.status, 0) < 500
       THEN NEW.reserved_input - NEW.input_tokens - NEW.cache_write_tokens ELSE 0 END,
     output_level = output_level + CASE WHEN NEW.state = 'done' AND OLD.state = 'open'
       THEN NEW.reserved_output - NEW.output_tokens ELSE 0 END,

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::FutureExt;
 use serde_json::{Value, json};
@@ -54,6 +55,8 @@ pub struct Resolved {
     pub limited: bool,
     /// The whole class must wait until then.
     pub slow_until: i64,
+    /// Input tokens that the class's bucket held before this call.
+    pub held_input: f64,
 }
 
 impl Resolved {
@@ -92,6 +95,7 @@ pub async fn call<P: Ports>(
     task: Claimed,
     mark: [f64; 2],
     probe: bool,
+    stop: Arc<AtomicBool>,
 ) -> Step {
     let Some(stage) = kit.stage(task.stage) else {
         return give_back(&app, &task, "the stage's plan is not readable");
@@ -113,6 +117,10 @@ pub async fn call<P: Ports>(
             resolved.task.not_before = app.ports.clock().now_ms();
         }
         return step;
+    }
+    // Another call of this consumer may have been told so while this one was claimed, or read what it asks.
+    if stop.load(Ordering::Relaxed) {
+        return give_back(&app, &task, "everything must stop");
     }
     let trace = Trace {
         role: stage.role(asked.form),
@@ -270,6 +278,7 @@ async fn resolve<P: Ports>(
             count(&mut attempt, stage, &message);
             resolved.paid = task.paid_nano.saturating_add(attempt.cost);
             resolved.response = Some(message.text());
+            resolved.held_input = held_input(ended.head.as_ref(), &attempt);
             keep_response(app, &task, &mut attempt, message.text()).await;
             match unusable(&message) {
                 Some(refusal) => Err((refusal, Some(message))),
@@ -356,6 +365,15 @@ async fn resolve<P: Ports>(
     }
     resolved.attempt = Some(attempt);
     resolved
+}
+
+/// What a bucket must have held to leave what was left: a hint at its size. The API rounds to the nearest thousand,
+/// and nothing left says nothing, for a call larger than the bucket leaves a debt that is not shown.
+fn held_input(head: Option<&call::Head>, attempt: &ClosedAttempt) -> f64 {
+    let left = head.and_then(|head| head.rate.input_tokens);
+    left.filter(|left| left.remaining > 0).map_or(0.0, |left| {
+        (left.remaining.saturating_sub(500) + attempt.input_tokens + attempt.cache_write) as f64
+    })
 }
 
 fn turned_away(error: &CallError) -> bool {
@@ -812,6 +830,7 @@ fn blank(task: &Claimed) -> Resolved {
         refused: false,
         limited: false,
         slow_until: 0,
+        held_input: 0.0,
     }
 }
 

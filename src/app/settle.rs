@@ -101,6 +101,7 @@ fn lessons(ended: &[Resolved], heads: &[HeadNote]) -> Vec<Lesson> {
             lesson.refused += u32::from(one.refused);
             lesson.limited += u32::from(one.limited);
             lesson.slow_until = lesson.slow_until.max(one.slow_until);
+            lesson.held_input = lesson.held_input.max(one.held_input);
         }
     }
     lessons

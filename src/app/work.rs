@@ -13,6 +13,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::StreamExt;
 use futures::future::{BoxFuture, Either, FutureExt, select};
@@ -35,6 +36,8 @@ use crate::store::{jobs, settle, tasks};
 
 /// Waits up to this are slept through; a longer one costs a message instead of a consumer's time.
 const NAP_MS: u64 = 1_000;
+/// A consumer whose slots are full while more could go wakes another, all of them together one in so long.
+const PASS_ON_MS: u64 = 2_000;
 /// A claim that lost a race is decided again, so many times in a row.
 const CLAIM_TRIES: u32 = 4;
 /// With free slots, new work is looked for so often even if no call ends.
@@ -78,8 +81,10 @@ struct Consumer<'a, P: Ports> {
     /// Ended and not settled yet.
     ended: Vec<Resolved>,
     heads: Vec<HeadNote>,
-    /// An answer stopped everything: nothing more is claimed here.
+    /// An answer stopped everything: nothing more is claimed here, and no call begins that was claimed already.
     stopped: bool,
+    /// The same, for calls that still read what they ask.
+    stop: Arc<AtomicBool>,
     /// The class of a head that came first: worth a look at once.
     news: bool,
     seen: Vec<String>,
@@ -111,6 +116,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             ended: Vec::new(),
             heads: Vec::new(),
             stopped: false,
+            stop: Arc::new(AtomicBool::new(false)),
             news: false,
             seen: Vec::new(),
             looked: now,
@@ -195,15 +201,8 @@ impl<'a, P: Ports> Consumer<'a, P> {
 
     /// Sends for another consumer, once.
     async fn ask_another(&mut self, ms: u64) {
-        if std::mem::replace(&mut self.handed_over, true) {
-            return;
-        }
-        let queue = self.app.ports.queue().clone();
-        let sent = self
-            .meanwhile(queue.send(vec![message::wake_later(ms)]))
-            .await;
-        if let Err(error) = sent {
-            self.app.log_fault("send_wake", &error.to_string());
+        if !std::mem::replace(&mut self.handed_over, true) {
+            self.wake_another(ms).await;
         }
     }
 
@@ -244,7 +243,10 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 self.calls.push(rest);
             }
             Step::End(resolved) => {
-                self.stopped |= resolved.stop.is_some();
+                if resolved.stop.is_some() {
+                    self.stopped = true;
+                    self.stop.store(true, Ordering::Relaxed);
+                }
                 self.ended.push(*resolved);
             }
         }
@@ -285,6 +287,10 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 return Ok(outlook);
             }
             if self.claim(&admission, &snapshot, &read).await? {
+                if self.free_slots() == 0 && snapshot.tasks.len() > admission.take.len() {
+                    // Full, and more could go: another consumer has slots of its own.
+                    self.wake_another(PASS_ON_MS).await;
+                }
                 return Ok(outlook);
             }
         }
@@ -333,7 +339,8 @@ impl<'a, P: Ports> Consumer<'a, P> {
             statements.extend(admission::snapshot(
                 now,
                 &day(now),
-                self.free_slots(),
+                // One more than could go, which tells whether there are any.
+                self.free_slots() + 1,
                 i64::try_from(grace).unwrap_or(i64::MAX),
             ));
         }
@@ -593,6 +600,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 task.clone(),
                 mark,
                 probe && task.attempt.is_some(),
+                Arc::clone(&self.stop),
             );
             self.calls.push(call.boxed());
         }
@@ -654,6 +662,26 @@ impl<'a, P: Ports> Consumer<'a, P> {
         }
         self.send_drives(&moved).await;
         Ok(())
+    }
+
+    /// Sends a message for what falls due then, unless one is on its way already. Lost, the sweep finds the work.
+    async fn wake_another(&mut self, ms: u64) {
+        let delay = message::delay_seconds(ms);
+        let now = self.now();
+        let at = now.saturating_add(i64::from(delay) * 1_000);
+        let db = self.app.ports.db().clone();
+        let alarm = self.meanwhile(db.batch(vec![tasks::alarm(at, now)])).await;
+        // Where nobody knows, one message too many is better than none.
+        if alarm.is_ok_and(|answers| answers.iter().all(|answer| answer.rows.is_empty())) {
+            return;
+        }
+        let queue = self.app.ports.queue().clone();
+        let sent = self
+            .meanwhile(queue.send(vec![message::wake_later(delay)]))
+            .await;
+        if let Err(error) = sent {
+            self.app.log_fault("send_wake", &error.to_string());
+        }
     }
 
     /// The end of a consumer: what still waits is handed to another by a message, with the delay at which

@@ -249,6 +249,8 @@ pub struct Lesson {
     pub limited: u32,
     /// No new call of this class before.
     pub slow_until: i64,
+    /// The most input tokens its bucket is known to have held.
+    pub held_input: f64,
 }
 
 const LEARN_REQUESTS: &str = "-- learn_requests
@@ -277,6 +279,9 @@ UPDATE classes SET slow_until = MAX(slow_until, ?2), refused = refused + ?5,
     FROM (SELECT COALESCE(window, CASE WHEN ?4 > 0 THEN in_flight + ?3 + ?4 END) + 0.25 * ?3 - 0.5 * ?4 AS w))
 WHERE class = ?1";
 
+const HELD: &str = "-- learn_size
+UPDATE classes SET input_cap = MAX(input_cap, ?2) WHERE class = ?1";
+
 /// What a class learns; after the attempts are closed. A bucket that a response does not speak of is
 /// never bound: its limit is taken as boundless once the class is seen.
 pub fn learn(lesson: &Lesson, now: i64) -> Vec<Statement> {
@@ -301,6 +306,9 @@ pub fn learn(lesson: &Lesson, now: i64) -> Vec<Statement> {
             params![class, now, lesson.headers_at, limit, left],
         ));
         statements.push(sql(LEARNED, params![class, now]));
+    }
+    if lesson.held_input > 0.0 {
+        statements.push(sql(HELD, params![class, lesson.held_input]));
     }
     if lesson.ok + lesson.refused > 0 || lesson.slow_until > 0 {
         statements.push(sql(

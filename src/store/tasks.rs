@@ -175,3 +175,13 @@ RETURNING idx";
 pub fn requeue_stale(job: &str, now: i64, before: i64) -> Statement {
     sql(REQUEUE_STALE, params![job, now, before])
 }
+
+const ALARM: &str = "-- set_alarm
+UPDATE alarm SET at = ?1 WHERE id = 1 AND (at <= ?2 + 1000 OR at > ?1) RETURNING at";
+
+/// One row comes back where no message is on its way that arrives between a second from now and `at`: then one
+/// must be sent. Without this every consumer that finds nothing to do would send a successor, and each doubled
+/// delivery would be a consumer more for ever.
+pub fn alarm(at: i64, now: i64) -> Statement {
+    sql(ALARM, params![at, now])
+}
