@@ -131,11 +131,22 @@ impl Client {
         )
     }
 
-    /// Whether it answers soon. A workerd that came back wrong takes requests and never answers.
-    pub fn healthy(&self) -> bool {
+    /// What `/healthz` answers, if it answers soon: its status and body. A workerd that came back wrong
+    /// takes requests and never answers.
+    pub fn health(&self) -> Option<(u16, String)> {
         let request = self.agent.get(format!("{}/healthz", self.base));
-        let answer = request.config().timeout_global(Some(SOON)).build().call();
-        answer.is_ok_and(|answer| answer.status() == 200)
+        let mut answer = request
+            .config()
+            .timeout_global(Some(SOON))
+            .build()
+            .call()
+            .ok()?;
+        let body = answer.body_mut().read_to_string().ok()?;
+        Some((answer.status().as_u16(), body))
+    }
+
+    pub fn healthy(&self) -> bool {
+        self.health().is_some_and(|(status, _)| status == 200)
     }
 
     /// Hands a job in; the job.

@@ -120,8 +120,14 @@ fn suite(name: &'static str, command: &mut Command) -> Result<Outcome> {
 }
 
 impl Outcome {
-    /// Adds up cargo's lines `test result: ok. 7 passed; 0 failed; …` and the plain `7 passed, 0 failed`.
+    /// Adds up cargo's lines `test result: ok. 7 passed; 0 failed; …`, the plain `7 passed, 0 failed`, and
+    /// `7 of 8 checks passed`.
     fn count(&mut self, line: &str) {
+        if let Some((passed, all)) = checks(line) {
+            self.passed += passed;
+            self.failed += all.saturating_sub(passed);
+            return;
+        }
         let Some(counts) = line.strip_prefix("test result:").or_else(|| {
             let plain = line.trim();
             plain
@@ -146,6 +152,12 @@ impl Outcome {
             }
         }
     }
+}
+
+fn checks(line: &str) -> Option<(u64, u64)> {
+    let (passed, rest) = line.split_once(" of ")?;
+    let (all, _) = rest.split_once(" checks passed")?;
+    Some((passed.parse().ok()?, all.parse().ok()?))
 }
 
 fn summary(outcomes: &[Outcome]) -> Result<()> {
@@ -182,12 +194,13 @@ mod tests {
             "test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured",
             "4 passed, 1 failed",
             "12 things happened",
+            "5 of 6 checks passed with anthropic 2.12.0",
         ] {
             outcome.count(line);
         }
         assert_eq!(
             (outcome.passed, outcome.failed, outcome.ignored),
-            (13, 4, 1)
+            (18, 5, 1)
         );
     }
 }

@@ -19,6 +19,8 @@ use crate::ui;
 
 /// wrangler needs about 2 s; a machine busy with a build, several times that.
 const START: Duration = Duration::from_secs(90);
+/// A Worker that says for so long that it is not well (a wrong variable, say) will not get well by itself.
+const REFUSAL: Duration = Duration::from_secs(15);
 /// A port of a run that was just killed may take a moment to become free.
 const PORT_LINGER: Duration = Duration::from_secs(3);
 /// How long a crashed workerd may take to answer again: wrangler starts a new one, which mostly works.
@@ -193,7 +195,7 @@ impl Worker {
     }
 
     fn wait_until_ready(&mut self, began_at: u64) -> Result<()> {
-        let until = Instant::now() + START;
+        let began = Instant::now();
         let log = self.state.log();
         loop {
             let said = read_from(&log, began_at);
@@ -204,20 +206,24 @@ impl Worker {
                 bail!(
                     "wrangler could not start the Worker ({status}; all of it: {}):\n{}",
                     log.display(),
-                    tail(&said, 15)
+                    last_lines(&said)
                 );
             }
             if let Some(port) = ready_port(&said) {
                 self.port = port;
-                if Client::new(&self.url(), None).healthy() {
-                    return Ok(());
+                match Client::new(&self.url(), None).health() {
+                    Some((200, _)) => return Ok(()),
+                    Some((status, body)) if began.elapsed() > REFUSAL => {
+                        bail!("the Worker answers, but is not well ({status}): {body}");
+                    }
+                    _ => {}
                 }
             }
-            if Instant::now() > until {
+            if began.elapsed() > START {
                 bail!(
                     "the Worker does not answer (all of it: {}):\n{}",
                     log.display(),
-                    tail(&said, 15)
+                    last_lines(&said)
                 );
             }
             std::thread::sleep(LOOK);
@@ -259,6 +265,11 @@ fn read_from(path: &std::path::Path, from: u64) -> String {
         let _ = file.read_to_end(&mut bytes);
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The last lines of a log for a terminal, without colours of their own.
+fn last_lines(said: &str) -> String {
+    tail(&anstream::adapter::strip_str(said).to_string(), 15)
 }
 
 fn trigger_cron(client: &Client) -> Result<()> {
