@@ -299,8 +299,8 @@ mod tests {
         let items = read(input, &caps(), &mut faults);
         assert!(faults.is_empty());
         let wire: Vec<String> = items
-            .iter()
-            .map(|item| item.to_wire().to_string())
+            .into_iter()
+            .map(|item| item.into_wire().to_string())
             .collect();
         assert_eq!(
             wire,

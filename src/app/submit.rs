@@ -1,5 +1,7 @@
 //! A job comes in: it is written with its input, and one control message is sent.
 
+use std::iter::Peekable;
+
 use serde_json::{Map, Value};
 
 use super::bodies::{job_prefix, sha256_hex};
@@ -19,6 +21,8 @@ use crate::store::row::Columns;
 const INLINE_INPUT: usize = 400_000;
 /// Above, in blobs of this size: a slice of expansion reads one or two of them.
 const BLOB_PAGE: usize = 1_000_000;
+/// Blobs stored at a time: six connections may wait in one invocation, more would only queue.
+const PUTS: usize = 6;
 /// Chunks of items where a stage names none.
 const DEFAULT_CHUNK: u32 = 10;
 
@@ -69,7 +73,8 @@ pub async fn submit<P: Ports>(
     };
     let now = app.ports.clock().now_ms();
     let id = app.id("job");
-    let pages = pages(app, &id, &submit.items).await?;
+    let items_total = u32::try_from(submit.items.len()).unwrap_or(u32::MAX);
+    let pages = pages(app, &id, submit.items).await?;
     let (synthesis_fixed_nano, synthesis_nano_per_byte) = synthesis_price(app, &spec);
     let limits = &spec.limits;
     let job = NewJob {
@@ -90,7 +95,7 @@ pub async fn submit<P: Ports>(
         limit_nano: limits.max_cost_usd.map(|usd| Nano::from_usd_floor(usd).0),
         synthesis_fixed_nano,
         synthesis_nano_per_byte,
-        items_total: u32::try_from(submit.items.len()).unwrap_or(u32::MAX),
+        items_total,
         spec: &spec,
         idempotency: submit.idempotency.as_ref(),
         classes: classes(app, &spec),
@@ -252,60 +257,116 @@ fn classes<P: Ports>(app: &App<P>, spec: &Spec) -> Vec<String> {
 }
 
 /// The input in pages of whole items; large ones are in the blob store when this returns.
-async fn pages<P: Ports>(app: &App<P>, id: &str, items: &[Item]) -> Result<Vec<NewPage>, AppError> {
-    let texts: Vec<String> = items
-        .iter()
-        .map(|item| item.to_wire().to_string())
-        .collect();
-    let total: usize = texts.iter().map(String::len).sum();
-    let in_blobs = total > INLINE_INPUT;
+///
+/// Items are taken one by one and let go as soon as their text is on a page, and a page as soon as it is stored: what
+/// is held beside the items still to come is [`INLINE_INPUT`] or [`PUTS`] pages, not a second and a third copy of
+/// 32 MB in an isolate of 128 MB.
+async fn pages<P: Ports>(
+    app: &App<P>,
+    id: &str,
+    items: Vec<Item>,
+) -> Result<Vec<NewPage>, AppError> {
+    let mut texts = items.into_iter().map(|item| item.into_wire().to_string());
+    // Where the input belongs is known once so much of it has been read.
+    let mut head = Vec::new();
+    let mut bytes = 0;
+    while bytes <= INLINE_INPUT
+        && let Some(text) = texts.next()
+    {
+        bytes += text.len();
+        head.push(text);
+    }
+    let in_blobs = bytes > INLINE_INPUT;
     let page_bytes = if in_blobs {
         BLOB_PAGE
     } else {
         app.config.inline_bytes
     };
+    let mut texts = head.into_iter().chain(texts).peekable();
     let mut pages = Vec::new();
-    let mut blobs = Vec::new();
+    let mut blobs = Vec::with_capacity(PUTS);
     let mut first = 0;
-    while first < texts.len() {
-        let mut bytes = 0;
-        let count = texts
-            .iter()
-            .skip(first)
-            .take_while(|text| {
-                bytes += text.len() + 1;
-                bytes <= page_bytes
-            })
-            .count()
-            .max(1);
-        let page: Vec<&str> = texts
-            .iter()
-            .skip(first)
-            .take(count)
-            .map(String::as_str)
-            .collect();
-        let body = format!("[{}]", page.join(","));
-        let blob = (in_blobs || body.len() > app.config.inline_bytes)
-            .then(|| format!("{}/{}", job_prefix(id), sha256_hex(body.as_bytes())));
+    while let Some((count, body)) = page(&mut texts, page_bytes) {
+        let in_blob = in_blobs || body.len() > app.config.inline_bytes;
+        let key = in_blob.then(|| format!("{}/{}", job_prefix(id), sha256_hex(body.as_bytes())));
+        let (blob, body) = match key {
+            Some(key) => {
+                blobs.push((key.clone(), body));
+                (Some(key), None)
+            }
+            None => (None, Some(body)),
+        };
         pages.push(NewPage {
-            first: u32::try_from(first).unwrap_or(u32::MAX),
-            count: u32::try_from(count).unwrap_or(u32::MAX),
-            body: blob.is_none().then(|| body.clone()),
-            blob: blob.clone(),
+            first,
+            count,
+            body,
+            blob,
         });
-        if let Some(key) = blob {
-            blobs.push((key, body));
-        }
-        first += count;
-    }
-    // Six connections may wait at a time; more would only queue.
-    for group in blobs.chunks(6) {
-        let puts = group
-            .iter()
-            .map(|(key, body)| app.ports.blobs().put(key.clone(), body.clone()));
-        for put in futures::future::join_all(puts).await {
-            put.map_err(|error| AppError::Unavailable(error.to_string()))?;
+        first = first.saturating_add(count);
+        if blobs.len() == PUTS {
+            put_all(app, &mut blobs).await?;
         }
     }
+    put_all(app, &mut blobs).await?;
     Ok(pages)
+}
+
+/// The next items as one JSON array of at most so many bytes, and how many they are; at least one, where any is left.
+fn page(
+    texts: &mut Peekable<impl Iterator<Item = String>>,
+    page_bytes: usize,
+) -> Option<(u32, String)> {
+    let mut body = format!("[{}", texts.next()?);
+    let mut count = 1_u32;
+    // With the comma before it and the bracket after it.
+    while let Some(text) = texts.next_if(|text| body.len() + text.len() + 2 <= page_bytes) {
+        body.push(',');
+        body.push_str(&text);
+        count = count.saturating_add(1);
+    }
+    body.push(']');
+    Some((count, body))
+}
+
+/// Stores the blobs side by side and lets go of them.
+async fn put_all<P: Ports>(
+    app: &App<P>,
+    blobs: &mut Vec<(String, String)>,
+) -> Result<(), AppError> {
+    let puts = blobs
+        .drain(..)
+        .map(|(key, body)| app.ports.blobs().put(key, body));
+    for put in futures::future::join_all(puts).await {
+        put.map_err(|error| AppError::Unavailable(error.to_string()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn pages_of(texts: &[&str], page_bytes: usize) -> Vec<(u32, String)> {
+        let mut texts = texts.iter().map(|text| (*text).to_owned()).peekable();
+        std::iter::from_fn(|| page(&mut texts, page_bytes)).collect()
+    }
+
+    #[test]
+    fn a_page_is_full_to_the_byte_and_never_over() {
+        let pages = |bytes| pages_of(&["11", "22", "33"], bytes);
+        assert_eq!(pages(10), [(3, "[11,22,33]".to_owned())]);
+        let two_and_one = [(2, "[11,22]".to_owned()), (1, "[33]".to_owned())];
+        assert_eq!(pages(9), two_and_one);
+        assert_eq!(pages(7), two_and_one);
+        assert_eq!(pages(6).len(), 3);
+    }
+
+    #[test]
+    fn an_item_larger_than_a_page_has_one_of_its_own() {
+        let pages = pages_of(&["1", "22222222", "3"], 5);
+        let counts: Vec<u32> = pages.iter().map(|(count, _)| *count).collect();
+        assert_eq!(counts, [1, 1, 1]);
+        assert_eq!(pages_of(&[], 5), []);
+    }
 }

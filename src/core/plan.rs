@@ -233,12 +233,10 @@ pub struct Item {
 
 impl Item {
     /// The object that stands between `<items>` and `</items>`: `id` first, then the fields.
-    pub fn to_wire(&self) -> Value {
+    pub fn into_wire(self) -> Value {
         let mut object = Map::with_capacity(self.fields.len() + 1);
-        object.insert("id".into(), Value::String(self.id.clone()));
-        for (name, value) in &self.fields {
-            object.insert(name.clone(), value.clone());
-        }
+        object.insert("id".into(), Value::String(self.id));
+        object.extend(self.fields);
         Value::Object(object)
     }
 }

@@ -36,6 +36,8 @@ pub struct Fake {
     pub rows: BTreeMap<&'static str, Vec<Value>>,
     /// The statements that were run, by name.
     pub ran: Arc<Mutex<Vec<(String, Vec<Value>)>>>,
+    /// What was put into the blob store.
+    pub blobs: Arc<Mutex<Vec<String>>>,
     pub log: Arc<Mutex<Vec<Value>>>,
     pub drawn: Arc<Mutex<u8>>,
 }
@@ -78,7 +80,8 @@ impl Db for Fake {
 }
 
 impl Blobs for Fake {
-    fn put(&self, _: String, _: String) -> impl Future<Output = Result<(), BlobError>> + Send {
+    fn put(&self, _: String, body: String) -> impl Future<Output = Result<(), BlobError>> + Send {
+        self.blobs.lock().unwrap().push(body);
         ready(Ok(()))
     }
 

@@ -2,9 +2,9 @@
 
 use axum::body::Body;
 use axum::http::Request;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::fakes::{Fake, TOKEN, call, send, service, service_over};
+use crate::fakes::{Fake, TOKEN, call, send, service, service_over, with_body};
 
 #[test]
 fn every_response_has_an_id_and_the_security_headers() {
@@ -89,6 +89,33 @@ fn options_name_the_methods_and_need_no_token() {
     assert_eq!(reply.header("allow"), "GET, HEAD, POST, OPTIONS");
     assert!(reply.body.is_empty());
     assert_eq!(call("OPTIONS", "/v1/nothing").status, 404);
+}
+
+#[test]
+fn a_large_input_is_stored_whole_and_in_its_order() {
+    let items: Vec<Value> = (0..1_000)
+        .map(|n| json!({"id": format!("T-{n}"), "text": "x".repeat(7_000)}))
+        .collect();
+    let body = json!({
+        "task": "Sort", "input": {"items": items},
+        "stages": [{"name": "sort", "kind": "map", "instructions": "Sort."}],
+    });
+    let ports = Fake::default();
+    let request = with_body("POST", "/v1/jobs", "application/json", body.to_string());
+    // The fakes forget the job at once.
+    assert_eq!(
+        send(&service_over(ports.clone(), Some(TOKEN)), request).status,
+        404
+    );
+    let blobs = ports.blobs.lock().unwrap();
+    // More than are put at a time, and none over a megabyte.
+    assert_eq!(blobs.len(), 8);
+    assert!(blobs.iter().all(|blob| blob.len() <= 1_000_000));
+    let stored: Vec<Value> = blobs
+        .iter()
+        .flat_map(|blob| serde_json::from_str::<Vec<Value>>(blob).unwrap())
+        .collect();
+    assert_eq!(stored, items);
 }
 
 #[test]
