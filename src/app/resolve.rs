@@ -130,7 +130,7 @@ pub async fn call<P: Ports>(
     };
     match call::begin(app.clone(), &request, trace).await {
         Begun::Over(ended) => {
-            let resolved = resolve(&app, &kit, task, asked, request, ended, probe).await;
+            let resolved = resolve(&app, &kit, task, asked, request, *ended, probe).await;
             Step::End(Box::new(resolved))
         }
         Begun::Head(head, rest) => {
