@@ -25,6 +25,9 @@ pub const TOKEN: &str = "test-token";
 /// 2026-11-22T12:00:00Z
 const NOW: i64 = 1_795_348_800_000;
 
+/// A statement's name and values.
+pub type Ran = (String, Vec<Value>);
+
 /// All edges in one: an empty database (or one that is away, or answers with the same rows always), a clock that
 /// stands still.
 #[derive(Clone, Default)]
@@ -35,7 +38,7 @@ pub struct Fake {
     /// What a statement answers, by the name on its first line.
     pub rows: BTreeMap<&'static str, Vec<Value>>,
     /// The statements that were run, by name.
-    pub ran: Arc<Mutex<Vec<(String, Vec<Value>)>>>,
+    pub ran: Arc<Mutex<Vec<Ran>>>,
     /// What was put into the blob store.
     pub blobs: Arc<Mutex<Vec<String>>>,
     pub log: Arc<Mutex<Vec<Value>>>,
@@ -51,7 +54,7 @@ impl Fake {
             let (name, _) = statement.sql.split_once('\n').unwrap();
             (name.replace("-- ", ""), statement.params)
         });
-        let named: Vec<(String, Vec<Value>)> = named.collect();
+        let named: Vec<Ran> = named.collect();
         if self.guarded && named.iter().any(|(name, _)| name.contains("guard")) {
             return Err(DbError::Guard("guard".into()));
         }

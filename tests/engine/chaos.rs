@@ -118,6 +118,9 @@ pub struct Call {
     pub input: u64,
 }
 
+/// Looks over a text; an error says what is wrong with it.
+pub type Inspect = fn(&str) -> Result<(), String>;
+
 /// The dice, and what they did.
 #[derive(Debug)]
 pub struct Chaos {
@@ -128,7 +131,7 @@ pub struct Chaos {
     pub violations: Vec<String>,
     pub calls: Vec<Call>,
     /// Checks every request that goes out.
-    pub inspect: Option<fn(&str) -> Result<(), String>>,
+    pub inspect: Option<Inspect>,
     pub strikes: u64,
     /// The simulation has put its own tables and triggers beside the engine's.
     pub watching: bool,
@@ -155,7 +158,7 @@ impl Chaos {
             return Strike::Nothing;
         }
         let drawn = self.dice.unit();
-        let after = self.dice.next() % 2 == 0;
+        let after = self.dice.next().is_multiple_of(2);
         let strike = if drawn < crash {
             if after {
                 Strike::DiesAfter
