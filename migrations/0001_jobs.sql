@@ -95,7 +95,6 @@ CREATE TABLE stages (
   items_covered INTEGER NOT NULL DEFAULT 0,
   answers INTEGER NOT NULL DEFAULT 0,       -- answers seen, and their output tokens: what the
   answer_tokens INTEGER NOT NULL DEFAULT 0, -- governor expects of the next one
-  answer_tokens_max INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (job, idx)
 ) WITHOUT ROWID;
 
@@ -107,6 +106,7 @@ CREATE TABLE tasks (
   state TEXT NOT NULL DEFAULT 'pending',
   ids TEXT NOT NULL,                        -- JSON: the items it stands for
   items INTEGER NOT NULL,
+  wanted TEXT,                              -- JSON: the items its next call asks for; NULL: all
   covered INTEGER NOT NULL DEFAULT 0,       -- how many of them have a valid result
   error TEXT,                               -- JSON {code, message}
   class TEXT NOT NULL,                      -- which bucket its calls draw on
@@ -203,7 +203,6 @@ CREATE TABLE classes (
   seen INTEGER NOT NULL DEFAULT 0,          -- its rate headers have been seen
   in_flight INTEGER NOT NULL DEFAULT 0,
   window REAL,                              -- calls in flight after overload; NULL: not bounded here
-  window_at INTEGER NOT NULL DEFAULT 0,     -- when it was last cut
   slow_until INTEGER NOT NULL DEFAULT 0,    -- no new call before
   at INTEGER NOT NULL DEFAULT 0,
   requests_limit REAL NOT NULL DEFAULT 0, requests_cap REAL NOT NULL DEFAULT 0, requests_level REAL NOT NULL DEFAULT 0,
@@ -227,6 +226,13 @@ CREATE TABLE breaker (
   probe TEXT                                -- lease of the one call that may go out while half open
 );
 INSERT INTO breaker (id) VALUES (1);
+
+-- The next message that a consumer sent for what falls due later: one is enough for all.
+CREATE TABLE alarm (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  at INTEGER NOT NULL DEFAULT 0
+);
+INSERT INTO alarm (id) VALUES (1);
 
 -- What was spent per UTC day, for each tenant and (tenant '*') for the account.
 CREATE TABLE spending (
@@ -314,12 +320,12 @@ BEGIN
     cache_read_tokens = cache_read_tokens + NEW.cache_read_tokens,
     cache_write_tokens = cache_write_tokens + NEW.cache_write_tokens
   WHERE id = NEW.job;
-  -- What was reserved and not used comes back; what was used beyond it is taken too.
+  -- What was reserved and not used comes back; what was used beyond it is taken too. A call that the server began
+  -- and failed counts with its input all the same. `input_admitted` is never corrected: a header is read
+  -- against what was admitted after its call, and what earlier calls gave back is in the header already.
   UPDATE classes SET
     in_flight = in_flight - (OLD.state = 'open'),
-    input_level = input_level + CASE WHEN NEW.state = 'done' AND OLD.state = 'open'
-      THEN NEW.reserved_input - NEW.input_tokens - NEW.cache_write_tokens ELSE 0 END,
-    input_admitted = input_admitted - CASE WHEN NEW.state = 'done' AND OLD.state = 'open'
+    input_level = input_level + CASE WHEN NEW.state = 'done' AND OLD.state = 'open' AND COALESCE(NEW.status, 0) < 500
       THEN NEW.reserved_input - NEW.input_tokens - NEW.cache_write_tokens ELSE 0 END,
     output_level = output_level + CASE WHEN NEW.state = 'done' AND OLD.state = 'open'
       THEN NEW.reserved_output - NEW.output_tokens ELSE 0 END,
@@ -335,7 +341,6 @@ BEGIN
   WHERE day = NEW.day AND tenant IN (NEW.tenant, '*');
   UPDATE stages SET
     answers = answers + (NEW.output_tokens > 0),
-    answer_tokens = answer_tokens + NEW.output_tokens,
-    answer_tokens_max = MAX(answer_tokens_max, NEW.output_tokens)
+    answer_tokens = answer_tokens + NEW.output_tokens
   WHERE job = NEW.job AND idx = NEW.stage AND NEW.state = 'done';
 END;

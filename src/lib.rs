@@ -22,13 +22,15 @@ pub mod platform;
 
 #[cfg(target_arch = "wasm32")]
 mod events {
-    use axum::http::StatusCode;
     use tower::ServiceExt;
     use worker::{Context, Env, MessageBatch, Result, ScheduleContext, ScheduledEvent};
     use worker::{event, web_sys};
 
-    use crate::api::{Api, router};
+    use crate::api::problem::ApiError;
+    use crate::api::{Api, refusal, router};
     use crate::app::sweep;
+    use crate::platform::clock::EdgeClock;
+    use crate::platform::entropy::WebCrypto;
     use crate::platform::http::HttpResponse;
     use crate::platform::{env, http, messages, panic};
 
@@ -45,18 +47,11 @@ mod events {
     #[event(fetch)]
     async fn fetch(raw: web_sys::Request, env: Env, _context: Context) -> Result<HttpResponse> {
         let Some(app) = env::app(&env) else {
-            return Ok(http::problem(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "misconfigured",
-                "This deployment is not configured rightly; its log says what is wrong.",
-            ));
+            return Ok(refuse(ApiError::misconfigured()));
         };
         let Some(request) = http::request(&raw) else {
-            return Ok(http::problem(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid_request",
-                "The request's URL or headers are not valid.",
-            ));
+            let message = "has a URL or a header that cannot be read";
+            return Ok(refuse(ApiError::fault("request", message)));
         };
         let api = Api {
             app,
@@ -66,6 +61,10 @@ mod events {
             .oneshot(request)
             .await
             .unwrap_or_else(|never| match never {}))
+    }
+
+    fn refuse(error: ApiError) -> HttpResponse {
+        refusal(error, &EdgeClock, &WebCrypto)
     }
 
     /// A batch of any of the queues. Never an error: one would take the whole instance with it.

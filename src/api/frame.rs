@@ -9,7 +9,7 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::problem::{self, ApiError};
@@ -34,20 +34,29 @@ const SECURITY: [(HeaderName, HeaderValue); 4] = [
 
 /// The outermost layer.
 pub async fn frame<P: Ports>(State(api): State<Api<P>>, request: Request, next: Next) -> Response {
-    let id = match given_id(request.headers()) {
-        Some(id) => id,
-        None => new_id(&api.app.ports),
-    };
+    let ports = &api.app.ports;
+    let id = given_id(request.headers()).unwrap_or_else(|| new_id(ports.clock(), ports.entropy()));
     let mut response = next.run(request).await;
-    if let Some(error) = error_of(&mut response) {
-        if let Some(internal) = error.internal() {
-            api.app.ports.log().line(json!({
-                "event": "request_failed",
-                "request_id": &id,
-                "code": error.code,
-                "error": internal,
-            }));
-        }
+    let error = error_of(&mut response);
+    if let Some(internal) = error.as_ref().and_then(ApiError::internal) {
+        ports.log().line(json!({
+            "event": "request_failed",
+            "request_id": &id,
+            "error": internal,
+        }));
+    }
+    complete(response, error, id)
+}
+
+/// The answer to a request that cannot be handed to the router at all: the platform has no engine to give it,
+/// or could not read it. The same form as every other.
+pub fn refusal(error: ApiError, clock: &impl Clock, entropy: &impl Entropy) -> Response {
+    let response = error.clone().into_response();
+    complete(response, Some(error), new_id(clock, entropy))
+}
+
+fn complete(mut response: Response, error: Option<ApiError>, id: String) -> Response {
+    if let Some(error) = error {
         *response.body_mut() = reply::body_of(&error.into_problem(id.clone()));
         let headers = response.headers_mut();
         headers.remove(CONTENT_LENGTH);
@@ -96,10 +105,10 @@ fn given_id(headers: &HeaderMap) -> Option<String> {
     sane.then(|| text.to_owned())
 }
 
-fn new_id<P: Ports>(ports: &P) -> String {
+fn new_id(clock: &impl Clock, entropy: &impl Entropy) -> String {
     let mut random = [0; 10];
-    ports.entropy().fill(&mut random);
-    ids::id("req", ports.clock().now_ms(), random)
+    entropy.fill(&mut random);
+    ids::id("req", clock.now_ms(), random)
 }
 
 #[cfg(test)]

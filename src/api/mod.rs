@@ -8,7 +8,8 @@
 //! - [`auth`]: who is calling
 //! - [`params`], [`cursor`], [`body`]: what stands in URLs and bodies
 //! - [`submit`]: a job comes in, with [`not_yet`], [`items`], [`shape`] and [`rules`] for its checks
-//! - [`jobs`], [`tasks`], [`results`] (with [`table`]), [`report`]: what is read
+//! - [`jobs`], [`tasks`], [`results`] (with [`table`]), [`report`], [`limits`]: what is read
+//! - [`control`]: what is done to a job that exists
 //! - [`openapi`]: the document of all that
 //!
 //! To add a route: a handler with `#[utoipa::path]`, a line in [`router`], a line in [`openapi`]; a test fails
@@ -18,18 +19,21 @@ use axum::Router;
 use axum::http::header::ALLOW;
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 
+pub use self::frame::refusal;
 use self::problem::ApiError;
 use crate::app::App;
 use crate::ports::Ports;
 
 pub mod auth;
 mod body;
+mod control;
 mod cursor;
 mod frame;
 mod items;
 mod jobs;
+mod limits;
 mod not_yet;
 mod openapi;
 mod params;
@@ -54,10 +58,29 @@ pub struct Api<P: Ports> {
 pub fn router<P: Ports>(api: Api<P>) -> Router {
     const READ: &str = "GET, HEAD, OPTIONS";
     const READ_POST: &str = "GET, HEAD, POST, OPTIONS";
+    const READ_PATCH: &str = "GET, HEAD, PATCH, OPTIONS";
+    const POST: &str = "POST, OPTIONS";
     let jobs = get(jobs::list::<P>).post(submit::submit::<P>);
+    let job = get(jobs::get::<P>).patch(control::change::<P>);
     let v1 = Router::new()
         .route("/jobs", allowing(READ_POST, jobs))
-        .route("/jobs/{id}", allowing(READ, get(jobs::get::<P>)))
+        .route("/jobs/{id}", allowing(READ_PATCH, job))
+        .route(
+            "/jobs/{id}/cancel",
+            allowing(POST, post(control::cancel::<P>)),
+        )
+        .route(
+            "/jobs/{id}/pause",
+            allowing(POST, post(control::pause::<P>)),
+        )
+        .route(
+            "/jobs/{id}/resume",
+            allowing(POST, post(control::resume::<P>)),
+        )
+        .route(
+            "/jobs/{id}/retry",
+            allowing(POST, post(control::retry::<P>)),
+        )
         .route("/jobs/{id}/tasks", allowing(READ, get(tasks::list::<P>)))
         .route(
             "/jobs/{id}/tasks/{index}",
@@ -65,6 +88,7 @@ pub fn router<P: Ports>(api: Api<P>) -> Router {
         )
         .route("/jobs/{id}/results", allowing(READ, get(results::get::<P>)))
         .route("/jobs/{id}/report", allowing(READ, get(report::get::<P>)))
+        .route("/limits", allowing(READ, get(limits::get::<P>)))
         .fallback(no_such_route)
         .layer(from_fn_with_state(api.clone(), auth::guard::<P>));
     Router::new()

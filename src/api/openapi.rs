@@ -16,10 +16,11 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{self, Content, ContentBuilder, ObjectBuilder, Ref, RefOr, Schema};
 use utoipa::{Modify, OpenApi, ToSchema};
 
+use super::control::{ChangeBody, Nothing, RetryBody};
 use super::problem::{self, ApiError, Code, Fault, Problem};
 use super::shape::Shape;
 use super::submit::SubmitBody;
-use super::{jobs, reply, report, results, submit, tasks};
+use super::{control, jobs, limits, reply, report, results, submit, tasks};
 use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
 
 #[derive(OpenApi)]
@@ -33,10 +34,16 @@ use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
         submit::submit,
         jobs::list,
         jobs::get,
+        control::change,
+        control::cancel,
+        control::pause,
+        control::resume,
+        control::retry,
         tasks::list,
         tasks::get,
         results::get,
         report::get,
+        limits::get,
         healthz,
         document,
     ),
@@ -44,6 +51,7 @@ use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
     security(("bearer" = [])),
     tags(
         (name = "jobs", description = "Jobs and what became of them"),
+        (name = "limits", description = "What the account allows"),
         (name = "service", description = "The service itself; no token needed"),
     ),
     modifiers(&Shared),
@@ -63,19 +71,49 @@ fn text() -> Bytes {
 
 /// The check of a submit's body, all but its `input`, which [`super::items`] reads.
 pub fn submit_shape() -> Result<&'static Shape, ApiError> {
-    static SHAPE: OnceLock<Result<Shape, String>> = OnceLock::new();
-    let shape = SHAPE.get_or_init(|| {
-        let document = serde_json::to_value(Document::openapi()).map_err(|e| e.to_string())?;
-        let mut components = document.get("components").cloned().unwrap_or_default();
-        let name = SubmitBody::name();
+    static SHAPE: Made = OnceLock::new();
+    let name = SubmitBody::name();
+    shape(&SHAPE, &name, |components| {
         if let Some(input) = components.pointer_mut(&format!("/schemas/{name}/properties/input")) {
             *input = Value::Bool(true);
         }
-        Shape::new(&components, &name)
-    });
-    shape
-        .as_ref()
-        .map_err(|error| ApiError::unavailable(error.as_str()))
+    })
+}
+
+/// The check of a body that says nothing.
+pub fn nothing_shape() -> Result<&'static Shape, ApiError> {
+    static SHAPE: Made = OnceLock::new();
+    shape(&SHAPE, &Nothing::name(), |_| ())
+}
+
+/// The check of a retry's body.
+pub fn retry_shape() -> Result<&'static Shape, ApiError> {
+    static SHAPE: Made = OnceLock::new();
+    shape(&SHAPE, &RetryBody::name(), |_| ())
+}
+
+/// The check of a change's body.
+pub fn change_shape() -> Result<&'static Shape, ApiError> {
+    static SHAPE: Made = OnceLock::new();
+    shape(&SHAPE, &ChangeBody::name(), |_| ())
+}
+
+type Made = OnceLock<Result<Shape, String>>;
+
+/// A check is made from the document when it is first wanted, and kept.
+fn shape(
+    made: &'static Made,
+    name: &str,
+    adapt: impl FnOnce(&mut Value),
+) -> Result<&'static Shape, ApiError> {
+    made.get_or_init(|| {
+        let document = serde_json::to_value(Document::openapi()).map_err(|e| e.to_string())?;
+        let mut components = document.get("components").cloned().unwrap_or_default();
+        adapt(&mut components);
+        Shape::new(&components, name)
+    })
+    .as_ref()
+    .map_err(|error| ApiError::unavailable(error.as_str()))
 }
 
 /// The service is up.
@@ -193,19 +231,34 @@ fn complete(path: &str, operation: &mut Operation) {
     }
     if let Some(RefOr::T(body)) = &mut operation.request_body {
         body.content.values_mut().for_each(add_example);
+        // Where nothing need be said, the body may be left out.
+        if [Nothing::name(), RetryBody::name()]
+            .into_iter()
+            .any(|name| body.content.values().any(|content| holds(content, &name)))
+        {
+            body.required = Some(openapi::Required::False);
+        }
     }
+}
+
+fn holds(content: &RefOr<Content>, name: &str) -> bool {
+    let RefOr::T(content) = content else {
+        return false;
+    };
+    content.schema == Some(RefOr::Ref(Ref::from_schema_name(name)))
 }
 
 /// The two types that are hardest to picture.
 fn add_example(content: &mut RefOr<Content>) {
-    let RefOr::T(content) = content else {
+    let example = if holds(content, &JobView::name()) {
+        serde_json::to_value(job_example()).ok()
+    } else if holds(content, &SubmitBody::name()) {
+        Some(submit_example())
+    } else {
         return;
     };
-    let holds = |name| content.schema == Some(RefOr::Ref(Ref::from_schema_name(name)));
-    if holds(JobView::name()) {
-        content.example = serde_json::to_value(job_example()).ok();
-    } else if holds(SubmitBody::name()) {
-        content.example = Some(submit_example());
+    if let RefOr::T(content) = content {
+        content.example = example;
     }
 }
 

@@ -228,6 +228,14 @@ impl ApiError {
         }
     }
 
+    /// The deployment cannot work as it is set up; its own log says why.
+    pub fn misconfigured() -> ApiError {
+        ApiError::new(
+            Code::Unavailable,
+            "This deployment is not configured rightly; its log says what is wrong.",
+        )
+    }
+
     /// What happened inside: for the log only.
     pub fn internal(&self) -> Option<&str> {
         self.internal.as_deref()

@@ -5,6 +5,7 @@
 //! error. Later, a page that cannot be read is tried again, and in the end the answer is broken off, so that no
 //! client can take a part for the whole: chunked transfer tells it, and the JSON form lacks its end.
 
+use std::future::Future;
 use std::io;
 
 use axum::body::Body;
@@ -101,8 +102,7 @@ pub async fn get<P: Ports>(
     let first = query::results_page(&api.app, &of, None).await?;
     let table = Table::new(of.output, of.columns.clone());
     let pager = Pager {
-        app: api.app,
-        of,
+        source: StoredResults { app: api.app, of },
         writer: Writer {
             format,
             table,
@@ -114,10 +114,44 @@ pub async fn get<P: Ports>(
     Ok(reply::typed(format.content_type(), body))
 }
 
-/// Where the stream stands.
-struct Pager<P: Ports> {
+/// A page of results, and after which task the next one begins.
+type ResultsPage = (Vec<ResultLine>, Option<u32>);
+
+/// Where pages come from.
+trait Source {
+    fn page(&self, after: u32) -> impl Future<Output = Result<ResultsPage, AppError>> + Send;
+    fn wait(&self, ms: u64) -> impl Future<Output = ()> + Send;
+    /// Called once, for the log, before the answer is broken off.
+    fn gave_up(&self, after: u32, error: &AppError);
+}
+
+struct StoredResults<P: Ports> {
     app: App<P>,
     of: ResultsOf,
+}
+
+impl<P: Ports> Source for StoredResults<P> {
+    fn page(&self, after: u32) -> impl Future<Output = Result<ResultsPage, AppError>> + Send {
+        query::results_page(&self.app, &self.of, Some(after))
+    }
+
+    fn wait(&self, ms: u64) -> impl Future<Output = ()> + Send {
+        self.app.ports.clock().sleep(ms)
+    }
+
+    fn gave_up(&self, after: u32, error: &AppError) {
+        self.app.ports.log().line(json!({
+            "event": "results_broken_off",
+            "job": &self.of.job,
+            "after_task": after,
+            "error": error.to_string(),
+        }));
+    }
+}
+
+/// Where the stream stands.
+struct Pager<S> {
+    source: S,
     writer: Writer,
     next: Next,
 }
@@ -132,8 +166,8 @@ enum Next {
     Done,
 }
 
-impl<P: Ports> Pager<P> {
-    async fn step(mut self) -> io::Result<Option<(Vec<u8>, Pager<P>)>> {
+impl<S: Source> Pager<S> {
+    async fn step(mut self) -> io::Result<Option<(Vec<u8>, Pager<S>)>> {
         let mut bytes = Vec::new();
         let after = match std::mem::replace(&mut self.next, Next::Done) {
             Next::Begin(lines, after) => {
@@ -157,22 +191,17 @@ impl<P: Ports> Pager<P> {
         Ok(Some((bytes, self)))
     }
 
-    async fn page(&self, after: u32) -> Result<(Vec<ResultLine>, Option<u32>), &'static str> {
+    async fn page(&self, after: u32) -> Result<ResultsPage, &'static str> {
         let mut waits = RETRY_MS.into_iter();
         loop {
-            let error = match query::results_page(&self.app, &self.of, Some(after)).await {
+            let error = match self.source.page(after).await {
                 Ok(page) => return Ok(page),
                 Err(error) => error,
             };
             match (waits.next(), &error) {
-                (Some(ms), AppError::Unavailable(_)) => self.app.ports.clock().sleep(ms).await,
+                (Some(ms), AppError::Unavailable(_)) => self.source.wait(ms).await,
                 _ => {
-                    self.app.ports.log().line(json!({
-                        "event": "results_broken_off",
-                        "job": &self.of.job,
-                        "after_task": after,
-                        "error": error.to_string(),
-                    }));
+                    self.source.gave_up(after, &error);
                     return Err("the results broke off");
                 }
             }
@@ -229,45 +258,86 @@ impl Writer {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::future::ready;
+    use std::sync::Mutex;
+
+    use futures::TryStreamExt;
+    use futures::executor::block_on;
     use serde_json::Value;
 
     use super::*;
     use crate::core::plan::Output;
 
-    fn pages() -> [Vec<ResultLine>; 3] {
-        let line = |id: &str, task| ResultLine::Item {
+    /// Hands out these answers one by one and remembers what it was asked.
+    struct Script {
+        answers: Mutex<Vec<Result<ResultsPage, AppError>>>,
+        asked: Mutex<Vec<String>>,
+    }
+
+    impl Source for &Script {
+        fn page(&self, after: u32) -> impl Future<Output = Result<ResultsPage, AppError>> + Send {
+            self.asked.lock().unwrap().push(format!("after {after}"));
+            ready(self.answers.lock().unwrap().remove(0))
+        }
+
+        fn wait(&self, ms: u64) -> impl Future<Output = ()> + Send {
+            self.asked.lock().unwrap().push(format!("wait {ms}"));
+            ready(())
+        }
+
+        fn gave_up(&self, _: u32, error: &AppError) {
+            self.asked.lock().unwrap().push(error.to_string());
+        }
+    }
+
+    fn line(id: &str, task: u32) -> ResultLine {
+        ResultLine::Item {
             id: id.into(),
             output: json!({"b": id, "a": {"n": [1]}}),
             task,
-        };
-        [
-            vec![line("x", 0), line("=y", 0)],
-            Vec::new(),
-            vec![line("z", 2)],
-        ]
+        }
     }
 
-    fn written(format: Format) -> String {
-        let mut writer = Writer {
-            format,
-            table: Table::new(Output::Item, Some(vec!["b".into(), "a".into()])),
-            wrote: false,
+    /// The whole body, or why it broke off, and what the source was asked.
+    fn streamed(
+        format: Format,
+        first: ResultsPage,
+        rest: Vec<Result<ResultsPage, AppError>>,
+    ) -> (Result<String, String>, Vec<String>) {
+        let script = Script {
+            answers: Mutex::new(rest),
+            asked: Mutex::default(),
         };
-        let mut out = Vec::new();
-        writer.begin(&mut out).unwrap();
-        for page in pages() {
-            writer.lines(&page, &mut out).unwrap();
-        }
-        writer.end(&mut out);
-        String::from_utf8(out).unwrap()
+        let pager = Pager {
+            source: &script,
+            writer: Writer {
+                format,
+                table: Table::new(Output::Item, Some(vec!["b".into(), "a".into()])),
+                wrote: false,
+            },
+            next: Next::Begin(first.0, first.1),
+        };
+        let body = block_on(stream::try_unfold(pager, Pager::step).try_concat());
+        let text = body
+            .map(|bytes| String::from_utf8(bytes).unwrap())
+            .map_err(|error| error.to_string());
+        let asked = script.asked.into_inner().unwrap();
+        (text, asked)
+    }
+
+    /// Three pages, the second of tasks that brought nothing.
+    fn written(format: Format) -> String {
+        let rest = vec![Ok((Vec::new(), Some(2))), Ok((vec![line("z", 3)], None))];
+        let (text, asked) = streamed(format, (vec![line("x", 0), line("=y", 0)], Some(0)), rest);
+        assert_eq!(asked, ["after 0", "after 2"]);
+        text.unwrap()
     }
 
     #[test]
     fn json_is_one_object_in_the_shape_of_a_list() {
         let value: Value = serde_json::from_str(&written(Format::Json)).unwrap();
-        let expected: Vec<Value> = pages()
+        let expected: Vec<Value> = [line("x", 0), line("=y", 0), line("z", 3)]
             .iter()
-            .flatten()
             .map(|line| serde_json::to_value(line).unwrap())
             .collect();
         assert_eq!(value, json!({"data": expected, "next_cursor": null}));
@@ -279,7 +349,7 @@ mod tests {
             written(Format::Jsonl),
             "{\"id\":\"x\",\"output\":{\"b\":\"x\",\"a\":{\"n\":[1]}},\"task\":0}\n\
              {\"id\":\"=y\",\"output\":{\"b\":\"=y\",\"a\":{\"n\":[1]}},\"task\":0}\n\
-             {\"id\":\"z\",\"output\":{\"b\":\"z\",\"a\":{\"n\":[1]}},\"task\":2}\n"
+             {\"id\":\"z\",\"output\":{\"b\":\"z\",\"a\":{\"n\":[1]}},\"task\":3}\n"
         );
     }
 
@@ -290,7 +360,46 @@ mod tests {
             "id,task,b,a\r\n\
              x,0,x,\"{\"\"n\"\":[1]}\"\r\n\
              '=y,0,'=y,\"{\"\"n\"\":[1]}\"\r\n\
-             z,2,z,\"{\"\"n\"\":[1]}\"\r\n"
+             z,3,z,\"{\"\"n\"\":[1]}\"\r\n"
         );
+    }
+
+    #[test]
+    fn no_results_are_a_whole_document_too() {
+        let (text, asked) = streamed(Format::Json, (Vec::new(), None), Vec::new());
+        assert_eq!(text.unwrap(), "{\"data\":[],\"next_cursor\":null}");
+        assert!(asked.is_empty());
+    }
+
+    #[test]
+    fn a_page_that_is_not_there_yet_is_asked_for_again() {
+        let away = || Err(AppError::Unavailable("not yet".into()));
+        let rest = vec![away(), away(), Ok((vec![line("y", 1)], None))];
+        let (text, asked) = streamed(Format::Json, (vec![line("x", 0)], Some(0)), rest);
+        assert!(text.unwrap().ends_with("],\"next_cursor\":null}"));
+        assert_eq!(
+            asked,
+            ["after 0", "wait 500", "after 0", "wait 1000", "after 0"]
+        );
+    }
+
+    #[test]
+    fn what_stays_away_breaks_the_answer_off() {
+        let away = || Err(AppError::Unavailable("secret".into()));
+        let rest = (0..5).map(|_| away()).collect();
+        let (text, asked) = streamed(Format::Json, (vec![line("x", 0)], Some(0)), rest);
+        assert_eq!(text.unwrap_err(), "the results broke off");
+        assert_eq!(asked.last().unwrap(), "try again: secret");
+        let gone = vec![Err(AppError::NotFound("job"))];
+        let (text, asked) = streamed(Format::Jsonl, (Vec::new(), Some(0)), gone);
+        assert_eq!(text.unwrap_err(), "the results broke off");
+        assert_eq!(asked, ["after 0", "there is no such job"]);
+    }
+
+    #[test]
+    fn a_page_that_leads_back_is_the_last() {
+        let rest = vec![Ok((vec![line("y", 1)], Some(0)))];
+        let (text, _) = streamed(Format::Jsonl, (vec![line("x", 0)], Some(0)), rest);
+        assert_eq!(text.unwrap().lines().count(), 2);
     }
 }

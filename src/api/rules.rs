@@ -93,7 +93,8 @@ fn fields(here: &str, stage: &Stage, faults: &mut Faults) {
             }
         }
     }
-    if let Some(schema) = &stage.output_schema
+    // What is no object has been named by the body's own schema.
+    if let Some(schema) = stage.output_schema.as_ref().filter(|s| s.is_object())
         && let Err(found) = Schema::compile(schema)
     {
         for fault in found {

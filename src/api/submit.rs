@@ -84,7 +84,7 @@ pub struct Planning {
     _fallback: Option<bool>,
 }
 
-fn metadata_schema() -> Schema {
+pub fn metadata_schema() -> Schema {
     ObjectBuilder::new()
         .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
         .additional_properties(Some(AdditionalProperties::FreeForm(true)))
@@ -193,14 +193,7 @@ fn check(value: Value, config: &Config) -> Result<Submit, ApiError> {
         );
         return Err(ApiError::invalid(faults));
     }
-    if let Some(metadata) = value.get("metadata")
-        && json_len(metadata) > METADATA_BYTES
-    {
-        faults.add(
-            "metadata",
-            format!("must have at most {METADATA_BYTES} bytes as JSON"),
-        );
-    }
+    check_metadata(&value, &mut faults);
     openapi::submit_shape()?.check(&value, &mut faults);
     // What is out of range can still be read, so that the rules add their faults to the list; what cannot be
     // read has been named already.
@@ -227,8 +220,20 @@ fn check(value: Value, config: &Config) -> Result<Submit, ApiError> {
     })
 }
 
+/// The cap on a body's `metadata`; how many fields it may have is said by its schema.
+pub fn check_metadata(body: &Value, faults: &mut Faults) {
+    if let Some(metadata) = body.get("metadata")
+        && json_len(metadata) > METADATA_BYTES
+    {
+        faults.add(
+            "metadata",
+            format!("must have at most {METADATA_BYTES} bytes as JSON"),
+        );
+    }
+}
+
 /// To JSON Schema `5.0` is a whole number, to serde it is not: the fields that want one get `5`.
-fn whole_numbers(body: &mut Map<String, Value>) {
+pub fn whole_numbers(body: &mut Map<String, Value>) {
     let limits = body.get_mut("limits").and_then(Value::as_object_mut);
     limits.into_iter().for_each(all_whole);
     let stages = body.get_mut("stages").and_then(Value::as_array_mut);

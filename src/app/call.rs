@@ -40,7 +40,7 @@ pub enum Begun {
     /// The head is there; the rest goes on.
     Head(Head, BoxFuture<'static, Ended>),
     /// It is over already.
-    Over(Ended),
+    Over(Box<Ended>),
 }
 
 /// Sends a request and waits for the head.
@@ -57,14 +57,14 @@ pub async fn begin<P: Ports>(app: App<P>, request: &MessagesRequest, trace: Trac
     let sent = app.ports.claude().send(wire);
     // The whole of the call's time may pass before its head, as with answers that are not streamed.
     let Some(sent) = within(&clock, app.config.intervals.call_timeout_ms, sent).await else {
-        return Begun::Over(failed(transport_error(
+        return Begun::Over(Box::new(failed(transport_error(
             TransportFault::TimedOut,
             "no answer in time",
-        )));
+        ))));
     };
     let response = match sent {
         Ok(response) => response,
-        Err(error) => return Begun::Over(failed(of_transport(&error))),
+        Err(error) => return Begun::Over(Box::new(failed(of_transport(&error)))),
     };
     let head = Head {
         at: clock.now_ms(),

@@ -136,12 +136,18 @@ pub async fn patch<P: Ports>(
     if let Some(limits) = &patch.limits {
         allowed.retain(|state| JobState::parse(state).is_some_and(|state| !state.is_terminal()));
         let row = query::rows(app, listing::job(id, tenant)).await?;
-        let created = row
-            .first()
-            .ok_or(AppError::NotFound("job"))?
-            .int("created_at");
+        let row = row.first().ok_or(AppError::NotFound("job"))?;
         let merged = limits_of(app, tenant, id).await?.overlaid(limits);
-        let at = merged.deadline_seconds.map(|s| deadline(created, s));
+        // From the submit on; in a later run, from now on. Other limits leave the deadline as it is.
+        let from = if row.count("run") > 1 {
+            now
+        } else {
+            row.int("created_at")
+        };
+        let at = match limits.deadline_seconds {
+            Some(seconds) => Some(deadline(from, seconds)),
+            None => row.maybe_int("deadline_at"),
+        };
         statements.extend(limit_statements(id, &merged, at, now));
     }
     if let Some(metadata) = patch.metadata {

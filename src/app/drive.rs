@@ -7,8 +7,8 @@
 use serde_json::{Value, json};
 
 use super::kit::Kit;
-use super::{App, AppError, expand, message, pump, synthesise};
-use crate::core::plan::StageKind;
+use super::{App, AppError, expand, message, pump, report, synthesise};
+use crate::core::plan::{OnBudget, StageKind};
 use crate::core::state::{JobEvent, JobState, TaskEvent, next_job};
 use crate::ports::{Clock, Db, DbError, Ports, Queue};
 use crate::store::jobs::{self, JobRow, StageRow};
@@ -193,19 +193,14 @@ async fn run<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, 
                 .await?;
             Ok(Step::Again)
         }
-        None => maps_done(app, loaded, stage, now).await,
+        None => maps_done(app, loaded, now).await,
     }
 }
 
 /// The maps are done: merged, then on to the synthesis, or to the end.
-async fn maps_done<P: Ports>(
-    app: &App<P>,
-    loaded: &Loaded,
-    stage: &StageRow,
-    now: i64,
-) -> Result<Step, AppError> {
+async fn maps_done<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, AppError> {
     let job = &loaded.job;
-    let covered = stage.items_covered;
+    let covered = report::covered(app, loaded).await?;
     let enough = covered > 0
         && f64::from(covered) >= job.min_success_ratio * f64::from(job.items_total) - 1e-9;
     let prepared = synthesise::prepare(app, loaded, enough).await?;
@@ -228,12 +223,20 @@ async fn maps_done<P: Ports>(
             .batch(vec![jobs::keep_merged(&job.id, &prepared.merged)])
             .await?;
         return match error {
+            Some(("budget", message)) if job.on_budget == OnBudget::Pause => {
+                let halt = json!({"reason": "budget", "detail": message, "resumes_at": null});
+                app.ports
+                    .db()
+                    .batch(vec![jobs::pause(&job.id, &halt, now)])
+                    .await?;
+                Ok(Step::Again)
+            }
             Some((code, message)) => fail(app, job, code, &message, now).await,
             None => end(app, job, covered, now).await,
         };
     };
     let mut statements = vec![
-        jobs::guard_at(&job.id, job.run, JobState::Running, stage.idx),
+        jobs::guard_at(&job.id, job.run, JobState::Running, job.stage),
         jobs::keep_merged(&job.id, &prepared.merged),
         jobs::advance(
             &job.id,
@@ -290,7 +293,7 @@ async fn synthesis<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<
         .await?;
     let row = answers.first().and_then(|answer| answer.rows.first());
     if row.is_some_and(|row| row.text("state") == "succeeded") {
-        let covered = last_map(loaded).map_or(0, |stage| stage.items_covered);
+        let covered = report::covered(app, loaded).await?;
         return end(app, job, covered, now).await;
     }
     let error: Option<Value> = row.and_then(|row| row.json("error"));
@@ -373,6 +376,9 @@ async fn finish<P: Ports>(
 /// The deadline has passed: what is open is skipped, and what is there is synthesised, in the time of grace.
 async fn expire<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, AppError> {
     let job = &loaded.job;
+    if job.state == JobState::Running && last_map(loaded).is_some_and(StageRow::is_done) {
+        return maps_done(app, loaded, now).await;
+    }
     let reason = json!({"code": "deadline", "message": "the deadline passed first"});
     let mut statements = vec![
         tasks::close_open(&job.id, TaskEvent::Skipped, &reason, now),
@@ -404,15 +410,9 @@ async fn expire<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Ste
         }
         _ => {}
     }
+    // Looked at again: a result may have landed between the reading and the skipping.
     app.ports.db().batch(statements).await?;
-    if job.state != JobState::Running {
-        return Ok(Step::Again);
-    }
-    let Some(stage) = last_map(loaded) else {
-        return fail(app, job, "deadline", "the deadline passed", now).await;
-    };
-    // The row as it is after the skipping; what counts here is what was covered.
-    maps_done(app, loaded, stage, now).await
+    Ok(Step::Again)
 }
 
 /// A pause for the day's cap ends by itself.

@@ -18,7 +18,7 @@ use crate::store::tasks::{self, NewTask, Slice};
 
 /// Items and bytes of one slice: its rows go in as one bound text, which D1 takes up to 2 MB of.
 const SLICE_ITEMS: u32 = 1_000;
-const SLICE_BYTES: usize = 900_000;
+const SLICE_BYTES: usize = 1_000_000;
 
 /// Expands the next slice. False where somebody else was faster.
 pub async fn slice<P: Ports>(
@@ -46,7 +46,7 @@ pub async fn slice<P: Ports>(
     let mut bytes = 0;
     for group in items.chunks(usize::try_from(per_chunk).unwrap_or(usize::MAX).max(1)) {
         let row = new_task(app, stage_kit, &job.id, group).await?;
-        bytes += row.body.as_ref().map_or(0, String::len) + 300;
+        bytes += jobs::to_json(&row).len();
         if bytes > SLICE_BYTES && !rows.is_empty() {
             break;
         }

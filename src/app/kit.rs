@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::{App, AppError, ask, expand};
-use crate::claude::models::Model;
+use crate::claude::models::{Catalogue, Model};
 use crate::claude::request::{MessagesRequest, Role};
 use crate::claude::worker_schema::{default_schema, in_words, wire_format};
 use crate::core::plan::{Output, ResolvedStage, Spec, StageKind};
@@ -54,12 +54,15 @@ impl StageKit {
         spec: &Spec,
         stage: &ResolvedStage,
     ) -> Result<StageKit, AppError> {
-        // Checked when the job came in; what fails now is a model that was taken out of the configuration since.
-        let model = app
-            .models
-            .resolve(&stage.model)
-            .map_err(|unknown| AppError::Unavailable(unknown.to_string()))?
-            .clone();
+        // Checked when the job came in. One that was taken out of the configuration since is still known as
+        // the release has it, so that its jobs end and their results stay readable.
+        let model = match app.models.resolve(&stage.model) {
+            Ok(model) => model.clone(),
+            Err(unknown) => Catalogue::load(None)
+                .ok()
+                .and_then(|built_in| built_in.resolve(&stage.model).ok().cloned())
+                .ok_or_else(|| AppError::Unavailable(unknown.to_string()))?,
+        };
         let source = match stage.kind {
             StageKind::Map => Some(stage.output_schema.clone().unwrap_or_else(default_schema)),
             StageKind::Synthesis => stage.output_schema.clone(),

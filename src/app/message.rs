@@ -57,8 +57,8 @@ pub fn wake_for(job: &str, tasks: &[u32]) -> Vec<Outgoing> {
         .collect()
 }
 
-/// A message for whatever falls due then. A queue counts in whole seconds, up to a day.
-pub fn wake_later(ms: u64) -> Outgoing {
+/// A message for whatever falls due after so many seconds.
+pub fn wake_later(delay_seconds: u32) -> Outgoing {
     Outgoing {
         queue: QueueName::Tasks,
         body: json(&Wake {
@@ -66,10 +66,15 @@ pub fn wake_later(ms: u64) -> Outgoing {
             job: None,
             tasks: Vec::new(),
         }),
-        delay_seconds: u32::try_from(ms.div_ceil(1_000))
-            .unwrap_or(u32::MAX)
-            .min(86_400),
+        delay_seconds,
     }
+}
+
+/// A queue counts in whole seconds, up to a day.
+pub fn delay_seconds(ms: u64) -> u32 {
+    u32::try_from(ms.div_ceil(1_000))
+        .unwrap_or(u32::MAX)
+        .min(86_400)
 }
 
 fn json<T: Serialize>(value: &T) -> String {

@@ -9,7 +9,7 @@
 //! - [`synthesise`]: results are merged and handed to the synthesis
 //! - [`sweep`]: what cron puts right
 //! - [`control`]: pause, resume, cancel, retry, new limits
-//! - [`query`], [`report`]: jobs, tasks, results and reports are read
+//! - [`query`], [`report`]: jobs, tasks, results and reports are read; [`limits`]: what the account allows
 //! - [`ask`], [`kit`]: what is asked of Claude, and what a stage needs for it
 //! - [`bodies`], [`message`], [`view`]: stored texts, queue messages, what callers see
 
@@ -30,6 +30,7 @@ pub mod control;
 pub mod drive;
 pub mod expand;
 pub mod kit;
+pub mod limits;
 pub mod message;
 pub mod pump;
 pub mod query;

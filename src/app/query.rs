@@ -60,6 +60,9 @@ pub async fn tasks<P: Ports>(
     limit: u32,
 ) -> Result<(Vec<TaskView>, Option<u32>), AppError> {
     owned(app, tenant, job).await?;
+    if let Some(name) = stage {
+        must_have_stage(app, job, name).await?;
+    }
     let after = after.map_or(-1, i64::from);
     let statement = listing::tasks(
         job,
@@ -84,6 +87,26 @@ pub async fn tasks<P: Ports>(
         })
         .collect();
     Ok((views, next))
+}
+
+/// A name that no stage has would give an empty list, as if the stage had no tasks.
+async fn must_have_stage<P: Ports>(app: &App<P>, job: &str, name: &str) -> Result<(), AppError> {
+    let loaded = drive::load(app, job)
+        .await?
+        .ok_or(AppError::NotFound("job"))?;
+    let names: Vec<&str> = loaded
+        .kit
+        .stages
+        .iter()
+        .map(|kit| kit.stage.name.as_str())
+        .collect();
+    if names.contains(&name) {
+        return Ok(());
+    }
+    Err(AppError::Invalid(vec![(
+        "stage".to_owned(),
+        format!("is no stage of this job; there are: {}", names.join(", ")),
+    )]))
 }
 
 /// One task whole.

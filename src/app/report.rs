@@ -91,7 +91,24 @@ async fn synthesis<P: Ports>(app: &App<P>, loaded: &Loaded) -> Result<Value, App
         .unwrap_or(Value::Null))
 }
 
-/// The items without a result, in the order of their tasks, each with the reason.
+/// How many items have their results in every map stage.
+pub async fn covered<P: Ports>(app: &App<P>, loaded: &Loaded) -> Result<u32, AppError> {
+    let mut maps = loaded
+        .stages
+        .iter()
+        .filter(|stage| stage.kind == StageKind::Map.as_str());
+    match (maps.next(), maps.next()) {
+        // The counter of a single stage is exact; of several, the same item may be missing in more than one.
+        (Some(only), None) => Ok(only.items_covered),
+        _ => {
+            let missing = missing(app, loaded).await?.len();
+            let missing = u32::try_from(missing).unwrap_or(u32::MAX);
+            Ok(loaded.job.items_total.saturating_sub(missing))
+        }
+    }
+}
+
+/// The items without a result in some map stage, in the order of their tasks, each once with the first reason.
 pub async fn missing<P: Ports>(app: &App<P>, loaded: &Loaded) -> Result<Vec<Missing>, AppError> {
     let mut missing = Vec::new();
     for (index, kit) in super::synthesise::map_stages(&loaded.kit) {
@@ -110,6 +127,8 @@ pub async fn missing<P: Ports>(app: &App<P>, loaded: &Loaded) -> Result<Vec<Miss
         };
         missing.extend(never_begun(app, loaded, stage.cursor).await?);
     }
+    let mut named = HashSet::new();
+    missing.retain(|one| named.insert(one.id.clone()));
     Ok(missing)
 }
 

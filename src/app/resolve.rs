@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::FutureExt;
 use serde_json::{Value, json};
@@ -39,6 +40,8 @@ pub struct Resolved {
     pub saved: Option<Saved>,
     /// The text of the answer, where one came.
     pub response: Option<String>,
+    /// What the task has cost with this call.
+    pub paid: i64,
     pub task: MovedTask,
     /// Everything must stop: why, and when it may go on where that is known.
     pub stop: Option<(ErrorCode, String, Option<i64>)>,
@@ -52,13 +55,31 @@ pub struct Resolved {
     pub limited: bool,
     /// The whole class must wait until then.
     pub slow_until: i64,
+    /// Input tokens that the class's bucket held before this call.
+    pub held_input: f64,
+}
+
+impl Resolved {
+    /// About what its rows take in one settle: texts twice, since escaping may double them.
+    pub fn bytes(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len) * 2;
+        let attempt = self
+            .attempt
+            .as_ref()
+            .map_or(0, |attempt| text(&attempt.response) + text(&attempt.error));
+        let output = self.output.as_ref().map_or(0, |output| text(&output.body));
+        let ledger = self.ledger.as_ref().map_or(0, |entry| text(&entry.body));
+        attempt.max(output).max(ledger) + self.task.ids.len() * 4 + 1_000
+    }
 }
 
 /// What a call is made of.
 struct Asked {
-    /// Items without a result, in wire form; empty for a synthesis.
+    /// The items asked for, in wire form; empty for a synthesis.
     items: Vec<Value>,
     ids: Vec<String>,
+    /// All items of the task.
+    all: Vec<Value>,
     results: String,
     coverage: String,
     prior: Option<Prior>,
@@ -74,6 +95,7 @@ pub async fn call<P: Ports>(
     task: Claimed,
     mark: [f64; 2],
     probe: bool,
+    stop: Arc<AtomicBool>,
 ) -> Step {
     let Some(stage) = kit.stage(task.stage) else {
         return give_back(&app, &task, "the stage's plan is not readable");
@@ -96,6 +118,10 @@ pub async fn call<P: Ports>(
         }
         return step;
     }
+    // Another call of this consumer may have been told so while this one was claimed, or read what it asks.
+    if stop.load(Ordering::Relaxed) {
+        return give_back(&app, &task, "everything must stop");
+    }
     let trace = Trace {
         role: stage.role(asked.form),
         job: &task.job,
@@ -104,7 +130,7 @@ pub async fn call<P: Ports>(
     };
     match call::begin(app.clone(), &request, trace).await {
         Begun::Over(ended) => {
-            let resolved = resolve(&app, &kit, task, asked, request, ended, probe).await;
+            let resolved = resolve(&app, &kit, task, asked, request, *ended, probe).await;
             Step::End(Box::new(resolved))
         }
         Begun::Head(head, rest) => {
@@ -124,7 +150,7 @@ pub async fn call<P: Ports>(
     }
 }
 
-/// What the task asks now: its items less those that have a result, in the form it has come to.
+/// What the task asks now, in the form it has come to. A repair asks for the very items of the answer it mends.
 async fn asked<P: Ports>(
     app: &App<P>,
     stage: &StageKit,
@@ -136,19 +162,19 @@ async fn asked<P: Ports>(
         Some(text) => results_of(&query::json_of(Some(text))),
         None => Vec::new(),
     };
-    let covered: HashSet<&str> = kept.iter().map(|(id, _)| id.as_str()).collect();
-    let ids: Vec<String> = task
-        .ids
-        .iter()
-        .filter(|id| !covered.contains(id.as_str()))
-        .cloned()
-        .collect();
+    let ids = task.wanted.clone();
     let prior = bodies::text(app, &task.prior).await?;
     let prior = prior
         .filter(|_| form.repair)
         .and_then(|answer| to_repair(stage, answer, task.prior_stop.as_deref(), &ids));
     // Nothing to show: it is simply asked afresh.
     form.repair &= prior.is_some();
+    let of_input = |ids: &[String]| {
+        input
+            .as_array()
+            .map(|items| only(items, ids))
+            .unwrap_or_default()
+    };
     let text = |name: &str| {
         input
             .get(name)
@@ -157,10 +183,8 @@ async fn asked<P: Ports>(
             .to_owned()
     };
     Ok(Asked {
-        items: input
-            .as_array()
-            .map(|items| only(items, &ids))
-            .unwrap_or_default(),
+        items: of_input(&ids),
+        all: of_input(&task.ids),
         results: text("results"),
         coverage: text("coverage"),
         ids,
@@ -252,7 +276,9 @@ async fn resolve<P: Ports>(
     let result = match ended.result {
         Ok(message) => {
             count(&mut attempt, stage, &message);
+            resolved.paid = task.paid_nano.saturating_add(attempt.cost);
             resolved.response = Some(message.text());
+            resolved.held_input = held_input(ended.head.as_ref(), &attempt);
             keep_response(app, &task, &mut attempt, message.text()).await;
             match unusable(&message) {
                 Some(refusal) => Err((refusal, Some(message))),
@@ -267,13 +293,9 @@ async fn resolve<P: Ports>(
             resolved.probe_came_through = probe;
             let text = message.text();
             let answer = read(stage, &text, &message.stop_reason, &asked.ids);
-            let missing = u32::try_from(answer.missing.len()).unwrap_or(u32::MAX);
-            if missing == 0 {
-                if task.reuse && app.config.ledger_days > 0 {
-                    resolved.ledger =
-                        ledger_entry(app, &task, stage, &request, &attempt, text).await;
-                }
-            } else {
+            // A repair asks for items again that have their result already.
+            let missing = lacking(&answer.missing, &asked.kept);
+            if missing > 0 {
                 let code = fault_code(answer.truncated, &answer.faults);
                 attempt.error_class = Some(code.to_owned());
                 attempt.error = Some(answer.faults.join("; "));
@@ -299,6 +321,8 @@ async fn resolve<P: Ports>(
         Err((error, message)) => {
             attempt.error_class = Some(error.code.as_str().to_owned());
             attempt.error = Some(error.message.clone());
+            let missing = lacking(&asked.ids, &asked.kept).max(1);
+            let end = end_of(&error, missing, message.is_some());
             if message.is_none() && error.possibly_paid {
                 attempt.state = "unknown";
                 if let Some(usage) = &error.usage {
@@ -306,7 +330,8 @@ async fn resolve<P: Ports>(
                     attempt.output_tokens = usage.output_tokens;
                 }
             }
-            resolved.refused = turned_away(&error);
+            // An outage must not burn every task's attempts: it shrinks the class's window as overload does.
+            resolved.refused = turned_away(&error) || matches!(end, End::Failed { .. });
             resolved.limited = error.code == ErrorCode::RateLimited;
             if error.code == ErrorCode::RampLimited
                 && let ErrorClass::RetryAfter { after_ms } = error.class
@@ -324,8 +349,6 @@ async fn resolve<P: Ports>(
                 resolved.probe_came_through = probe && message.is_some();
                 resolved.probe_undecided = probe && message.is_none();
             }
-            let missing = u32::try_from(asked.ids.len().max(1)).unwrap_or(u32::MAX);
-            let end = end_of(&error, missing, message.is_some());
             let problem = Some((error.code.as_str(), error.message.clone()));
             conclude(
                 app,
@@ -342,6 +365,15 @@ async fn resolve<P: Ports>(
     }
     resolved.attempt = Some(attempt);
     resolved
+}
+
+/// What a bucket must have held to leave what was left: a hint at its size. The API rounds to the nearest thousand,
+/// and nothing left says nothing, for a call larger than the bucket leaves a debt that is not shown.
+fn held_input(head: Option<&call::Head>, attempt: &ClosedAttempt) -> f64 {
+    let left = head.and_then(|head| head.rate.input_tokens);
+    left.filter(|left| left.remaining > 0).map_or(0.0, |left| {
+        (left.remaining.saturating_sub(500) + attempt.input_tokens + attempt.cache_write) as f64
+    })
 }
 
 fn turned_away(error: &CallError) -> bool {
@@ -383,9 +415,14 @@ async fn conclude<P: Ports>(
     resolved: &mut Resolved,
 ) {
     let now = app.ports.clock().now_ms();
-    let news = !given.is_empty();
     let mut results = asked.kept.clone();
-    results.extend(given);
+    for (id, output) in given {
+        // What was valid before stays as it is.
+        if !results.iter().any(|(known, _)| *known == id) {
+            results.push((id, output));
+        }
+    }
+    let news = results.len() > asked.kept.len();
     let covered: HashSet<&str> = results.iter().map(|(id, _)| id.as_str()).collect();
     let left: Vec<String> = asked
         .ids
@@ -411,6 +448,7 @@ async fn conclude<P: Ports>(
             Ok((body, blob)) => {
                 resolved.output = Some(KeptOutput {
                     task: task.id,
+                    attempts: task.attempts,
                     body,
                     blob,
                     bytes,
@@ -432,11 +470,17 @@ async fn conclude<P: Ports>(
         max_attempts: task.max_attempts,
         delays: task.delays,
     };
+    // What the next call asks for: what is left; a repair, the same again.
     let mut remaining = left.clone();
     let (form, next_state) = match verdict(standing, end) {
         Next::Done => {
             row.state = TaskState::Succeeded.as_str();
             row.finished_at = Some(now);
+            row.wanted = None;
+            if task.attempt.is_some() && task.reuse && app.config.ledger_days > 0 {
+                resolved.ledger =
+                    ledger_entry(app, stage, task, asked, &results, resolved.paid).await;
+            }
             return;
         }
         Next::Again {
@@ -506,11 +550,16 @@ async fn conclude<P: Ports>(
             )
         }
     };
+    if form.repair {
+        remaining = asked.ids.clone();
+    }
     row.state = next_state.as_str();
     row.form = form.as_str().to_owned();
+    row.wanted = Some(json!(remaining).to_string());
     // What the next call asks is known now, so what it may cost is too.
     let next = Asked {
-        items: only(&asked.items, &remaining),
+        items: only(&asked.all, &remaining),
+        all: Vec::new(),
         ids: remaining,
         results: asked.results.clone(),
         coverage: asked.coverage.clone(),
@@ -560,6 +609,12 @@ async fn half<P: Ports>(
         parent: task.id,
         job: task.job.clone(),
         origin: format!("{}:{}", task.idx, task.attempts),
+        attempts: task.attempts,
+        form: Form {
+            plain: asked.form.plain,
+            ..Form::FRESH
+        }
+        .as_str(),
         task: new_task(app, stage, &task.job, &items).await?,
     })
 }
@@ -572,15 +627,35 @@ fn price(row: &mut MovedTask, stage: &StageKit, request: &MessagesRequest) {
     row.key = stage.key(request);
 }
 
+/// The task's whole result, under what its first request was: whoever asks the same again, from the start, has it
+/// however many repairs it took.
 async fn ledger_entry<P: Ports>(
     app: &App<P>,
-    task: &Claimed,
     stage: &StageKit,
-    request: &MessagesRequest,
-    attempt: &ClosedAttempt,
-    text: String,
+    task: &Claimed,
+    asked: &Asked,
+    results: &[(String, Value)],
+    cost: i64,
 ) -> Option<LedgerEntry> {
-    let key = stage.key(request);
+    let request = match stage.stage.kind {
+        StageKind::Map => stage.worker_request(Form::FRESH, &asked.all, None),
+        StageKind::Synthesis => stage.synthesis_request(
+            task.max_tokens,
+            Form::FRESH,
+            &asked.results,
+            &asked.coverage,
+            None,
+        ),
+    };
+    let text = match (wire_output(&stage.stage), results) {
+        (Output::Item, results) => {
+            json!({"results": query::stored_output(Output::Item, results.to_vec())}).to_string()
+        }
+        (Output::Chunk, [(_, Value::String(text))]) if stage.schema.is_none() => text.clone(),
+        (Output::Chunk, [(_, output)]) => output.to_string(),
+        (Output::Chunk, _) => return None,
+    };
+    let key = stage.key(&request);
     let prefix = format!("ledger/{}/{key}", task.tenant);
     // A result that cannot be kept for reuse is still a result.
     let (body, blob) = bodies::keep(app, &prefix, text).await.ok()?;
@@ -590,10 +665,17 @@ async fn ledger_entry<P: Ports>(
         key,
         body,
         blob,
-        cost: attempt.cost,
+        cost,
         job: task.job.clone(),
-        expires_at: attempt.finished_at.saturating_add(days * 86_400_000),
+        expires_at: app.ports.clock().now_ms().saturating_add(days * 86_400_000),
     })
+}
+
+/// How many of these have no result yet.
+fn lacking(ids: &[String], kept: &[(String, Value)]) -> u32 {
+    let known: HashSet<&str> = kept.iter().map(|(id, _)| id.as_str()).collect();
+    let count = ids.iter().filter(|id| !known.contains(id.as_str())).count();
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 async fn keep_response<P: Ports>(
@@ -721,10 +803,13 @@ fn blank(task: &Claimed) -> Resolved {
         ledger: None,
         saved: None,
         response: None,
+        paid: 0,
         task: MovedTask {
             id: task.id,
+            attempts: task.attempts,
             state: TaskState::Pending.as_str(),
             ids: json!(task.ids).to_string(),
+            wanted: Some(json!(task.wanted).to_string()),
             items: u32::try_from(task.ids.len()).unwrap_or(u32::MAX),
             covered: task.covered,
             error: None,
@@ -745,6 +830,7 @@ fn blank(task: &Claimed) -> Resolved {
         refused: false,
         limited: false,
         slow_until: 0,
+        held_input: 0.0,
     }
 }
 

@@ -49,6 +49,10 @@ pub fn statements<P: Ports>(
     if let Some((code, message, until)) = ended.iter().find_map(|one| one.stop.as_ref()) {
         let until =
             until.unwrap_or_else(|| now.saturating_add_unsigned(app.config.intervals.breaker_ms));
+        app.log(
+            json!({"event": "breaker_tripped", "code": code.as_str()}),
+            json!({"until": rfc3339(until)}),
+        );
         let halt = json!({"reason": "quota", "cause": "breaker", "detail": message, "resumes_at": rfc3339(until)});
         statements.extend(sql::trip(code.as_str(), until, &halt, now, LONGEST_TRIP_MS));
     }
@@ -97,6 +101,7 @@ fn lessons(ended: &[Resolved], heads: &[HeadNote]) -> Vec<Lesson> {
             lesson.refused += u32::from(one.refused);
             lesson.limited += u32::from(one.limited);
             lesson.slow_until = lesson.slow_until.max(one.slow_until);
+            lesson.held_input = lesson.held_input.max(one.held_input);
         }
     }
     lessons
@@ -134,6 +139,7 @@ pub async fn over_budget<P: Ports>(
     app: &App<P>,
     job: &str,
     limit: Option<i64>,
+    left: i64,
     now: i64,
 ) -> Result<(), AppError> {
     let Some(loaded) = super::drive::load(app, job).await? else {
@@ -148,7 +154,13 @@ pub async fn over_budget<P: Ports>(
         }
         crate::core::plan::OnBudget::Finish => {
             let reason = json!({"code": "budget", "message": detail});
-            statements.push(tasks::skip_waiting(job, loaded.job.stage, &reason, now));
+            statements.push(tasks::skip_waiting(
+                job,
+                loaded.job.stage,
+                &reason,
+                now,
+                left,
+            ));
             if loaded.job.state == JobState::Running {
                 statements.push(jobs::stop_expansion(job, loaded.job.stage));
             }

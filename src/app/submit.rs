@@ -14,8 +14,9 @@ use crate::ports::{Blobs, Clock, Db, DbError, Ports, Queue};
 use crate::store::jobs::{self, NewJob, NewPage};
 use crate::store::row::Columns;
 
-/// Up to here the input of a job stands in the database, in pages of `inline_bytes`.
-const INLINE_INPUT: usize = 1_000_000;
+/// Up to here the input of a job stands in the database, in pages of `inline_bytes`: all of them go in as one bound
+/// text of at most 2 MB, and escaping may double it.
+const INLINE_INPUT: usize = 400_000;
 /// Above, in blobs of this size: a slice of expansion reads one or two of them.
 const BLOB_PAGE: usize = 1_000_000;
 /// Chunks of items where a stage names none.

@@ -241,6 +241,70 @@ pub struct Flagged {
     pub flag: String,
 }
 
+/// What the account allows, and what is left of it.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Governor)]
+pub struct LimitsView {
+    pub classes: Vec<ClassView>,
+    pub breaker: BreakerView,
+}
+
+/// One class of models that share their rate limits.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = ModelClass)]
+pub struct ClassView {
+    pub class: String,
+    /// Whether an answer has announced its limits. While it is false they are all 0, and few calls go out at a time.
+    pub seen: bool,
+    /// Calls under way.
+    pub in_flight: u32,
+    /// How many calls may be under way after refusals; `null` while there were none.
+    pub window: Option<f64>,
+    pub requests: BucketView,
+    pub input_tokens: BucketView,
+    pub output_tokens: BucketView,
+    /// Calls that the rate limiter refused, ever.
+    pub refused: u64,
+    /// No call goes out before; `null` where nothing holds them.
+    #[schema(format = DateTime)]
+    pub slow_until: Option<String>,
+}
+
+/// One limit. It refills all the time, up to `capacity`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+#[schema(as = Limit)]
+pub struct BucketView {
+    pub limit_per_minute: u64,
+    /// What may be used at once. Below 0 it is owed.
+    pub free: i64,
+    /// The most that `free` can be: a little under the most that was ever announced as remaining.
+    pub capacity: u64,
+    /// When all of it is free if nothing is used; `null` where it is, or nothing refills it.
+    #[schema(format = DateTime)]
+    pub full_at: Option<String>,
+}
+
+/// Stops all calls while the account cannot pay for any, or its key is refused.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Breaker)]
+pub struct BreakerView {
+    pub state: BreakerState,
+    /// Why it is not closed.
+    pub reason: Option<String>,
+    /// When an open one is tried again.
+    #[schema(format = DateTime)]
+    pub until: Option<String>,
+}
+
+/// `half_open`: one call is tried before others may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerState {
+    Closed,
+    Open,
+    HalfOpen,
+}
+
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Page<T> {

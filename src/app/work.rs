@@ -13,6 +13,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::StreamExt;
 use futures::future::{BoxFuture, Either, FutureExt, select};
@@ -35,8 +36,17 @@ use crate::store::{jobs, settle, tasks};
 
 /// Waits up to this are slept through; a longer one costs a message instead of a consumer's time.
 const NAP_MS: u64 = 1_000;
+/// A consumer whose slots are full while more could go wakes another, all of them together one in so long.
+const PASS_ON_MS: u64 = 2_000;
 /// A claim that lost a race is decided again, so many times in a row.
 const CLAIM_TRIES: u32 = 4;
+/// With free slots, new work is looked for so often even if no call ends.
+const IDLE_LOOK_MS: u64 = 2_000;
+/// Texts of one settle go in as bound values of at most 2 MB each; what does not fit goes with the next.
+const SETTLE_BYTES: usize = 800_000;
+/// A consumer that takes nothing more settles in larger portions, to spare its queries.
+const DRAIN_PORTION: usize = 10;
+const DRAIN_MS: u64 = 2_000;
 
 /// What a call under way says next.
 pub enum Step {
@@ -71,11 +81,19 @@ struct Consumer<'a, P: Ports> {
     /// Ended and not settled yet.
     ended: Vec<Resolved>,
     heads: Vec<HeadNote>,
-    /// An answer stopped everything: nothing more is claimed here.
+    /// An answer stopped everything: nothing more is claimed here, and no call begins that was claimed already.
     stopped: bool,
+    /// The same, for calls that still read what they ask.
+    stop: Arc<AtomicBool>,
     /// The class of a head that came first: worth a look at once.
     news: bool,
     seen: Vec<String>,
+    /// When it last looked at what waits.
+    looked: i64,
+    /// Statements sent to the database: an invocation may send 1,000.
+    queries: u32,
+    /// Another consumer was asked to go on.
+    handed_over: bool,
 }
 
 /// What the last look at the waiting tasks said.
@@ -98,8 +116,12 @@ impl<'a, P: Ports> Consumer<'a, P> {
             ended: Vec::new(),
             heads: Vec::new(),
             stopped: false,
+            stop: Arc::new(AtomicBool::new(false)),
             news: false,
             seen: Vec::new(),
+            looked: now,
+            queries: 0,
+            handed_over: false,
         }
     }
 
@@ -109,7 +131,9 @@ impl<'a, P: Ports> Consumer<'a, P> {
 
     fn accepting(&self) -> bool {
         let worked = u64::try_from(self.now() - self.begun).unwrap_or(0);
-        !self.stopped && worked < self.app.config.intervals.work_ms
+        !self.stopped
+            && worked < self.app.config.intervals.work_ms
+            && self.queries < self.app.config.max_d1_queries
     }
 
     fn free_slots(&self) -> u32 {
@@ -122,9 +146,12 @@ impl<'a, P: Ports> Consumer<'a, P> {
         let mut outlook = self.cycle().await?;
         loop {
             // Calls also end while a transaction runs, the last one too: settled before this may return.
-            if !self.ended.is_empty() {
+            if self.settle_is_due() {
                 outlook = self.cycle().await?;
                 continue;
+            }
+            if !self.accepting() && !self.stopped {
+                self.ask_another(0).await;
             }
             let timer = if self.calls.is_empty() {
                 match outlook.wait_ms {
@@ -137,8 +164,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             let clock = self.app.ports.clock().clone();
             self.next_event(clock.sleep(timer.max(1))).await;
             self.take_ready();
-            let due = timer == 0 || self.news || !self.ended.is_empty() || self.calls.is_empty();
-            if due || self.look_is_due(&outlook) {
+            if self.news || self.settle_is_due() || self.look_is_due(&outlook) {
                 outlook = self.cycle().await?;
             }
         }
@@ -147,15 +173,37 @@ impl<'a, P: Ports> Consumer<'a, P> {
     /// How long nothing needs to be looked at, if no call ends.
     fn next_look(&self, outlook: &Outlook) -> u64 {
         let renew = self.renew_in();
-        match outlook.wait_ms {
-            Some(ms) if self.accepting() && self.free_slots() > 0 => ms.min(renew),
-            _ => renew,
+        if !self.accepting() {
+            return renew.min(DRAIN_MS);
         }
+        if self.free_slots() == 0 {
+            return renew;
+        }
+        let since = u64::try_from(self.now() - self.looked).unwrap_or(0);
+        let wait = outlook.wait_ms.unwrap_or(IDLE_LOOK_MS).min(IDLE_LOOK_MS);
+        wait.saturating_sub(since).min(renew)
     }
 
     fn look_is_due(&self, outlook: &Outlook) -> bool {
-        self.renew_in() == 0
-            || (outlook.wait_ms.is_some() && self.accepting() && self.free_slots() > 0)
+        self.calls.is_empty()
+            || self.renew_in() == 0
+            || (self.accepting() && self.next_look(outlook) == 0)
+    }
+
+    /// What has ended is written at once, but for a consumer that is on its way out: it gathers some.
+    fn settle_is_due(&self) -> bool {
+        let gathered = self.accepting()
+            || self.calls.is_empty()
+            || self.ended.len() >= DRAIN_PORTION
+            || u64::try_from(self.now() - self.looked).unwrap_or(0) >= DRAIN_MS;
+        !self.ended.is_empty() && gathered
+    }
+
+    /// Sends for another consumer, once.
+    async fn ask_another(&mut self, ms: u64) {
+        if !std::mem::replace(&mut self.handed_over, true) {
+            self.wake_another(ms).await;
+        }
     }
 
     /// Leases are renewed at a third of their length.
@@ -195,7 +243,10 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 self.calls.push(rest);
             }
             Step::End(resolved) => {
-                self.stopped |= resolved.stop.is_some();
+                if resolved.stop.is_some() {
+                    self.stopped = true;
+                    self.stop.store(true, Ordering::Relaxed);
+                }
                 self.ended.push(*resolved);
             }
         }
@@ -229,19 +280,16 @@ impl<'a, P: Ports> Consumer<'a, P> {
             let (snapshot, read) = self.snapshot(read);
             let admission = admit(&snapshot);
             self.exhausted(&admission, &read).await?;
-            let mut outlook = Outlook {
+            let outlook = Outlook {
                 wait_ms: earliest(admission.wait_ms, read.due, snapshot.now),
             };
             if admission.take.is_empty() {
                 return Ok(outlook);
             }
             if self.claim(&admission, &snapshot, &read).await? {
-                // More may be waiting than one look brings.
-                if self.free_slots() > 0 && admission.take.len() >= snapshot.tasks.len() {
-                    outlook.wait_ms = Some(outlook.wait_ms.map_or(50, |ms| ms.min(50)));
-                    if !read.any_waiting {
-                        outlook.wait_ms = None;
-                    }
+                if self.free_slots() == 0 && snapshot.tasks.len() > admission.take.len() {
+                    // Full, and more could go: another consumer has slots of its own.
+                    self.wake_another(PASS_ON_MS).await;
                 }
                 return Ok(outlook);
             }
@@ -253,7 +301,20 @@ impl<'a, P: Ports> Consumer<'a, P> {
     /// consumer takes nothing more.
     async fn settle_and_look(&mut self) -> Result<Option<Read>, AppError> {
         let now = self.now();
-        let ended = std::mem::take(&mut self.ended);
+        self.looked = now;
+        let mut bytes = 0;
+        let fits = self
+            .ended
+            .iter()
+            .take_while(|one| {
+                bytes += one.bytes();
+                bytes <= SETTLE_BYTES
+            })
+            .count()
+            .max(1)
+            .min(self.ended.len());
+        let rest = self.ended.split_off(fits);
+        let ended = std::mem::replace(&mut self.ended, rest);
         let heads = std::mem::take(&mut self.heads);
         self.news = false;
         let look = self.accepting() && self.free_slots() > 0;
@@ -278,7 +339,8 @@ impl<'a, P: Ports> Consumer<'a, P> {
             statements.extend(admission::snapshot(
                 now,
                 &day(now),
-                self.free_slots(),
+                // One more than could go, which tells whether there are any.
+                self.free_slots() + 1,
                 i64::try_from(grace).unwrap_or(i64::MAX),
             ));
         }
@@ -324,6 +386,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
     ) -> Result<Vec<crate::ports::Answer>, DbError> {
         let mut step = 0;
         loop {
+            self.count_queries(statements.len());
             let result = self.meanwhile(db.batch(statements.clone())).await;
             match result {
                 Err(DbError::Unavailable(_) | DbError::Overloaded(_)) if step < 5 => {
@@ -336,6 +399,11 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 other => return other,
             }
         }
+    }
+
+    fn count_queries(&mut self, statements: usize) {
+        let statements = u32::try_from(statements).unwrap_or(u32::MAX);
+        self.queries = self.queries.saturating_add(statements);
     }
 
     /// The stages' winners send the message that moves their job on; lost, the sweep sends it.
@@ -477,6 +545,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
         let statements = admission::claim(&claim);
         let inputs: HashMap<i64, f64> = claim.takes.iter().map(|t| (t.id, t.input)).collect();
         let db = self.app.ports.db().clone();
+        self.count_queries(statements.len());
         let answers = match self.meanwhile(db.batch(statements)).await {
             Ok(answers) => answers,
             Err(DbError::Guard(_)) => return Ok(false),
@@ -531,6 +600,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 task.clone(),
                 mark,
                 probe && task.attempt.is_some(),
+                Arc::clone(&self.stop),
             );
             self.calls.push(call.boxed());
         }
@@ -580,12 +650,11 @@ impl<'a, P: Ports> Consumer<'a, P> {
         let now = self.now();
         let mut moved = Vec::new();
         for job in over {
-            let limit = read
-                .jobs
-                .iter()
-                .find(|row| row.id == *job)
-                .and_then(|row| row.limit_nano);
-            ended::over_budget(self.app, job, limit, now).await?;
+            let Some(row) = read.jobs.iter().find(|row| row.id == *job) else {
+                continue;
+            };
+            let left = row.limit_nano.unwrap_or(i64::MAX) - row.used_nano - row.held_nano;
+            ended::over_budget(self.app, job, row.limit_nano, left, now).await?;
             moved.push(job.clone());
         }
         for job in day {
@@ -595,6 +664,26 @@ impl<'a, P: Ports> Consumer<'a, P> {
         Ok(())
     }
 
+    /// Sends a message for what falls due then, unless one is on its way already. Lost, the sweep finds the work.
+    async fn wake_another(&mut self, ms: u64) {
+        let delay = message::delay_seconds(ms);
+        let now = self.now();
+        let at = now.saturating_add(i64::from(delay) * 1_000);
+        let db = self.app.ports.db().clone();
+        let alarm = self.meanwhile(db.batch(vec![tasks::alarm(at, now)])).await;
+        // Where nobody knows, one message too many is better than none.
+        if alarm.is_ok_and(|answers| answers.iter().all(|answer| answer.rows.is_empty())) {
+            return;
+        }
+        let queue = self.app.ports.queue().clone();
+        let sent = self
+            .meanwhile(queue.send(vec![message::wake_later(delay)]))
+            .await;
+        if let Err(error) = sent {
+            self.app.log_fault("send_wake", &error.to_string());
+        }
+    }
+
     /// The end of a consumer: what still waits is handed to another by a message, with the delay at which
     /// it falls due.
     async fn hand_over(&mut self, result: Result<Outlook, AppError>) -> Result<(), AppError> {
@@ -602,12 +691,25 @@ impl<'a, P: Ports> Consumer<'a, P> {
             Ok(outlook) => outlook,
             Err(error) => {
                 // Calls that go on here are not thrown away: their ends are settled as long as that works.
-                while let Some(step) = self.calls.next().await {
-                    self.take(step);
-                    self.take_ready();
-                }
                 self.stopped = true;
-                self.settle_and_look().await?;
+                while !self.calls.is_empty() {
+                    let clock = self.app.ports.clock().clone();
+                    self.next_event(clock.sleep(self.renew_in().max(1))).await;
+                    self.take_ready();
+                    if self.renew_in() == 0 {
+                        self.renewed = self.now();
+                        let until = self
+                            .now()
+                            .saturating_add_unsigned(self.app.config.intervals.lease_ms);
+                        let renewal = vec![tasks::renew(&self.lease, until)];
+                        let db = self.app.ports.db().clone();
+                        // Best effort: where it fails, the sweep takes the tasks over in the end.
+                        let _ = self.meanwhile(db.batch(renewal)).await;
+                    }
+                }
+                while !self.ended.is_empty() {
+                    self.settle_and_look().await?;
+                }
                 return Err(error);
             }
         };
@@ -620,15 +722,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             Some(0)
         };
         if let Some(ms) = wait {
-            let sent = self
-                .app
-                .ports
-                .queue()
-                .send(vec![message::wake_later(ms)])
-                .await;
-            if let Err(error) = sent {
-                self.app.log_fault("send_wake", &error.to_string());
-            }
+            self.ask_another(ms).await;
         }
         self.app.log(
             json!({"event": "consumer_done", "lease": self.lease, "ms": self.now() - self.begun}),

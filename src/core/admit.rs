@@ -42,6 +42,12 @@ impl Bucket {
         need.min(self.usable())
     }
 
+    /// Milliseconds until it is full, from a level of `level`; `None` where it is, or never will be.
+    pub fn until_full(&self, level: f64) -> Option<u64> {
+        let wait = self.wait_ms(level, self.usable());
+        (wait > 0 && self.per_ms() > 0.0).then_some(wait)
+    }
+
     /// Milliseconds until `need` is there, from a level of `level`.
     fn wait_ms(&self, level: f64, need: f64) -> u64 {
         let short = self.demand(need) - level;

@@ -10,8 +10,9 @@ use super::plan::Merge;
 /// What `null`, or a field that is not there, is counted as.
 pub const NULL: &str = "null";
 
-/// A field may take any number of values; beyond so many the rest are counted together.
-const MOST_VALUES: usize = 10_000;
+/// All fields together may take so many values; beyond that the rest of a field are counted together. The
+/// merge is one row of at most 2 MB and stands in it twice: 4,000 values of 200 characters are 800 KB.
+const MOST_VALUES: usize = 4_000;
 /// What the rest are counted as.
 pub const OTHER: &str = "(other)";
 /// A value is counted by so many of its characters.
@@ -53,11 +54,12 @@ impl Merger {
     /// Counts one result. False where it is the same as an earlier one in the `dedupe_by` fields.
     pub fn add(&mut self, output: &Value) -> bool {
         self.results += 1;
+        let most = MOST_VALUES / self.counts.len().max(1);
         for (field, counts) in &mut self.counts {
             match output.get(field) {
                 // Each element of a list counts; an empty list counts as nothing at all.
-                Some(Value::Array(values)) => values.iter().for_each(|v| count(counts, v)),
-                other => count(counts, other.unwrap_or(&Value::Null)),
+                Some(Value::Array(values)) => values.iter().for_each(|v| count(counts, v, most)),
+                other => count(counts, other.unwrap_or(&Value::Null), most),
             }
         }
         if self.merge.dedupe_by.is_empty() {
@@ -85,13 +87,13 @@ impl Merger {
     }
 }
 
-fn count(counts: &mut BTreeMap<String, u64>, value: &Value) {
+fn count(counts: &mut BTreeMap<String, u64>, value: &Value, most: usize) {
     let name = match value {
         Value::Null => NULL.to_owned(),
         Value::String(text) => text.chars().take(MOST_CHARS).collect(),
         other => other.to_string().chars().take(MOST_CHARS).collect(),
     };
-    let name = if counts.len() >= MOST_VALUES && !counts.contains_key(&name) {
+    let name = if counts.len() >= most && !counts.contains_key(&name) {
         OTHER.to_owned()
     } else {
         name

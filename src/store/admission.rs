@@ -61,11 +61,11 @@ const WAITING: &str = "-- waiting_tasks
 SELECT t.id, t.job, t.stage, t.idx, t.class, t.bytes, t.max_tokens, t.worst_nano, t.form, s.answers, s.answer_tokens,
   j.reuse = 1 AND EXISTS (SELECT 1 FROM ledger l
     WHERE l.tenant = j.tenant AND l.key = t.key AND l.expires_at > ?1) AS free
-FROM jobs j CROSS JOIN tasks t ON t.id IN (
+FROM (SELECT id, tenant, reuse FROM jobs WHERE state IN ('running', 'synthesizing')
+    ORDER BY in_flight, created_at LIMIT 64) j CROSS JOIN tasks t ON t.id IN (
     SELECT c.id FROM tasks c WHERE c.job = j.id AND c.state IN ('pending', 'queued') AND c.not_before <= ?1
     ORDER BY c.not_before, c.idx LIMIT ?2)
   JOIN stages s ON s.job = t.job AND s.idx = t.stage
-WHERE j.state IN ('running', 'synthesizing')
 ORDER BY t.job, t.not_before, t.idx";
 const CLASSES: &str = "-- classes
 SELECT * FROM classes";
@@ -289,23 +289,27 @@ const PROBE: &str = "-- take_probe
 UPDATE breaker SET probe = ?1 WHERE id = 1 AND state = 'half_open' AND probe IS NULL";
 const CLAIM: &str = "-- claim_tasks
 UPDATE tasks SET state = 'running', lease = ?1, lease_until = ?2, queued_at = NULL
-WHERE id IN (SELECT value->>'$.id' FROM json_each(?3)) AND state IN ('pending', 'queued') AND not_before <= ?4";
+FROM (SELECT value->>'$.id' AS id, value->>'$.free' AS free FROM json_each(?3)) AS e
+WHERE tasks.id = e.id AND tasks.state IN ('pending', 'queued') AND tasks.not_before <= ?4
+  AND (e.free = 1 OR NOT EXISTS (SELECT 1 FROM jobs j JOIN ledger l ON l.tenant = j.tenant AND l.key = tasks.key
+    WHERE j.id = tasks.job AND j.reuse = 1 AND l.expires_at > ?4))";
 const COUNT: &str = "-- count_attempts
 UPDATE tasks SET attempts = attempts + 1
 WHERE id IN (SELECT value->>'$.id' FROM json_each(?2) WHERE value->>'$.free' = 0) AND lease = ?1 AND state = 'running'";
 const OPEN: &str = "-- open_attempts
 INSERT INTO attempts (job, idx, n, tenant, stage, lease, form, role, model, class, ids, day, bytes,
   reserved_nano, reserved_input, reserved_output, started_at)
-SELECT t.job, t.idx, t.attempts, j.tenant, t.stage, ?1, t.form, e.value->>'$.role', e.value->>'$.model', t.class, t.ids, ?3, t.bytes,
+SELECT t.job, t.idx, t.attempts, j.tenant, t.stage, ?1, t.form, e.value->>'$.role', e.value->>'$.model', t.class, COALESCE(t.wanted, t.ids), ?3, t.bytes,
   t.worst_nano, e.value->>'$.input', e.value->>'$.output', ?4
 FROM json_each(?2) e CROSS JOIN tasks t ON t.id = e.value->>'$.id' JOIN jobs j ON j.id = t.job
 WHERE e.value->>'$.free' = 0 AND t.lease = ?1 AND t.state = 'running'";
 const CLAIMED: &str = "-- claimed_tasks
-SELECT t.id, t.job, t.stage, t.idx, t.ids, t.form, t.tries, t.attempts, t.delays, t.covered, t.class, t.key,
+SELECT t.id, t.job, t.stage, t.idx, t.ids, COALESCE(t.wanted, t.ids) AS wanted, t.form, t.tries, t.attempts, t.delays, t.covered, t.class, t.key,
   t.bytes, t.worst_nano, t.max_tokens, j.tenant, j.run, j.max_attempts, j.reuse, a.id AS attempt, i.body, i.blob,
   CASE WHEN t.covered > 0 THEN o.body END AS output, CASE WHEN t.covered > 0 THEN o.blob END AS output_blob,
   CASE WHEN e.value->>'$.free' = 1 THEN l.body END AS known, CASE WHEN e.value->>'$.free' = 1 THEN l.blob END AS known_blob,
   l.cost_nano AS known_cost, l.job AS known_job,
+  (SELECT SUM(cost_nano) FROM attempts c WHERE c.job = t.job AND c.idx = t.idx) AS paid_nano,
   CASE WHEN t.form LIKE 'repair%' THEN p.response END AS prior, CASE WHEN t.form LIKE 'repair%' THEN p.response_blob END AS prior_blob,
   p.stop_reason AS prior_stop
 FROM json_each(?2) e CROSS JOIN tasks t ON t.id = e.value->>'$.id'
@@ -416,6 +420,8 @@ pub struct Claimed {
     pub stage: u32,
     pub idx: u32,
     pub ids: Vec<String>,
+    /// The items that this call asks for.
+    pub wanted: Vec<String>,
     pub form: String,
     pub class: String,
     pub key: String,
@@ -436,6 +442,8 @@ pub struct Claimed {
     /// The ledger's answer, for a free one, with what it cost and who paid.
     pub known: Body,
     pub known_cost: i64,
+    /// What its earlier attempts cost.
+    pub paid_nano: i64,
     pub known_job: Option<String>,
     /// The answer to repair, and why it stopped.
     pub prior: Body,
@@ -472,6 +480,7 @@ impl Claimed {
             stage: row.count("stage"),
             idx: row.count("idx"),
             ids: row.json("ids").unwrap_or_default(),
+            wanted: row.json("wanted").unwrap_or_default(),
             form: row.text("form"),
             class: row.text("class"),
             key: row.text("key"),
@@ -489,6 +498,7 @@ impl Claimed {
             output: Body::read(row, "output", "output_blob"),
             known: Body::read(row, "known", "known_blob"),
             known_cost: row.int("known_cost"),
+            paid_nano: row.int("paid_nano"),
             known_job: row.maybe_text("known_job"),
             prior: Body::read(row, "prior", "prior_blob"),
             prior_stop: row.maybe_text("prior_stop"),

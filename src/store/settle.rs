@@ -35,10 +35,14 @@ pub struct ClosedAttempt {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MovedTask {
     pub id: i64,
+    /// Attempts at its claim: an older call of the same consumer must not move it.
+    pub attempts: u32,
     pub state: &'static str,
     /// JSON array; shorter than before where the task was split.
     pub ids: String,
     pub items: u32,
+    /// JSON array of what its next call asks for; `None`: all.
+    pub wanted: Option<String>,
     pub covered: u32,
     pub error: Option<String>,
     pub form: String,
@@ -56,6 +60,7 @@ pub struct MovedTask {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct KeptOutput {
     pub task: i64,
+    pub attempts: u32,
     pub body: Option<String>,
     pub blob: Option<String>,
     pub bytes: u64,
@@ -68,6 +73,8 @@ pub struct Half {
     pub job: String,
     /// `PARENT:ATTEMPT`.
     pub origin: String,
+    pub attempts: u32,
+    pub form: &'static str,
     pub task: super::tasks::NewTask,
 }
 
@@ -109,7 +116,8 @@ WHERE attempts.id = e.id AND attempts.state <> 'done'";
 const KEEP_OUTPUTS: &str = "-- keep_outputs
 INSERT INTO outputs (job, idx, body, blob, bytes)
 SELECT t.job, t.idx, e.value->>'$.body', e.value->>'$.blob', e.value->>'$.bytes'
-FROM json_each(?1) e CROSS JOIN tasks t ON t.id = e.value->>'$.task' WHERE t.lease = ?2 AND t.state = 'running'
+FROM json_each(?1) e CROSS JOIN tasks t ON t.id = e.value->>'$.task'
+WHERE t.lease = ?2 AND t.state = 'running' AND t.attempts = e.value->>'$.attempts'
 ON CONFLICT (job, idx) DO UPDATE SET body = excluded.body, blob = excluded.blob, bytes = excluded.bytes";
 const SAVE: &str = "-- count_saved
 UPDATE jobs SET saved_nano = saved_nano + (SELECT COALESCE(SUM(e.value->>'$.nano'), 0)
@@ -127,9 +135,10 @@ ON CONFLICT (tenant, key) DO UPDATE SET body = excluded.body, blob = excluded.bl
   job = excluded.job, shared = 0, created_at = excluded.created_at, expires_at = excluded.expires_at
 WHERE ledger.expires_at <= excluded.created_at";
 const SPLIT_TASK: &str = "-- split_task
-INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano, origin)
-SELECT t.job, t.stage, j.next_index, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?3
-FROM tasks t JOIN jobs j ON j.id = t.job WHERE t.id = ?1 AND t.lease = ?2 AND t.state = 'running'
+INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano, form, origin)
+SELECT t.job, t.stage, j.next_index, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?12, ?3
+FROM tasks t JOIN jobs j ON j.id = t.job
+WHERE t.id = ?1 AND t.lease = ?2 AND t.state = 'running' AND t.attempts = ?11
 ON CONFLICT DO NOTHING";
 const SPLIT_INPUT: &str = "-- split_input
 INSERT OR IGNORE INTO inputs (job, idx, body, blob) SELECT job, idx, ?3, ?4 FROM tasks WHERE job = ?1 AND origin = ?2";
@@ -137,15 +146,16 @@ const SPLIT_INDEX: &str = "-- split_index
 UPDATE jobs SET next_index = next_index + 1
 WHERE id = ?1 AND EXISTS (SELECT 1 FROM tasks WHERE job = ?1 AND idx = jobs.next_index)";
 const MOVE: &str = "-- move_tasks
-UPDATE tasks SET state = e.state, ids = e.ids, items = e.items, covered = e.covered, error = e.error, form = e.form,
+UPDATE tasks SET state = e.state, ids = e.ids, items = e.items, wanted = e.wanted, covered = e.covered, error = e.error, form = e.form,
   key = e.key, bytes = e.bytes, max_tokens = e.max_tokens, worst_nano = e.worst_nano, tries = e.tries, delays = e.delays,
   not_before = e.not_before, finished_at = e.finished_at, lease = NULL, lease_until = NULL
 FROM (SELECT value->>'$.id' AS id, value->>'$.state' AS state, value->>'$.ids' AS ids, value->>'$.items' AS items,
+    value->>'$.wanted' AS wanted, value->>'$.attempts' AS attempts,
     value->>'$.covered' AS covered, value->>'$.error' AS error, value->>'$.form' AS form,
     value->>'$.key' AS key, value->>'$.bytes' AS bytes, value->>'$.max_tokens' AS max_tokens,
     value->>'$.worst_nano' AS worst_nano, value->>'$.tries' AS tries, value->>'$.delays' AS delays,
     value->>'$.not_before' AS not_before, value->>'$.finished_at' AS finished_at FROM json_each(?1)) AS e
-WHERE tasks.id = e.id AND tasks.lease = ?2 AND tasks.state = 'running'";
+WHERE tasks.id = e.id AND tasks.lease = ?2 AND tasks.state = 'running' AND tasks.attempts = e.attempts";
 const TOUCH: &str = "-- touch_jobs
 UPDATE jobs SET updated_at = ?2, drive_at = ?3
 WHERE id IN (SELECT value FROM json_each(?1)) AND finished_at IS NULL";
@@ -198,7 +208,9 @@ pub fn settle(settlement: &Settlement, lease: &str, now: i64, drive_at: i64) -> 
                 task.key.as_str(),
                 task.bytes,
                 task.max_tokens,
-                task.worst_nano
+                task.worst_nano,
+                half.attempts,
+                half.form
             ],
         ));
         statements.push(sql(
@@ -237,6 +249,8 @@ pub struct Lesson {
     pub limited: u32,
     /// No new call of this class before.
     pub slow_until: i64,
+    /// The most input tokens its bucket is known to have held.
+    pub held_input: f64,
 }
 
 const LEARN_REQUESTS: &str = "-- learn_requests
@@ -265,6 +279,9 @@ UPDATE classes SET slow_until = MAX(slow_until, ?2), refused = refused + ?5,
     FROM (SELECT COALESCE(window, CASE WHEN ?4 > 0 THEN in_flight + ?3 + ?4 END) + 0.25 * ?3 - 0.5 * ?4 AS w))
 WHERE class = ?1";
 
+const HELD: &str = "-- learn_size
+UPDATE classes SET input_cap = MAX(input_cap, ?2) WHERE class = ?1";
+
 /// What a class learns; after the attempts are closed. A bucket that a response does not speak of is
 /// never bound: its limit is taken as boundless once the class is seen.
 pub fn learn(lesson: &Lesson, now: i64) -> Vec<Statement> {
@@ -290,6 +307,9 @@ pub fn learn(lesson: &Lesson, now: i64) -> Vec<Statement> {
         ));
         statements.push(sql(LEARNED, params![class, now]));
     }
+    if lesson.held_input > 0.0 {
+        statements.push(sql(HELD, params![class, lesson.held_input]));
+    }
     if lesson.ok + lesson.refused > 0 || lesson.slow_until > 0 {
         statements.push(sql(
             LOAD,
@@ -311,7 +331,7 @@ UPDATE breaker SET state = 'open', reason = ?1,
   trips = trips + (state <> 'open'), probe = NULL WHERE id = 1";
 const HALT_ALL: &str = "-- halt_all
 UPDATE jobs SET resume_state = state, state = 'paused', halt = ?1, updated_at = ?2
-WHERE state IN ('planning', 'running', 'synthesizing')";
+WHERE state IN ('queued', 'planning', 'running', 'synthesizing')";
 
 /// Opens the breaker and pauses every job at work.
 pub fn trip(reason: &str, until: i64, halt: &Value, now: i64, longest_ms: i64) -> Vec<Statement> {

@@ -87,8 +87,8 @@ UPDATE tasks SET state = 'queued', queued_at = ?2 WHERE id IN (
   SELECT id FROM tasks WHERE job = ?1 AND state IN ('pending', 'queued') AND not_before <= ?2
     AND state = 'pending'
   ORDER BY not_before, idx
-  LIMIT MAX(0, (SELECT concurrency - in_flight FROM jobs WHERE id = ?1 AND state IN ('running', 'synthesizing'))
-    - (SELECT SUM(queued) FROM stages WHERE job = ?1)))
+  LIMIT MAX(0, COALESCE((SELECT concurrency - in_flight - (SELECT SUM(queued) FROM stages WHERE job = ?1)
+    FROM jobs WHERE id = ?1 AND state IN ('running', 'synthesizing')), 0)))
 RETURNING idx";
 
 /// Marks as many waiting tasks as the job has places for; a message must then be sent for them.
@@ -129,11 +129,22 @@ pub fn close_open(job: &str, event: TaskEvent, error: &serde_json::Value, now: i
 
 const SKIP_WAITING: &str = "-- skip_waiting_tasks
 UPDATE tasks SET state = 'skipped', error = ?3, finished_at = ?4
-WHERE job = ?1 AND stage = ?2 AND state IN ('pending', 'queued')";
+WHERE job = ?1 AND stage = ?2 AND state IN ('pending', 'queued') AND worst_nano > ?5
+  AND NOT EXISTS (SELECT 1 FROM ledger l JOIN jobs j ON j.id = ?1
+    WHERE l.tenant = j.tenant AND l.key = tasks.key AND l.expires_at > ?4 AND j.reuse = 1)";
 
-/// Ends the tasks of a stage that nobody holds; those in flight go on.
-pub fn skip_waiting(job: &str, stage: u32, error: &serde_json::Value, now: i64) -> Statement {
-    sql(SKIP_WAITING, params![job, stage, error.to_string(), now])
+/// Ends the tasks of a stage that nobody holds and whose next call may cost more than `left`.
+pub fn skip_waiting(
+    job: &str,
+    stage: u32,
+    error: &serde_json::Value,
+    now: i64,
+    left: i64,
+) -> Statement {
+    sql(
+        SKIP_WAITING,
+        params![job, stage, error.to_string(), now, left],
+    )
 }
 
 const DONE_STAGES: &str = "-- done_stages
@@ -163,4 +174,14 @@ RETURNING idx";
 /// Queued tasks whose message did not come in time; another must be sent.
 pub fn requeue_stale(job: &str, now: i64, before: i64) -> Statement {
     sql(REQUEUE_STALE, params![job, now, before])
+}
+
+const ALARM: &str = "-- set_alarm
+UPDATE alarm SET at = ?1 WHERE id = 1 AND (at <= ?2 + 1000 OR at > ?1) RETURNING at";
+
+/// One row comes back where no message is on its way that arrives between a second from now and `at`: then one
+/// must be sent. Without this every consumer that finds nothing to do would send a successor, and each doubled
+/// delivery would be a consumer more for ever.
+pub fn alarm(at: i64, now: i64) -> Statement {
+    sql(ALARM, params![at, now])
 }

@@ -348,7 +348,9 @@ fn a_method_that_an_address_does_not_take() {
     for (method, path, allow) in [
         ("DELETE", "/v1/jobs", "GET, HEAD, POST, OPTIONS"),
         ("TRACE", "/v1/jobs", "GET, HEAD, POST, OPTIONS"),
-        ("POST", JOB, "GET, HEAD, OPTIONS"),
+        ("POST", JOB, "GET, HEAD, PATCH, OPTIONS"),
+        ("GET", &format!("{JOB}/cancel"), "POST, OPTIONS"),
+        ("POST", "/v1/limits", "GET, HEAD, OPTIONS"),
         ("BREW", "/healthz", "GET, HEAD, OPTIONS"),
         ("POST", "/openapi.json", "GET, HEAD, OPTIONS"),
     ] {

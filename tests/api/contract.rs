@@ -143,7 +143,9 @@ fn every_operation_is_named_secured_and_carries_its_errors() {
             if path.contains('{') {
                 assert!(responses.contains_key("404"), "{name}");
             }
-            if method == "post" && operation.get("requestBody").is_some() {
+            if ["post", "patch"].contains(&method.as_str())
+                && operation.get("requestBody").is_some()
+            {
                 for status in ["400", "413", "415"] {
                     assert!(responses.contains_key(status), "{name}: {status}");
                 }
@@ -155,6 +157,22 @@ fn every_operation_is_named_secured_and_carries_its_errors() {
         document["components"]["securitySchemes"]["bearer"],
         serde_json::json!({"type": "http", "scheme": "bearer"})
     );
+}
+
+#[test]
+fn only_the_bodies_of_commands_may_be_left_out() {
+    let document = document();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let Some(body) = operation.get("requestBody") else {
+                continue;
+            };
+            let command = ["/cancel", "/pause", "/resume", "/retry"]
+                .iter()
+                .any(|end| path.ends_with(end));
+            assert_eq!(body["required"], !command, "{method} {path}");
+        }
+    }
 }
 
 #[test]

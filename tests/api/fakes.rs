@@ -1,5 +1,6 @@
 //! Ports that hold nothing, a router over them, and a client that reads whole answers.
 
+use std::collections::BTreeMap;
 use std::future::{Future, pending, ready};
 use std::sync::{Arc, Mutex};
 
@@ -8,6 +9,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use fanwise::api::{Api, auth::Auth, router};
 use fanwise::app::App;
+use fanwise::claude::models::Catalogue;
 use fanwise::config::Config;
 use fanwise::ports::{
     Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Log, Outgoing, Ports, Queue,
@@ -23,12 +25,47 @@ pub const TOKEN: &str = "test-token";
 /// 2026-11-22T12:00:00Z
 const NOW: i64 = 1_795_348_800_000;
 
-/// All edges in one: an empty database (or one that is away), a clock that stands still.
+/// All edges in one: an empty database (or one that is away, or answers with the same rows always), a clock that
+/// stands still.
 #[derive(Clone, Default)]
 pub struct Fake {
     pub db_is_away: bool,
+    /// Every guard refuses.
+    pub guarded: bool,
+    /// What a statement answers, by the name on its first line.
+    pub rows: BTreeMap<&'static str, Vec<Value>>,
+    /// The statements that were run, by name.
+    pub ran: Arc<Mutex<Vec<(String, Vec<Value>)>>>,
     pub log: Arc<Mutex<Vec<Value>>>,
     pub drawn: Arc<Mutex<u8>>,
+}
+
+impl Fake {
+    fn answers(&self, statements: Vec<Statement>) -> Result<Vec<Answer>, DbError> {
+        if self.db_is_away {
+            return Err(DbError::Unavailable("D1_ERROR: secret internals".into()));
+        }
+        let named = statements.into_iter().map(|statement| {
+            let (name, _) = statement.sql.split_once('\n').unwrap();
+            (name.replace("-- ", ""), statement.params)
+        });
+        let named: Vec<(String, Vec<Value>)> = named.collect();
+        if self.guarded && named.iter().any(|(name, _)| name.contains("guard")) {
+            return Err(DbError::Guard("guard".into()));
+        }
+        self.ran.lock().unwrap().extend(named.iter().cloned());
+        let answer = |name: &str| Answer {
+            rows: self
+                .rows
+                .get(name)
+                .into_iter()
+                .flatten()
+                .filter_map(|row| row.as_object().cloned())
+                .collect(),
+            rows_read: 0,
+        };
+        Ok(named.iter().map(|(name, _)| answer(name)).collect())
+    }
 }
 
 impl Db for Fake {
@@ -36,11 +73,7 @@ impl Db for Fake {
         &self,
         statements: Vec<Statement>,
     ) -> impl Future<Output = Result<Vec<Answer>, DbError>> + Send {
-        ready(if self.db_is_away {
-            Err(DbError::Unavailable("D1_ERROR: secret internals".into()))
-        } else {
-            Ok(vec![Answer::default(); statements.len()])
-        })
+        ready(self.answers(statements))
     }
 }
 
@@ -140,6 +173,7 @@ pub fn service_over(ports: Fake, token: Option<&str>) -> Router {
         app: App {
             ports,
             config: Arc::new(config.unwrap()),
+            models: Arc::new(Catalogue::load(None).unwrap()),
         },
         auth: Auth::new(token),
     })
@@ -190,10 +224,21 @@ pub fn call(method: &str, path: &str) -> Reply {
 
 /// With the token, and a body of the given type.
 pub fn post(path: &str, content_type: &str, body: impl Into<Body>) -> Reply {
-    let request = Request::post(path)
+    send(&service(), with_body("POST", path, content_type, body))
+}
+
+pub fn with_body(
+    method: &str,
+    path: &str,
+    content_type: &str,
+    body: impl Into<Body>,
+) -> Request<Body> {
+    Request::builder()
+        .method(Method::from_bytes(method.as_bytes()).unwrap())
+        .uri(path)
         .header("authorization", format!("Bearer {TOKEN}"))
         .header("content-type", content_type)
         .header("x-request-id", "r1")
-        .body(body.into());
-    send(&service(), request.unwrap())
+        .body(body.into())
+        .unwrap()
 }

@@ -4,7 +4,11 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Method, Request, Uri};
 use proptest::prelude::*;
 
-use crate::fakes::{Reply, TOKEN, send, service};
+use crate::fakes::{Reply, TOKEN, send, service, with_body};
+
+const JOB: &str = "/job_0199c1d2e3f47a5b8c6d7e8f90a1b2c3";
+const JOB_CANCEL: &str = "/job_0199c1d2e3f47a5b8c6d7e8f90a1b2c3/cancel";
+const JOB_RETRY: &str = "/job_0199c1d2e3f47a5b8c6d7e8f90a1b2c3/retry";
 
 fn segments() -> impl Strategy<Value = String> {
     let segment = prop_oneof![
@@ -14,6 +18,9 @@ fn segments() -> impl Strategy<Value = String> {
             "tasks",
             "results",
             "report",
+            "cancel",
+            "retry",
+            "limits",
             "healthz",
             "openapi.json",
             "..",
@@ -108,10 +115,9 @@ proptest! {
 
     #[test]
     fn no_text_as_body_breaks_it(body in "[\\[\\]{}\":,a-z0-9\\\\ ue.+-]{0,80}") {
-        let request = Request::post("/v1/jobs")
-            .header("authorization", format!("Bearer {TOKEN}"))
-            .header("content-type", "application/json")
-            .body(Body::from(body));
-        assert_whole(&send(&service(), request.unwrap()));
+        for (method, path) in [("POST", ""), ("PATCH", JOB), ("POST", JOB_CANCEL), ("POST", JOB_RETRY)] {
+            let request = with_body(method, &format!("/v1/jobs{path}"), "application/json", body.clone());
+            assert_whole(&send(&service(), request));
+        }
     }
 }

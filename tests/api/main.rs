@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod bad_input;
+mod commands;
 mod contract;
 mod fakes;
 mod fuzz;
+mod limits;
 mod routes;

@@ -111,10 +111,11 @@ pub struct Call {
     pub task: String,
     pub attempt: String,
     pub key: u128,
-    pub begun: i64,
     /// The limiter turned it away.
     pub limited: bool,
     pub cost: u64,
+    /// Tokens of input that count against the limit.
+    pub input: u64,
 }
 
 /// The dice, and what they did.

@@ -642,7 +642,7 @@ impl World {
             let found = headers.find(|(name, _)| *name == wanted);
             found.map(|(_, value)| value.to_owned()).unwrap_or_default()
         };
-        let (limited, cost, stops, key, summary) = {
+        let (limited, cost, stops, key, input, summary) = {
             let claude = self.claude();
             let Some(call) = claude.stats().open_call(number) else {
                 return;
@@ -661,7 +661,8 @@ impl World {
                 call.status,
                 if limited { " limiter" } else { "" }
             );
-            (limited, call.cost_nano, stops, call.key, summary)
+            let input = call.usage.limited_input();
+            (limited, call.cost_nano, stops, call.key, input, summary)
         };
         self.tell(|| summary);
         let now = self.now();
@@ -688,9 +689,9 @@ impl World {
             task: header("x-fanwise-task"),
             attempt: header("x-fanwise-attempt"),
             key,
-            begun: now,
             limited,
             cost,
+            input,
         });
     }
 }

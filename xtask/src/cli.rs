@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{build, demo, dev, setup, test, ui};
+use crate::{bench, build, demo, dev, setup, simulate, test, ui};
 
 /// The project's own commands. Each sets up what it needs; the first one takes some minutes.
 #[derive(Parser, Debug)]
@@ -21,6 +21,10 @@ pub enum Command {
     Dev(dev::Args),
     /// All tests: native, the stand-in under the official SDKs, end to end in workerd
     Test(test::Args),
+    /// More seeds of the engine's simulation than the tests play
+    Simulate(simulate::Args),
+    /// How fast and how heavy it is, on this machine
+    Bench(bench::Args),
     /// Only the tools, for later
     Setup,
     /// The Worker as Wasm, into build/; wrangler deploy calls it
@@ -32,6 +36,8 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Demo(args) => demo::run(args),
         Command::Dev(args) => dev::run(args),
         Command::Test(args) => test::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Setup => setup::prepare().map(|_| ui::say("all tools are there")),
         Command::Build => build::worker(&setup::prepare()?),
     }

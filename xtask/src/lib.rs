@@ -8,10 +8,12 @@
 //! - [`worker`]: the Worker under `wrangler dev`: start, kill, restart, cron
 //! - [`standin`]: the stand-in for Claude as a running process
 //! - [`client`]: a small HTTP client for the Worker's API
-//! - [`dev`], [`demo`], [`test`]: one file for each command
+//! - [`dev`], [`demo`], [`test`], [`simulate`]: one file for each command
+//! - [`bench`]: how fast and how heavy it is
 //! - [`report`]: a finished job as tables
 //! - [`ui`]: lines for people
 
+pub mod bench;
 pub mod build;
 pub mod cli;
 pub mod client;
@@ -21,6 +23,7 @@ pub mod proc;
 pub mod report;
 pub mod root;
 pub mod setup;
+pub mod simulate;
 pub mod standin;
 pub mod state;
 pub mod test;

@@ -46,8 +46,6 @@ pub struct Story {
     pub tasks_consumers: usize,
     /// Of one invocation.
     pub batch: usize,
-    /// Consumers, clock or database went wrong: leases may be lost by living consumers.
-    pub rough: bool,
 }
 
 /// Faults that hit one call.
@@ -130,10 +128,6 @@ impl Story {
         }
         let mut events = events(dice, count, heals_at);
         events.sort_by_key(|(at, _)| *at);
-        let restarts = events
-            .iter()
-            .any(|(_, event)| matches!(event, Event::Restart | Event::Jump(_)));
-        let rough = restarts || rates.crash > 0.0 || rates.db > 0.0;
         Story {
             seed,
             claude: claude(dice, seed),
@@ -145,7 +139,6 @@ impl Story {
             tasks_consumers: dice.pick(&[1, 1, 2, 3, 5, 8]),
             batch: dice.pick(&[1, 1, 1, 3]),
             rates,
-            rough,
         }
     }
 }

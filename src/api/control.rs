@@ -1,0 +1,238 @@
+//! What a caller does to a job that exists: `POST /v1/jobs/{id}/cancel`, `/pause`, `/resume`, `/retry`, and
+//! `PATCH /v1/jobs/{id}`.
+//!
+//! The first three have nothing to say, and `retry` little, so their body may be left out. What is sent all the same
+//! is checked like that of a submit, limits by the very same schema: a limit misspelt in a `retry` is
+//! named, not ignored.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::auth::Caller;
+use super::params::{JobId, NoQuery};
+use super::problem::{ApiError, Faults, Problem};
+use super::shape::Shape;
+use super::submit::{check_metadata, metadata_schema, whole_numbers};
+use super::{Api, body, openapi, reply};
+use crate::app::control::{self, Patch};
+use crate::app::view::JobView;
+use crate::core::plan::Limits;
+use crate::ports::Ports;
+
+/// Nothing: `{}`, or no body at all.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+/// How the next run differs; may be left out.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Retry)]
+pub struct RetryBody {
+    /// Limits that are left out stay as they are; the deadline counts from now.
+    #[serde(default)]
+    limits: Option<Limits>,
+}
+
+/// What is to change: `limits`, `metadata` or both.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Change)]
+pub struct ChangeBody {
+    /// Limits that are left out stay as they are; the deadline counts from the submit.
+    #[serde(default)]
+    limits: Option<Limits>,
+    /// Takes the place of all metadata there was.
+    #[serde(default)]
+    #[schema(schema_with = metadata_schema)]
+    metadata: Option<Map<String, Value>>,
+}
+
+/// Cancel a job
+///
+/// No new call begins for it; the results that are there stay readable.
+#[utoipa::path(
+    post,
+    path = "/v1/jobs/{id}/cancel",
+    operation_id = "cancelJob",
+    tag = "jobs",
+    params(("id" = String, Path, description = "The job", pattern = "^job_[0-9a-f]{32}$")),
+    request_body(content = Nothing, content_type = "application/json"),
+    responses(
+        (status = 200, description = "The job, cancelled", body = JobView),
+        (status = 409, description = "The job is over", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn cancel<P: Ports>(
+    State(api): State<Api<P>>,
+    caller: Caller,
+    JobId(id): JobId,
+    _: NoQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    nothing(&api, &headers, body).await?;
+    let job = control::cancel(&api.app, &caller.tenant, &id).await?;
+    Ok(reply::ok(&job))
+}
+
+/// Pause a job
+///
+/// Calls in flight end and count; no new one begins until `resume`. The deadline runs on.
+#[utoipa::path(
+    post,
+    path = "/v1/jobs/{id}/pause",
+    operation_id = "pauseJob",
+    tag = "jobs",
+    params(("id" = String, Path, description = "The job", pattern = "^job_[0-9a-f]{32}$")),
+    request_body(content = Nothing, content_type = "application/json"),
+    responses(
+        (status = 200, description = "The job, paused", body = JobView),
+        (status = 409, description = "The job is not at work", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn pause<P: Ports>(
+    State(api): State<Api<P>>,
+    caller: Caller,
+    JobId(id): JobId,
+    _: NoQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    nothing(&api, &headers, body).await?;
+    let job = control::pause(&api.app, &caller.tenant, &id).await?;
+    Ok(reply::ok(&job))
+}
+
+/// Resume a paused job
+///
+/// Where the account's quota halted it, one call goes first to see whether the account works again.
+#[utoipa::path(
+    post,
+    path = "/v1/jobs/{id}/resume",
+    operation_id = "resumeJob",
+    tag = "jobs",
+    params(("id" = String, Path, description = "The job", pattern = "^job_[0-9a-f]{32}$")),
+    request_body(content = Nothing, content_type = "application/json"),
+    responses(
+        (status = 200, description = "The job, at work", body = JobView),
+        (status = 409, description = "The job is not paused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn resume<P: Ports>(
+    State(api): State<Api<P>>,
+    caller: Caller,
+    JobId(id): JobId,
+    _: NoQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    nothing(&api, &headers, body).await?;
+    let job = control::resume(&api.app, &caller.tenant, &id).await?;
+    Ok(reply::ok(&job))
+}
+
+/// Retry a job
+///
+/// Starts the next run of a job that ended `partial`, `failed` or `cancelled`: results that exist stay, what is
+/// missing is done, and the synthesis is written again.
+#[utoipa::path(
+    post,
+    path = "/v1/jobs/{id}/retry",
+    operation_id = "retryJob",
+    tag = "jobs",
+    params(("id" = String, Path, description = "The job", pattern = "^job_[0-9a-f]{32}$")),
+    request_body(content = RetryBody, content_type = "application/json"),
+    responses(
+        (status = 200, description = "The job in its next run", body = JobView),
+        (status = 409, description = "The job is not over, or succeeded", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn retry<P: Ports>(
+    State(api): State<Api<P>>,
+    caller: Caller,
+    JobId(id): JobId,
+    _: NoQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let cap = api.app.config.caps.body_bytes;
+    let retry = match body::optional_json(&headers, body, cap).await? {
+        Some(value) => checked(value, openapi::retry_shape()?, |_, _| ())?,
+        None => RetryBody::default(),
+    };
+    let limits = retry.limits.unwrap_or_default();
+    let job = control::retry(&api.app, &caller.tenant, &id, &limits).await?;
+    Ok(reply::ok(&job))
+}
+
+/// Change a job
+///
+/// The limits of a job that is not over, and the metadata of any.
+#[utoipa::path(
+    patch,
+    path = "/v1/jobs/{id}",
+    operation_id = "changeJob",
+    tag = "jobs",
+    params(("id" = String, Path, description = "The job", pattern = "^job_[0-9a-f]{32}$")),
+    request_body(content = ChangeBody, content_type = "application/json"),
+    responses(
+        (status = 200, description = "The job as it is now", body = JobView),
+        (status = 409, description = "The job is over, so its limits cannot change", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn change<P: Ports>(
+    State(api): State<Api<P>>,
+    caller: Caller,
+    JobId(id): JobId,
+    _: NoQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let bytes = body::json_bytes(&headers, body, api.app.config.caps.body_bytes).await?;
+    let value = body::parse(&bytes)?;
+    let ChangeBody { limits, metadata } = checked(value, openapi::change_shape()?, change_rules)?;
+    let patch = Patch { limits, metadata };
+    let job = control::patch(&api.app, &caller.tenant, &id, patch).await?;
+    Ok(reply::ok(&job))
+}
+
+/// What the schema of a change cannot say.
+fn change_rules(value: &Value, faults: &mut Faults) {
+    check_metadata(value, faults);
+    let left_out = |name| value.get(name).is_none_or(Value::is_null);
+    if value.is_object() && left_out("limits") && left_out("metadata") {
+        faults.add("body", "must have `limits` or `metadata`");
+    }
+}
+
+/// Refuses a body that says anything.
+async fn nothing<P: Ports>(api: &Api<P>, headers: &HeaderMap, body: Body) -> Result<(), ApiError> {
+    let cap = api.app.config.caps.body_bytes;
+    if let Some(value) = body::optional_json(headers, body, cap).await? {
+        let Nothing {} = checked(value, openapi::nothing_shape()?, |_, _| ())?;
+    }
+    Ok(())
+}
+
+/// The value as a body, or everything that is wrong with it.
+fn checked<T: DeserializeOwned>(
+    mut value: Value,
+    shape: &Shape,
+    rules: impl FnOnce(&Value, &mut Faults),
+) -> Result<T, ApiError> {
+    if let Some(map) = value.as_object_mut() {
+        whole_numbers(map);
+    }
+    let mut faults = Faults::default();
+    shape.check(&value, &mut faults);
+    rules(&value, &mut faults);
+    faults.into_result()?;
+    T::deserialize(value).map_err(|error| ApiError::fault("body", error.to_string()))
+}

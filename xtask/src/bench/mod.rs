@@ -1,0 +1,400 @@
+//! `bench`: how fast and how heavy it is, on this machine.
+//!
+//! - [`world`]: what a measurement runs in
+//! - [`plain`]: a plain client that sends the same calls, for comparison
+//! - [`usage`]: CPU and memory of workerd
+//! - [`size`]: the Wasm, by crate
+//!
+//! Each number is the median of several rounds. A target that is missed is printed as such and is no
+//! failure: timings belong to the machine and to what else it does. Restate and Cloudflare Workflows are not
+//! part of it; neither can be had from a package registry alone.
+
+pub mod plain;
+pub mod size;
+pub mod usage;
+pub mod world;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, Table};
+use serde_json::{Map, Value, json};
+
+use crate::{root, ui};
+use plain::Recorded;
+use usage::Usage;
+use world::{Parts, World, id_of, job};
+
+/// As in production.
+const CRON: Duration = Duration::from_secs(60);
+/// A job that takes longer has failed.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Items of the job that is only handed in.
+const LARGE: u32 = 10_000;
+const LARGE_CHUNK: u32 = 25;
+/// Requests after the first one, to tell a fresh isolate from a used one.
+const LATER: usize = 5;
+/// Crates shown one by one.
+const CRATES: usize = 15;
+
+const TARGET_RATIO: f64 = 1.2;
+const TARGET_ACCEPT_S: f64 = 2.0;
+const TARGET_CPU_S: f64 = 3.0;
+const TARGET_PEAK_MB: f64 = 400.0;
+const TARGET_GZIPPED_MB: f64 = 1.5;
+
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Items of the job, one per task
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub items: u32,
+    /// Calls in flight at most
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub concurrency: u32,
+    /// How long the stand-in takes for each answer
+    #[arg(long, default_value_t = 200)]
+    pub latency_ms: u64,
+    /// How often everything is measured
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// Measure the Worker in build/ as it is, without compiling it
+    #[arg(long)]
+    pub as_built: bool,
+}
+
+/// One round's numbers.
+struct Round {
+    job: Duration,
+    plain: Duration,
+    usage: Option<Usage>,
+    accepted: Duration,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let parts = Parts::prepare(args.as_built)?;
+    let size = size::of(&root::dir().join("build"))?;
+    let before = usage::load();
+    // A consumer has room for all calls of the job, and a class starts with as many.
+    let room = args.concurrency.max(50).to_string();
+    let mut world = World::start(
+        &parts,
+        "bench",
+        &["--latency-ms".to_owned(), args.latency_ms.to_string()],
+        &[("WORKER_SLOTS", room.clone()), ("GOVERNOR_START", room)],
+        CRON,
+    )?;
+    let (first, later) = start_up(&world)?;
+    ui::say("  the Worker answers");
+    let mut rounds = Vec::new();
+    for number in 1..=args.rounds {
+        let round = round(&mut world, args, number)?;
+        ui::say(format!(
+            "  round {number}: plain client {}, {LARGE} items accepted in {}",
+            ui::took(round.plain),
+            ui::took(round.accepted)
+        ));
+        rounds.push(round);
+    }
+    drop(world);
+    ui::print(speed(args, &rounds, (first, later), &size));
+    ui::print(weights(&size));
+    if let (Some(before), Some(after)) = (before, usage::load()) {
+        ui::print(format!(
+            "Load averages (1, 5, 15 min): {before} before, {after} after. Restate and Workflows are not included."
+        ));
+    }
+    Ok(())
+}
+
+/// The ideal: rounds of full width, then the synthesis.
+fn ideal(items: u32, concurrency: u32, latency_ms: u64) -> Duration {
+    let rounds = u64::from(items.div_ceil(concurrency.max(1)));
+    Duration::from_millis((rounds + 1) * latency_ms)
+}
+
+fn round(world: &mut World, args: &Args, number: u32) -> Result<Round> {
+    world.worker.check()?;
+    world.standin.reset()?;
+    let limits = Map::from_iter([("concurrency".to_owned(), json!(args.concurrency))]);
+    let body = job(&format!("round-{number}"), args.items, 1, limits.clone())?;
+    let group = world
+        .worker
+        .group_id()
+        .context("the Worker has no process")?;
+    let before = usage::of_workerd(group);
+    let began = Instant::now();
+    let id = id_of(&world.client.submit(&body)?)?;
+    let done = world.client.finished(&id, PATIENCE)?;
+    let job_time = began.elapsed();
+    let after = usage::of_workerd(group);
+    ui::say(format!("  round {number}: job {}", ui::took(job_time)));
+    let state = done.get("state").and_then(Value::as_str);
+    if state != Some("succeeded") {
+        bail!("the job ended as {}: {done}", state.unwrap_or("unknown"));
+    }
+    let recorded = Recorded::of(&world.standin)?;
+    let plain = plain::run(
+        &world.standin,
+        &recorded,
+        args.items as usize,
+        args.concurrency as usize,
+    )?;
+    Ok(Round {
+        job: job_time,
+        plain,
+        usage: before.zip(after).map(|(before, after)| Usage {
+            cpu: after.cpu.saturating_sub(before.cpu),
+            ..after
+        }),
+        accepted: accept(world, number, limits)?,
+    })
+}
+
+/// Hands a large job in: only the answer is measured. It ends before the next round begins.
+fn accept(world: &World, number: u32, limits: Map<String, Value>) -> Result<Duration> {
+    let body = job(&format!("large-{number}"), LARGE, LARGE_CHUNK, limits)?;
+    let began = Instant::now();
+    let job = world.client.submit(&body)?;
+    let time = began.elapsed();
+    world.client.finished(&id_of(&job)?, PATIENCE)?;
+    Ok(time)
+}
+
+/// Milliseconds of the first request of a fresh isolate and of later ones, as wrangler's log has them.
+fn start_up(world: &World) -> Result<(Option<f64>, Option<f64>)> {
+    for _ in 0..LATER {
+        world.client.get("/healthz")?.ok()?;
+    }
+    let path = world.worker.log();
+    let log = std::fs::read_to_string(&path)
+        .with_context(|| format!("could not read {}", path.display()))?;
+    let mut times = times_of(&log, "GET /healthz 200 OK").into_iter();
+    Ok((times.next(), median(times.collect())))
+}
+
+/// From lines such as `[wrangler:info] GET /healthz 200 OK (35ms)`.
+fn times_of(log: &str, request: &str) -> Vec<f64> {
+    let of_line = |line: &str| {
+        let (_, rest) = line.split_once(request)?;
+        let (_, rest) = rest.split_once('(')?;
+        rest.split_once("ms)")?.0.parse().ok()
+    };
+    anstream::adapter::strip_str(log)
+        .to_string()
+        .lines()
+        .filter_map(of_line)
+        .collect()
+}
+
+fn median(mut numbers: Vec<f64>) -> Option<f64> {
+    numbers.sort_by(f64::total_cmp);
+    let middle = numbers.len() / 2;
+    let upper = numbers.get(middle).copied()?;
+    if numbers.len() % 2 == 1 {
+        return Some(upper);
+    }
+    Some(f64::midpoint(*numbers.get(middle - 1)?, upper))
+}
+
+/// A row of the table: what, the runs, and the target that its median is held against.
+struct Row {
+    what: String,
+    runs: Vec<f64>,
+    unit: &'static str,
+    target: Option<f64>,
+}
+
+impl Row {
+    fn cells(&self) -> [String; 5] {
+        let middle = median(self.runs.clone());
+        let number = |n: f64| format!("{n:.2}");
+        let (target, met) = match (self.target, middle) {
+            (Some(target), Some(middle)) => (
+                format!("at most {target}"),
+                if middle <= target { "met" } else { "missed" },
+            ),
+            (Some(target), None) => (format!("at most {target}"), "n/a"),
+            (None, _) => (String::new(), ""),
+        };
+        let runs: Vec<String> = self.runs.iter().copied().map(number).collect();
+        [
+            self.what.clone(),
+            middle.map_or_else(|| "n/a".into(), |n| format!("{} {}", number(n), self.unit)),
+            if runs.len() > 1 {
+                runs.join("  ")
+            } else {
+                String::new()
+            },
+            target,
+            met.to_owned(),
+        ]
+    }
+}
+
+fn speed(
+    args: &Args,
+    rounds: &[Round],
+    (first, later): (Option<f64>, Option<f64>),
+    size: &size::Size,
+) -> String {
+    let ideal = ideal(args.items, args.concurrency, args.latency_ms).as_secs_f64();
+    let row = |what: String, unit, target, of: &dyn Fn(&Round) -> Option<f64>| Row {
+        what,
+        runs: rounds.iter().filter_map(of).collect(),
+        unit,
+        target,
+    };
+    let per_thousand = 1_000.0 / f64::from(args.items);
+    let rows = [
+        row("submit to the end of the job".into(), "s", None, &|r| {
+            Some(r.job.as_secs_f64())
+        }),
+        row(
+            format!("  against the ideal {ideal:.1} s"),
+            "x",
+            Some(TARGET_RATIO),
+            &|r| Some(r.job.as_secs_f64() / ideal),
+        ),
+        row("the same calls by a plain client".into(), "s", None, &|r| {
+            Some(r.plain.as_secs_f64())
+        }),
+        row(
+            format!("  against the ideal {ideal:.1} s"),
+            "x",
+            None,
+            &|r| Some(r.plain.as_secs_f64() / ideal),
+        ),
+        row(
+            "  the job against the plain client".into(),
+            "x",
+            None,
+            &|r| Some(r.job.as_secs_f64() / r.plain.as_secs_f64()),
+        ),
+        row(
+            format!("{LARGE} items accepted"),
+            "s",
+            Some(TARGET_ACCEPT_S),
+            &|r| Some(r.accepted.as_secs_f64()),
+        ),
+        row(
+            "CPU of workerd per 1,000 tasks".into(),
+            "s",
+            Some(TARGET_CPU_S),
+            &|r| Some(r.usage?.cpu.as_secs_f64() * per_thousand),
+        ),
+        row(
+            "peak memory of workerd, so far".into(),
+            "MB",
+            Some(TARGET_PEAK_MB),
+            &|r| Some(r.usage?.peak_bytes as f64 / 1e6),
+        ),
+        Row {
+            what: "first request of a fresh isolate".into(),
+            runs: first.into_iter().collect(),
+            unit: "ms",
+            target: None,
+        },
+        Row {
+            what: "later requests".into(),
+            runs: later.into_iter().collect(),
+            unit: "ms",
+            target: None,
+        },
+        Row {
+            what: "Worker, gzipped".into(),
+            runs: vec![size.gzipped as f64 / 1e6],
+            unit: "MB",
+            target: Some(TARGET_GZIPPED_MB),
+        },
+    ];
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED);
+    table.set_header(["measured", "median", "runs", "target", ""]);
+    for row in &rows {
+        table.add_row(row.cells());
+    }
+    right(&mut table, 1);
+    format!(
+        "\n{} items, one per task, {} ms of latency, {} calls at a time, {} rounds\n{table}",
+        args.items, args.latency_ms, args.concurrency, args.rounds
+    )
+}
+
+fn weights(size: &size::Size) -> String {
+    let code: u64 = size.crates.iter().map(|(_, bytes)| bytes).sum();
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED);
+    table.set_header(["code of", "kB", "share"]);
+    let mut add = |what: String, bytes: u64| {
+        let share = 100.0 * bytes as f64 / code.max(1) as f64;
+        table.add_row([
+            what,
+            format!("{:.1}", bytes as f64 / 1e3),
+            format!("{share:.1} %"),
+        ]);
+    };
+    for (name, bytes) in size.crates.iter().take(CRATES) {
+        add(name.clone(), *bytes);
+    }
+    let rest: &[(String, u64)] = size.crates.get(CRATES..).unwrap_or_default();
+    if !rest.is_empty() {
+        let bytes = rest.iter().map(|(_, bytes)| bytes).sum();
+        add(format!("{} others", rest.len()), bytes);
+    }
+    right(&mut table, 1);
+    right(&mut table, 2);
+    format!(
+        "\nThe Worker is {:.2} MB, gzipped {:.2} MB (of which names of functions {:.2} MB): code {:.2} MB, data {:.2} MB, names {:.2} MB\n{table}",
+        size.raw as f64 / 1e6,
+        size.gzipped as f64 / 1e6,
+        size.names_gzipped as f64 / 1e6,
+        code as f64 / 1e6,
+        size.data as f64 / 1e6,
+        size.names as f64 / 1e6,
+    )
+}
+
+fn right(table: &mut Table, column: usize) {
+    if let Some(column) = table.column_mut(column) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ideal_is_full_rounds_and_the_synthesis() {
+        assert_eq!(ideal(1_000, 50, 200), Duration::from_millis(4_200));
+        assert_eq!(ideal(51, 50, 200), Duration::from_millis(600));
+    }
+
+    #[test]
+    fn medians() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));
+        assert_eq!(median(Vec::new()), None);
+    }
+
+    #[test]
+    fn times_are_read_from_wranglers_log() {
+        let log = "[wrangler:info] GET /healthz 200 OK (35ms)\nGET /v1/jobs 200 OK (9ms)\n\u{1b}[32mGET /healthz 200 OK (2ms)\u{1b}[0m\n";
+        assert_eq!(times_of(log, "GET /healthz 200 OK"), [35.0, 2.0]);
+    }
+
+    #[test]
+    fn a_missed_target_is_told() {
+        let row = Row {
+            what: "x".into(),
+            runs: vec![1.0, 3.0, 2.0],
+            unit: "s",
+            target: Some(1.5),
+        };
+        assert_eq!(
+            row.cells(),
+            ["x", "2.00 s", "1.00  3.00  2.00", "at most 1.5", "missed"]
+        );
+    }
+}
