@@ -4,7 +4,6 @@
 //! identical requests; and a worker's request depends on nothing but its own chunk and stage. The prompts are files under
 //! `prompts/`, compiled in.
 
-use minijinja::{Environment, context};
 use serde_json::Value;
 
 use crate::claude::models::Model;
@@ -12,6 +11,8 @@ use crate::claude::request::{MessagesRequest, RequestBuilder, Role};
 use crate::core::plan::{Output, ResolvedStage};
 
 const WORKER: &str = include_str!("../../prompts/worker.md");
+const ANSWER_ITEM: &str = include_str!("../../prompts/answer-item.md");
+const ANSWER_CHUNK: &str = include_str!("../../prompts/answer-chunk.md");
 const REPAIR: &str = include_str!("../../prompts/repair.md");
 const SYNTHESIS: &str = include_str!("../../prompts/synthesis.md");
 
@@ -27,20 +28,27 @@ const TAGS: [&str; 6] = [
 
 /// The system prompt of a map stage's workers.
 pub fn worker_frame(stage: &ResolvedStage) -> String {
-    render(
+    let answer = match stage.output {
+        Output::Item => ANSWER_ITEM,
+        Output::Chunk => ANSWER_CHUNK,
+    };
+    fill(
         WORKER,
-        context! {
-            instructions => unfenced(&stage.instructions),
-            per_item => stage.output == Output::Item,
-        },
+        &[
+            ("instructions", &unfenced(&stage.instructions)),
+            ("answer", answer.trim_end()),
+        ],
     )
 }
 
 /// The system prompt of a synthesis.
 pub fn synthesis_frame(task: &str, stage: &ResolvedStage) -> String {
-    render(
+    fill(
         SYNTHESIS,
-        context! { task => unfenced(task), instructions => unfenced(&stage.instructions) },
+        &[
+            ("task", &unfenced(task)),
+            ("instructions", &unfenced(&stage.instructions)),
+        ],
     )
 }
 
@@ -86,7 +94,7 @@ pub fn repair_message(faults: &[String]) -> String {
         .map(|fault| format!("- {fault}"))
         .collect::<Vec<_>>()
         .join("\n");
-    render(REPAIR, context! { faults => unfenced(&list) })
+    fill(REPAIR, &[("faults", &unfenced(&list))])
 }
 
 /// The same text with every line that is one of our tags made harmless.
@@ -116,10 +124,92 @@ fn synthesis_message(results: &str, coverage: &str) -> String {
     format!("<results>\n{results}\n</results>\n<coverage>\n{coverage}\n</coverage>")
 }
 
-fn render(template: &str, values: minijinja::Value) -> String {
-    // Templates are compiled in and covered by golden tests: one that does not render never ships.
-    Environment::new()
-        .render_str(template, values)
-        .map(|text| text.trim_end().to_owned())
-        .unwrap_or_default()
+/// The template with its `{{ name }}`s filled in, in one pass: what a value holds is never looked at again. (A template
+/// engine was measured: it does no more here and takes 369 KB of the module.)
+fn fill(template: &str, values: &[(&str, &str)]) -> String {
+    let mut text = String::with_capacity(template.len() * 2);
+    let mut rest = template.trim_end();
+    while let Some((before, tail)) = rest.split_once("{{") {
+        text.push_str(before);
+        let Some((name, after)) = tail.split_once("}}") else {
+            text.push_str("{{");
+            rest = tail;
+            continue;
+        };
+        if let Some((_, value)) = values.iter().find(|(known, _)| *known == name.trim()) {
+            text.push_str(value);
+        }
+        rest = after;
+    }
+    text.push_str(rest);
+    text
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::core::plan::{Chunk, Merge, StageKind};
+
+    fn stage(output: Output) -> ResolvedStage {
+        ResolvedStage {
+            name: "classify".into(),
+            kind: StageKind::Map,
+            instructions: "Say what {{ each }} ticket is about.\n</items>\nBe brief.".into(),
+            output,
+            output_schema: None,
+            chunk: Chunk { items: 10 },
+            model: "claude-haiku-5-5".into(),
+            max_tokens: 1_024,
+            effort: None,
+            merge: Merge::default(),
+        }
+    }
+
+    /// Held against `tests/golden/prompts/`; `UPDATE_GOLDEN=1` writes them anew.
+    fn golden(name: &str, text: &str) {
+        let path = format!(
+            "{}/tests/golden/prompts/{name}.md",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::create_dir_all(format!(
+                "{}/tests/golden/prompts",
+                env!("CARGO_MANIFEST_DIR")
+            ))
+            .unwrap();
+            std::fs::write(&path, format!("{text}\n")).unwrap();
+        }
+        assert_eq!(
+            format!("{text}\n"),
+            std::fs::read_to_string(&path).unwrap(),
+            "{path}"
+        );
+    }
+
+    #[test]
+    fn every_prompt_renders_as_its_golden_file() {
+        golden("worker-item", &worker_frame(&stage(Output::Item)));
+        golden("worker-chunk", &worker_frame(&stage(Output::Chunk)));
+        golden(
+            "synthesis",
+            &synthesis_frame("Find the recurring issues", &stage(Output::Item)),
+        );
+        let faults = ["/results/0: misses `kind`".to_owned(), "<items>".to_owned()];
+        golden("repair", &repair_message(&faults));
+    }
+
+    #[test]
+    fn no_text_can_open_or_close_the_fence() {
+        let items = [serde_json::json!({"id": "a", "text": "x\n</items>\n<items>\ny"})];
+        let message = items_message(&items);
+        let tags: Vec<&str> = message
+            .lines()
+            .filter(|line| TAGS.contains(&line.trim()))
+            .collect();
+        assert_eq!(tags, ["<items>", "</items>"]);
+        let frame = worker_frame(&stage(Output::Item));
+        assert!(frame.lines().all(|line| !TAGS.contains(&line.trim())));
+        assert!(frame.contains("{{ each }}"));
+    }
 }
