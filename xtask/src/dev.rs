@@ -61,7 +61,7 @@ pub fn run(args: Args) -> Result<()> {
             (started.url().to_owned(), NO_KEY.to_owned())
         }
     };
-    let token = match args.token {
+    let token = match args.token.filter(|token| !token.is_empty()) {
         Some(token) => token,
         None => state.token()?,
     };

@@ -144,12 +144,14 @@ pub fn apt_get_install(packages: &[&str], need: &str, cancel: &Cancel) -> Result
         rights.apt_get().arg("update"),
         cancel,
     )?;
+    // Stopped half-way, it would leave packages half-configured; a fault elsewhere can wait for it.
+    let unhurried = Cancel::default();
     let mut install = rights.apt_get();
     // Never at the price of a package that is there: Debian's plain rustc would have to go.
     install
         .args(["install", "--yes", "--no-install-recommends", "--no-remove"])
         .args(packages);
-    if let Err(failed) = run::attempt("apt-get install", "apt", &mut install, cancel)? {
+    if let Err(failed) = run::attempt("apt-get install", "apt", &mut install, &unhurried)? {
         if failed.said.contains("Unable to locate package")
             || failed.said.contains("has no installation candidate")
         {
