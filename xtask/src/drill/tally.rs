@@ -129,75 +129,80 @@ impl Tally {
     pub fn table(&self) -> Table {
         let struck: u64 = self.faults.values().sum();
         let missing: usize = self.missing.values().sum();
+        let (used, used_enough) = match self.used {
+            Some((share, seconds)) => (
+                format!("{:.1} % over {seconds} s", 100.0 * share),
+                share >= TARGET_USED,
+            ),
+            None => ("n/a: no such part".to_owned(), true),
+        };
+        let time = format!(
+            "{}, {:.2} x the ideal {}",
+            ui::took(self.time),
+            self.time.as_secs_f64() / self.ideal.as_secs_f64().max(1e-3),
+            ui::took(self.ideal)
+        );
+        let kills = format!("{} ({} calls in flight)", self.kills, self.in_flight);
+        let ours = format!("${:.4}, and ${:.4} possibly", self.ours, self.possibly);
+        let rows = [
+            told("items", self.items),
+            told("job", &self.state),
+            told("calls", self.calls),
+            told("faults injected", listed(struck, &self.faults)),
+            told("kills", kills),
+            told("covered", self.covered),
+            told("missing, with a reason", listed(missing, &self.missing)),
+            judged("lost", self.lost, "0", self.lost == 0),
+            judged("paid twice", self.twice, "0", self.twice == 0),
+            told("  in flight at a kill", self.twice_after_kill),
+            judged(
+                "refused by the limiter",
+                self.refused,
+                "none after the first",
+                self.refused <= 1,
+            ),
+            judged(
+                "limit used, steady part",
+                used,
+                "at least 85 %",
+                used_enough,
+            ),
+            told("time", time),
+            judged(
+                "spent by our count",
+                ours,
+                &format!("at most ${:.2}", self.cap),
+                self.ours + self.possibly <= self.cap,
+            ),
+            judged(
+                "spent by the stand-in's count",
+                format!("${:.4}", self.theirs),
+                "at most ours",
+                self.theirs <= self.ours + self.possibly + 1e-9,
+            ),
+        ];
         let mut table = Table::new();
         table.load_style(UTF8_FULL_CONDENSED);
         table.set_header(["", "", "target", ""]);
-        let mut told = |what: &str, value: String| {
-            table.add_row([what, &value, "", ""]);
-        };
-        told("items", self.items.to_string());
-        told("job", self.state.clone());
-        told("calls", self.calls.to_string());
-        told("faults injected", listed(struck, &self.faults));
-        told(
-            "kills",
-            format!("{} ({} calls in flight)", self.kills, self.in_flight),
-        );
-        told("covered", self.covered.to_string());
-        told("missing, with a reason", listed(missing, &self.missing));
-        told(
-            "  paid twice, in flight at a kill",
-            self.twice_after_kill.to_string(),
-        );
-        told(
-            "time",
-            format!(
-                "{}, {:.2} x the ideal {}",
-                ui::took(self.time),
-                self.time.as_secs_f64() / self.ideal.as_secs_f64().max(1e-3),
-                ui::took(self.ideal)
-            ),
-        );
-        let mut judged = |what: &str, value: String, target: &str, holds: bool| {
-            let verdict = if holds { "met" } else { "missed" };
-            table.add_row([what, &value, target, verdict]);
-        };
-        judged("lost", self.lost.to_string(), "0", self.lost == 0);
-        judged("paid twice", self.twice.to_string(), "0", self.twice == 0);
-        judged(
-            "refused by the limiter",
-            self.refused.to_string(),
-            "none after the first",
-            self.refused <= 1,
-        );
-        match self.used {
-            Some((share, seconds)) => judged(
-                "limit used, steady part",
-                format!("{:.1} % over {seconds} s", 100.0 * share),
-                "at least 85 %",
-                share >= TARGET_USED,
-            ),
-            None => judged(
-                "limit used, steady part",
-                "n/a: no such part".into(),
-                "",
-                true,
-            ),
+        for row in rows {
+            table.add_row(row);
         }
-        judged(
-            "spent by our count",
-            format!("${:.4}, and ${:.4} possibly", self.ours, self.possibly),
-            &format!("at most ${:.2}", self.cap),
-            self.ours + self.possibly <= self.cap,
-        );
-        judged(
-            "spent by the stand-in's count",
-            format!("${:.4}", self.theirs),
-            "at most ours",
-            self.theirs <= self.ours + self.possibly + 1e-9,
-        );
         table
     }
+}
+
+fn told(what: &str, value: impl ToString) -> [String; 4] {
+    [what.into(), value.to_string(), String::new(), String::new()]
+}
+
+fn judged(what: &str, value: impl ToString, target: &str, holds: bool) -> [String; 4] {
+    let verdict = if holds { "met" } else { "missed" };
+    [
+        what.into(),
+        value.to_string(),
+        target.into(),
+        verdict.into(),
+    ]
 }
 
 /// The share of the limit that was used in the middle of the run, outages and what follows them left out;
