@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{bench, build, demo, dev, setup, simulate, test, ui};
+use crate::{bench, build, demo, dev, drill, setup, simulate, test, ui};
 
 /// The project's own commands. Each sets up what it needs; the first one takes some minutes.
 #[derive(Parser, Debug)]
@@ -23,6 +23,8 @@ pub enum Command {
     Test(test::Args),
     /// More seeds of the engine's simulation than the tests play
     Simulate(simulate::Args),
+    /// A job while everything goes wrong, workerd killed included, and the proof of what became of it
+    Drill(drill::Args),
     /// How fast and how heavy it is, on this machine
     Bench(bench::Args),
     /// Only the tools, for later
@@ -37,6 +39,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Dev(args) => dev::run(args),
         Command::Test(args) => test::run(&args),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Drill(args) => drill::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Setup => setup::prepare().map(|_| ui::say("all tools are there")),
         Command::Build => build::worker(&setup::prepare()?),

@@ -10,6 +10,7 @@
 //! - [`client`]: a small HTTP client for the Worker's API
 //! - [`dev`], [`demo`], [`test`], [`simulate`]: one file for each command
 //! - [`bench`]: how fast and how heavy it is
+//! - [`drill`]: what becomes of a job while everything goes wrong
 //! - [`report`]: a finished job as tables
 //! - [`ui`]: lines for people
 
@@ -19,6 +20,7 @@ pub mod cli;
 pub mod client;
 pub mod demo;
 pub mod dev;
+pub mod drill;
 pub mod proc;
 pub mod report;
 pub mod root;
