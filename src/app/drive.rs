@@ -198,11 +198,7 @@ async fn run<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, 
 }
 
 /// The maps are done: merged, then on to the synthesis, or to the end.
-async fn maps_done<P: Ports>(
-    app: &App<P>,
-    loaded: &Loaded,
-    now: i64,
-) -> Result<Step, AppError> {
+async fn maps_done<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, AppError> {
     let job = &loaded.job;
     let covered = report::covered(app, loaded).await?;
     let enough = covered > 0

@@ -38,8 +38,8 @@ pub struct Resolved {
     pub half: Option<Half>,
     pub ledger: Option<LedgerEntry>,
     pub saved: Option<Saved>,
-    /// The text of the answer, where one came.
-    pub response: Option<String>,
+    /// The text of the answer, where one came, and why it stopped.
+    pub response: Option<(String, String)>,
     pub task: MovedTask,
     /// Everything must stop: why, and when it may go on where that is known.
     pub stop: Option<(ErrorCode, String, Option<i64>)>,
@@ -260,7 +260,7 @@ async fn resolve<P: Ports>(
     let result = match ended.result {
         Ok(message) => {
             count(&mut attempt, stage, &message);
-            resolved.response = Some(message.text());
+            resolved.response = Some((message.text(), message.stop_reason.as_str().to_owned()));
             resolved.held_input = held_input(ended.head.as_ref(), &attempt);
             keep_response(app, &task, &mut attempt, message.text()).await;
             match unusable(&message) {
@@ -528,14 +528,14 @@ async fn conclude<P: Ports>(
     row.form = form.as_str().to_owned();
     // What the next call asks is known now, so what it may cost is too.
     let next = Asked {
+        prior: form
+            .repair
+            .then(|| next_prior(stage, asked, &remaining, resolved))
+            .flatten(),
         items: only(&asked.items, &remaining),
         ids: remaining,
         results: asked.results.clone(),
         coverage: asked.coverage.clone(),
-        prior: form
-            .repair
-            .then(|| next_prior(asked, problem, resolved))
-            .flatten(),
         form,
         kept: Vec::new(),
     };
@@ -543,20 +543,17 @@ async fn conclude<P: Ports>(
     price(&mut resolved.task, stage, &next);
 }
 
-/// What the next call will show of this one. Only its size matters here: the call works the faults out
-/// again from the stored answer. A tenth more than needed costs nothing but a little reservation.
+/// What the next call will show of this one, word for word as that call will work it out from the stored answer: the
+/// ledger knows a repair by it too.
 fn next_prior(
+    stage: &StageKit,
     asked: &Asked,
-    problem: Option<(&str, String)>,
+    remaining: &[String],
     resolved: &Resolved,
 ) -> Option<Prior> {
-    let answer = resolved.response.clone();
-    match (answer, problem) {
-        (Some(answer), Some((_, message))) => Some(Prior {
-            answer,
-            faults: vec![message, " ".repeat(512)],
-        }),
-        _ => asked.prior.clone(),
+    match &resolved.response {
+        Some((answer, stop)) => to_repair(stage, answer.clone(), Some(stop), remaining),
+        None => asked.prior.clone(),
     }
 }
 

@@ -117,7 +117,10 @@ pub fn log<P: Ports>(app: &App<P>, ended: &[Resolved], rows_read: u64) {
         if app.config.log_payloads
             && let Value::Object(line) = &mut line
         {
-            line.insert("response".into(), json!(one.response));
+            line.insert(
+                "response".into(),
+                json!(one.response.as_ref().map(|(text, _)| text)),
+            );
         }
         app.ports.log().line(line);
     }

@@ -616,9 +616,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
         let now = self.now();
         let at = now.saturating_add(i64::from(delay) * 1_000);
         let db = self.app.ports.db().clone();
-        let alarm = self
-            .meanwhile(db.batch(vec![tasks::alarm(at, now)]))
-            .await;
+        let alarm = self.meanwhile(db.batch(vec![tasks::alarm(at, now)])).await;
         // Where nobody knows, one message too many is better than none.
         if alarm.is_ok_and(|answers| answers.iter().all(|answer| answer.rows.is_empty())) {
             return;

@@ -267,6 +267,7 @@ INSERT INTO guards SELECT NOT EXISTS (
     OR (c.window IS NOT NULL AND c.in_flight + e.value->>'$.calls' > MAX(1.0, c.window))
     OR (c.seen = 0 AND c.in_flight + e.value->>'$.calls' > ?3)
     OR (c.seen = 1 AND (
+      (e.value->>'$.input' > MAX(c.input_cap * 0.9, 1.0) AND c.in_flight > 0) OR
       c.requests_level + 0.001 < MIN(e.value->>'$.calls', MAX(c.requests_cap * 0.9, 1.0))
       OR c.input_level + 0.001 < MIN(e.value->>'$.input', MAX(c.input_cap * 0.9, 1.0))
       OR c.output_level + 0.001 < MIN(e.value->>'$.output', MAX(c.output_cap * 0.9, 1.0)))))";

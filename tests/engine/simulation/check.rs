@@ -118,8 +118,14 @@ fn limiter(run: &Run, faults: &mut Vec<String>) {
     let chaos = run.world.chaos();
     // A call about as large as a whole bucket can only be tried.
     let limits = run.story.claude.limits;
-    let burst = limits.itpm.map_or(f64::MAX, |itpm| itpm as f64 * limits.burst);
-    if chaos.calls.iter().any(|call| call.input as f64 > burst / 2.0) {
+    let burst = limits
+        .itpm
+        .map_or(f64::MAX, |itpm| itpm as f64 * limits.burst);
+    if chaos
+        .calls
+        .iter()
+        .any(|call| call.input as f64 > burst / 2.0)
+    {
         return;
     }
     let refused: Vec<_> = chaos
