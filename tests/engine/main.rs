@@ -6,4 +6,5 @@ mod chaos;
 mod commands;
 mod flows;
 mod simulation;
+mod sql;
 mod world;
