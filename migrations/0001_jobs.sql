@@ -47,6 +47,7 @@ CREATE TABLE jobs (
 );
 CREATE INDEX jobs_of_tenant ON jobs (tenant, created_at DESC, id DESC);
 CREATE INDEX jobs_at_work ON jobs (state) WHERE state IN ('running', 'synthesizing');
+CREATE INDEX jobs_paused ON jobs (state) WHERE state = 'paused';
 CREATE INDEX jobs_to_drive ON jobs (drive_at) WHERE finished_at IS NULL;
 CREATE INDEX jobs_deadline ON jobs (deadline_at) WHERE finished_at IS NULL AND deadline_at IS NOT NULL;
 
@@ -165,6 +166,7 @@ CREATE TABLE attempts (
   reserved_nano INTEGER NOT NULL,
   reserved_input INTEGER NOT NULL,          -- permits taken from the class
   reserved_output INTEGER NOT NULL,
+  mark REAL NOT NULL DEFAULT 0,             -- its class's input_admitted with this one
   cost_nano INTEGER NOT NULL DEFAULT 0,
   input_tokens INTEGER NOT NULL DEFAULT 0,
   output_tokens INTEGER NOT NULL DEFAULT 0,
@@ -210,9 +212,11 @@ CREATE TABLE classes (
   output_limit REAL NOT NULL DEFAULT 0, output_cap REAL NOT NULL DEFAULT 0, output_level REAL NOT NULL DEFAULT 0,
   requests_admitted REAL NOT NULL DEFAULT 0, -- ever; a header tells what was left after a known one of these
   input_admitted REAL NOT NULL DEFAULT 0,
+  input_mark REAL NOT NULL DEFAULT 0,       -- input_admitted up to the newest header that was read
   output_open REAL NOT NULL DEFAULT 0,      -- reserved by calls in flight: not yet in any header
   learned_bytes REAL NOT NULL DEFAULT 0,    -- of requests whose input tokens are known, and
-  learned_tokens REAL NOT NULL DEFAULT 0,   -- those tokens: what the next request is expected to take
+  learned_tokens REAL NOT NULL DEFAULT 0,   -- those tokens
+  learned_most REAL NOT NULL DEFAULT 0,     -- the most tokens for a byte: what the next request may take
   refused INTEGER NOT NULL DEFAULT 0        -- by the limiter
 ) WITHOUT ROWID;
 
@@ -299,6 +303,7 @@ BEGIN
     input_level = input_level - NEW.reserved_input, input_admitted = input_admitted + NEW.reserved_input,
     output_level = output_level - NEW.reserved_output, output_open = output_open + NEW.reserved_output
   WHERE class = NEW.class;
+  UPDATE attempts SET mark = (SELECT input_admitted FROM classes WHERE class = NEW.class) WHERE id = NEW.id;
   INSERT INTO spending (day, tenant, reserved_nano)
     VALUES (NEW.day, NEW.tenant, NEW.reserved_nano), (NEW.day, '*', NEW.reserved_nano)
     ON CONFLICT (day, tenant) DO UPDATE SET reserved_nano = reserved_nano + excluded.reserved_nano;
@@ -320,18 +325,22 @@ BEGIN
     cache_read_tokens = cache_read_tokens + NEW.cache_read_tokens,
     cache_write_tokens = cache_write_tokens + NEW.cache_write_tokens
   WHERE id = NEW.job;
-  -- What was reserved and not used comes back; what was used beyond it is taken too. A call that the server began
-  -- and failed counts with its input all the same. `input_admitted` is never corrected: a header is read
-  -- against what was admitted after its call, and what earlier calls gave back is in the header already.
+  -- What was reserved and not used comes back; what was used beyond it is taken too. Input that a header has been read
+  -- after is in that header as it was used, so there is nothing to correct. `input_admitted` is never
+  -- corrected: a header is read against what was admitted after its call. A call that the server began
+  -- and failed counts with its input all the same.
   UPDATE classes SET
     in_flight = in_flight - (OLD.state = 'open'),
-    input_level = input_level + CASE WHEN NEW.state = 'done' AND OLD.state = 'open' AND COALESCE(NEW.status, 0) < 500
+    input_level = input_level + CASE WHEN NEW.state = 'done' AND OLD.state = 'open' AND NEW.mark > input_mark
+        AND COALESCE(NEW.status, 0) < 500
       THEN NEW.reserved_input - NEW.input_tokens - NEW.cache_write_tokens ELSE 0 END,
     output_level = output_level + CASE WHEN NEW.state = 'done' AND OLD.state = 'open'
       THEN NEW.reserved_output - NEW.output_tokens ELSE 0 END,
     output_open = output_open - CASE OLD.state WHEN 'open' THEN OLD.reserved_output ELSE 0 END,
     learned_bytes = learned_bytes + CASE WHEN NEW.input_tokens > 0 THEN NEW.bytes ELSE 0 END,
-    learned_tokens = learned_tokens + NEW.input_tokens + NEW.cache_read_tokens + NEW.cache_write_tokens
+    learned_tokens = learned_tokens + NEW.input_tokens + NEW.cache_read_tokens + NEW.cache_write_tokens,
+    learned_most = MAX(learned_most,
+      CAST(NEW.input_tokens + NEW.cache_read_tokens + NEW.cache_write_tokens AS REAL) / MAX(NEW.bytes, 1))
   WHERE class = NEW.class;
   UPDATE spending SET
     reserved_nano = reserved_nano

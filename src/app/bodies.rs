@@ -3,8 +3,12 @@
 use sha2::{Digest, Sha256};
 
 use super::{App, AppError};
-use crate::ports::{Blobs, Ports};
+use crate::core::verdict::{Wait, wait_ms};
+use crate::ports::{Blobs, Clock, Ports};
 use crate::store::admission::Body;
+
+/// A put that failed is tried again so many times.
+const PUT_RETRIES: u32 = 6;
 
 /// SHA-256 in hex.
 pub fn sha256_hex(bytes: &[u8]) -> String {
@@ -28,12 +32,19 @@ pub async fn keep<P: Ports>(
         return Ok((Some(text), None));
     }
     let key = format!("{prefix}/{}", sha256_hex(text.as_bytes()));
-    app.ports
-        .blobs()
-        .put(key.clone(), text)
-        .await
-        .map_err(|error| AppError::Unavailable(error.to_string()))?;
-    Ok((None, Some(key)))
+    let mut step = 0;
+    loop {
+        match app.ports.blobs().put(key.clone(), text.clone()).await {
+            Ok(()) => return Ok((None, Some(key))),
+            // Most of these texts were paid for: worth a few seconds before they are given up.
+            Err(_) if step < PUT_RETRIES => {
+                let ms = wait_ms(Wait::Backoff(step), app.dice(), 200, 3_000);
+                app.ports.clock().sleep(ms).await;
+                step += 1;
+            }
+            Err(error) => return Err(AppError::Unavailable(error.to_string())),
+        }
+    }
 }
 
 /// The prefix of a job's blobs.

@@ -38,8 +38,8 @@ pub struct Resolved {
     pub half: Option<Half>,
     pub ledger: Option<LedgerEntry>,
     pub saved: Option<Saved>,
-    /// The text of the answer, where one came.
-    pub response: Option<String>,
+    /// The text of the answer, where one came, and why it stopped.
+    pub response: Option<(String, String)>,
     /// What the task has cost with this call.
     pub paid: i64,
     pub task: MovedTask,
@@ -277,7 +277,7 @@ async fn resolve<P: Ports>(
         Ok(message) => {
             count(&mut attempt, stage, &message);
             resolved.paid = task.paid_nano.saturating_add(attempt.cost);
-            resolved.response = Some(message.text());
+            resolved.response = Some((message.text(), message.stop_reason.as_str().to_owned()));
             resolved.held_input = held_input(ended.head.as_ref(), &attempt);
             keep_response(app, &task, &mut attempt, message.text()).await;
             match unusable(&message) {
@@ -558,15 +558,15 @@ async fn conclude<P: Ports>(
     row.wanted = Some(json!(remaining).to_string());
     // What the next call asks is known now, so what it may cost is too.
     let next = Asked {
+        prior: form
+            .repair
+            .then(|| next_prior(stage, asked, &remaining, resolved))
+            .flatten(),
         items: only(&asked.all, &remaining),
         all: Vec::new(),
         ids: remaining,
         results: asked.results.clone(),
         coverage: asked.coverage.clone(),
-        prior: form
-            .repair
-            .then(|| next_prior(asked, problem, resolved))
-            .flatten(),
         form,
         kept: Vec::new(),
     };
@@ -574,20 +574,17 @@ async fn conclude<P: Ports>(
     price(&mut resolved.task, stage, &next);
 }
 
-/// What the next call will show of this one. Only its size matters here: the call works the faults out
-/// again from the stored answer. A tenth more than needed costs nothing but a little reservation.
+/// What the next call will show of this one, word for word as that call will work it out from the stored answer: the
+/// ledger knows a repair by it too.
 fn next_prior(
+    stage: &StageKit,
     asked: &Asked,
-    problem: Option<(&str, String)>,
+    remaining: &[String],
     resolved: &Resolved,
 ) -> Option<Prior> {
-    let answer = resolved.response.clone();
-    match (answer, problem) {
-        (Some(answer), Some((_, message))) => Some(Prior {
-            answer,
-            faults: vec![message, " ".repeat(512)],
-        }),
-        _ => asked.prior.clone(),
+    match &resolved.response {
+        Some((answer, stop)) => to_repair(stage, answer.clone(), Some(stop), remaining),
+        None => asked.prior.clone(),
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::resolve::Resolved;
 use super::work::HeadNote;
 use super::{App, AppError};
+use crate::claude::rate::Bucket;
 use crate::core::state::JobState;
 use crate::core::time::rfc3339;
 use crate::ports::{Db, DbError, Log, Ports, Statement};
@@ -13,6 +14,8 @@ use crate::store::{jobs, tasks};
 
 /// A breaker that trips again and again waits twice as long each time, up to an hour.
 const LONGEST_TRIP_MS: i64 = 3_600_000;
+/// The API rounds tokens left to the nearest thousand: so many may not be there.
+const ROUNDING: u64 = 500;
 
 /// The jobs of what has ended, each once.
 pub fn jobs_of(ended: &[Resolved]) -> Vec<String> {
@@ -86,14 +89,17 @@ fn lessons(ended: &[Resolved], heads: &[HeadNote]) -> Vec<Lesson> {
         if note.head.rate.is_empty() || note.mark[0] < lesson.mark[0] {
             continue;
         }
-        let pair = |bucket: Option<crate::claude::rate::Bucket>| {
-            bucket.map(|bucket| (bucket.limit as f64, bucket.remaining as f64))
+        let pair = |bucket: Option<Bucket>, rounding: u64| {
+            bucket.map(|bucket| {
+                let left = bucket.remaining.saturating_sub(rounding);
+                (bucket.limit as f64, left as f64)
+            })
         };
         lesson.headers_at = note.head.at;
         lesson.mark = note.mark;
-        lesson.requests = pair(note.head.rate.requests);
-        lesson.input = pair(note.head.rate.input_tokens);
-        lesson.output = pair(note.head.rate.output_tokens);
+        lesson.requests = pair(note.head.rate.requests, 0);
+        lesson.input = pair(note.head.rate.input_tokens, ROUNDING);
+        lesson.output = pair(note.head.rate.output_tokens, ROUNDING);
     }
     for (one, place) in ended.iter().zip(ends) {
         if let Some(lesson) = lessons.get_mut(place) {
@@ -121,7 +127,10 @@ pub fn log<P: Ports>(app: &App<P>, ended: &[Resolved], rows_read: u64) {
         if app.config.log_payloads
             && let Value::Object(line) = &mut line
         {
-            line.insert("response".into(), json!(one.response));
+            line.insert(
+                "response".into(),
+                json!(one.response.as_ref().map(|(text, _)| text)),
+            );
         }
         app.ports.log().line(line);
     }

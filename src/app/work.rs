@@ -732,9 +732,10 @@ impl<'a, P: Ports> Consumer<'a, P> {
     }
 }
 
-/// Tokens a request is expected to take: what such bytes took before and a sixth more, or half its bytes.
+/// Tokens a request may take: as many for each byte as any took before and a little more, or half its bytes. An average
+/// would let a few dense requests pass the limit together; what is too much here comes back with the first header.
 fn expected_input(bytes: u64, tokens_per_byte: Option<f64>) -> f64 {
-    let share = tokens_per_byte.map_or(0.5, |share| (share * 7.0 / 6.0).min(1.0));
+    let share = tokens_per_byte.map_or(0.5, |share| (share * 1.05).min(1.0));
     (bytes as f64 * share).ceil().max(1.0)
 }
 

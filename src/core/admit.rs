@@ -288,6 +288,7 @@ struct Room<'a> {
     class: &'a Class,
     /// Calls that may still start; `None`: as many as the buckets allow.
     places: Option<u32>,
+    in_flight: u32,
     slow_ms: i64,
     requests: f64,
     input: f64,
@@ -306,6 +307,7 @@ impl<'a> Room<'a> {
         Room {
             class,
             places: bound.map(|bound| bound.saturating_sub(class.in_flight)),
+            in_flight: class.in_flight,
             slow_ms: class.slow_until - snapshot.now,
             requests: class.requests.after(elapsed),
             input: class.input.after(elapsed),
@@ -322,6 +324,11 @@ impl<'a> Room<'a> {
             return Err(None);
         }
         if self.class.seen {
+            // Larger than all that is known of the bucket: it goes alone, for every call that ends tells more of the
+            // bucket's size, and beside others it would only be refused.
+            if task.input > self.class.input.usable() && self.in_flight > 0 {
+                return Err(None);
+            }
             let waits = [
                 self.class.requests.wait_ms(self.requests, 1.0),
                 self.class.input.wait_ms(self.input, task.input),
@@ -336,6 +343,7 @@ impl<'a> Room<'a> {
             self.output -= task.output;
         }
         self.places = self.places.map(|places| places - 1);
+        self.in_flight += 1;
         Ok(())
     }
 }
@@ -409,6 +417,41 @@ mod tests {
         assert_eq!(decided.take.len(), 3);
         // 600 a minute is one in 100 ms, counted at 97 %.
         assert_eq!(decided.wait_ms, Some(104));
+    }
+
+    #[test]
+    fn a_call_larger_than_the_known_bucket_goes_alone() {
+        let small = Class {
+            input: bucket(60_000.0, 500.0),
+            ..class(100.0)
+        };
+        let large = Candidate {
+            input: 700.0,
+            ..task(0, 0)
+        };
+        let tasks = vec![large, task(0, 1)];
+        let decided = admit(&snapshot(
+            vec![small.clone()],
+            vec![job("a")],
+            tasks.clone(),
+        ));
+        assert_eq!(decided.take, vec![1]);
+        let full = Class {
+            input: Bucket {
+                limit: 60_000.0,
+                cap: 500.0,
+                level: 450.0,
+            },
+            ..small
+        };
+        let decided = admit(&snapshot(vec![full.clone()], vec![job("a")], tasks.clone()));
+        assert_eq!(decided.take, vec![0]);
+        let busy = Class {
+            in_flight: 1,
+            ..full
+        };
+        let decided = admit(&snapshot(vec![busy], vec![job("a")], tasks));
+        assert_eq!(decided.take, vec![1]);
     }
 
     #[test]

@@ -108,7 +108,7 @@ pub struct Read {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClassRow {
     pub class: Class,
-    /// Tokens per byte of request, once known.
+    /// The most tokens that a byte of any request took, once known.
     pub tokens_per_byte: Option<f64>,
     pub refused: u64,
 }
@@ -120,7 +120,7 @@ impl ClassRow {
             cap: row.real(&format!("{name}_cap")),
             level: row.real(&format!("{name}_level")),
         };
-        let bytes = row.real("learned_bytes");
+        let most = row.real("learned_most");
         ClassRow {
             class: Class {
                 name: row.text("class"),
@@ -133,7 +133,7 @@ impl ClassRow {
                 input: bucket("input"),
                 output: bucket("output"),
             },
-            tokens_per_byte: (bytes > 0.0).then(|| row.real("learned_tokens") / bytes),
+            tokens_per_byte: (most > 0.0).then_some(most),
             refused: row.tokens("refused"),
         }
     }
@@ -267,6 +267,7 @@ INSERT INTO guards SELECT NOT EXISTS (
     OR (c.window IS NOT NULL AND c.in_flight + e.value->>'$.calls' > MAX(1.0, c.window))
     OR (c.seen = 0 AND c.in_flight + e.value->>'$.calls' > ?3)
     OR (c.seen = 1 AND (
+      (e.value->>'$.input' > MAX(c.input_cap * 0.9, 1.0) AND c.in_flight > 0) OR
       c.requests_level + 0.001 < MIN(e.value->>'$.calls', MAX(c.requests_cap * 0.9, 1.0))
       OR c.input_level + 0.001 < MIN(e.value->>'$.input', MAX(c.input_cap * 0.9, 1.0))
       OR c.output_level + 0.001 < MIN(e.value->>'$.output', MAX(c.output_cap * 0.9, 1.0)))))";

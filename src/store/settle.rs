@@ -260,10 +260,10 @@ UPDATE classes SET requests_limit = ?4, requests_cap = MAX(requests_cap, ?5),
     ?5 + ?4 * 0.97 / 60000.0 * MAX(0, ?2 - ?3) - MAX(0.0, requests_admitted - ?6))
 WHERE class = ?1";
 const LEARN_INPUT: &str = "-- learn_input
-UPDATE classes SET input_limit = ?4, input_cap = MAX(input_cap, ?5),
+UPDATE classes SET input_limit = ?4, input_cap = MAX(input_cap, ?5), input_mark = MAX(input_mark, ?6),
   input_level = MIN(MAX(MAX(input_cap, ?5) * 0.9, 1.0),
-    CASE seen WHEN 1 THEN input_level + input_limit * 0.97 / 60000.0 * MAX(0, ?2 - at) ELSE 1e18 END,
-    ?5 + ?4 * 0.97 / 60000.0 * MAX(0, ?2 - ?3) - MAX(0.0, input_admitted - ?6))
+    CASE WHEN seen = 1 AND ?6 < input_mark THEN input_level + input_limit * 0.97 / 60000.0 * MAX(0, ?2 - at)
+    ELSE ?5 + ?4 * 0.97 / 60000.0 * MAX(0, ?2 - ?3) - MAX(0.0, input_admitted - ?6) END)
 WHERE class = ?1";
 const LEARN_OUTPUT: &str = "-- learn_output
 UPDATE classes SET output_limit = ?4, output_cap = MAX(output_cap, ?5),

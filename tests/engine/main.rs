@@ -5,5 +5,7 @@
 mod chaos;
 mod commands;
 mod flows;
+mod found;
 mod simulation;
+mod sql;
 mod world;

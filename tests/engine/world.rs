@@ -263,6 +263,28 @@ impl World {
         lock(&self.0.chaos)
     }
 
+    /// Runs a batch as the engine would, at once.
+    pub fn batch_now(&self, statements: Vec<Statement>) -> Result<Vec<Answer>, DbError> {
+        let mut conn = lock(&self.0.conn);
+        let transaction = conn.transaction().unwrap();
+        let answers = statements
+            .iter()
+            .map(|statement| run(&transaction, statement.sql, &statement.params))
+            .collect::<Result<Vec<_>, _>>()?;
+        transaction.commit().unwrap();
+        Ok(answers)
+    }
+
+    /// How SQLite means to carry a statement out.
+    pub fn explain(&self, statement: &Statement) -> Vec<String> {
+        let conn = lock(&self.0.conn);
+        let sql = format!("EXPLAIN QUERY PLAN {}", statement.sql);
+        let rows = run(&conn, &sql, &statement.params).unwrap().rows;
+        rows.iter()
+            .map(|row| row["detail"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
     /// Runs SQL of the simulation's own.
     pub fn execute(&self, sql: &str) {
         lock(&self.0.conn).execute_batch(sql).unwrap();
@@ -493,7 +515,8 @@ fn run(conn: &Connection, sql: &str, params: &[Value]) -> Result<Answer, DbError
             rows.push(object);
         }
     }
-    let steps = statement.reset_status(rusqlite::StatementStatus::FullscanStep);
+    // Steps of SQLite's machine, triggers and all: a measure of the rows that it looks at.
+    let steps = statement.reset_status(rusqlite::StatementStatus::VmStep);
     Ok(Answer {
         rows,
         rows_read: u64::try_from(steps).unwrap_or(0),
@@ -659,7 +682,7 @@ impl World {
                 call.task,
                 call.attempt,
                 call.status,
-                if limited { " limiter" } else { "" }
+                call.refused.map_or("", |which| which.as_str())
             );
             let input = call.usage.limited_input();
             (limited, call.cost_nano, stops, call.key, input, summary)
