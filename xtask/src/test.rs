@@ -38,7 +38,7 @@ pub fn run(args: &Args) -> Result<()> {
     if wanted("native") {
         let mut cargo = plain("cargo");
         // The end-to-end tests are natively compiled too, but need workerd; they come last.
-        cargo.args(["test", "--workspace", "--exclude", "e2e"]);
+        cargo.args(["test", "--workspace", "--exclude", "e2e", "--no-fail-fast"]);
         outcomes.push(suite("native", &mut cargo)?);
     }
     if wanted("sdk python") {
