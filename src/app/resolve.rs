@@ -36,7 +36,7 @@ pub struct Resolved {
     pub attempt: Option<ClosedAttempt>,
     pub output: Option<KeptOutput>,
     pub half: Option<Half>,
-    pub ledger: Option<LedgerEntry>,
+    pub ledger: Vec<LedgerEntry>,
     pub saved: Option<Saved>,
     /// The text of the answer, where one came, and why it stopped.
     pub response: Option<(String, String)>,
@@ -68,7 +68,7 @@ impl Resolved {
             .as_ref()
             .map_or(0, |attempt| text(&attempt.response) + text(&attempt.error));
         let output = self.output.as_ref().map_or(0, |output| text(&output.body));
-        let ledger = self.ledger.as_ref().map_or(0, |entry| text(&entry.body));
+        let ledger: usize = self.ledger.iter().map(|entry| text(&entry.body)).sum();
         attempt.max(output).max(ledger) + self.task.ids.len() * 4 + 1_000
     }
 }
@@ -293,6 +293,13 @@ async fn resolve<P: Ports>(
             resolved.probe_came_through = probe;
             let text = message.text();
             let answer = read(stage, &text, &message.stop_reason, &asked.ids);
+            // The very request may come again too: another job's repair of the same answer.
+            let again = asked.form != Form::FRESH || asked.ids != task.ids;
+            if again && answer.missing.is_empty() && task.reuse && app.config.ledger_days > 0 {
+                let key = stage.key(&request);
+                let entry = ledger_entry(app, &task, key, text.clone(), attempt.cost).await;
+                resolved.ledger.extend(entry);
+            }
             // A repair asks for items again that have their result already.
             let missing = lacking(&answer.missing, &asked.kept);
             if missing > 0 {
@@ -478,8 +485,12 @@ async fn conclude<P: Ports>(
             row.finished_at = Some(now);
             row.wanted = None;
             if task.attempt.is_some() && task.reuse && app.config.ledger_days > 0 {
-                resolved.ledger =
-                    ledger_entry(app, stage, task, asked, &results, resolved.paid).await;
+                let whole = whole_result(stage, task, asked, &results);
+                let entry = match whole {
+                    Some((key, text)) => ledger_entry(app, task, key, text, resolved.paid).await,
+                    None => None,
+                };
+                resolved.ledger.extend(entry);
             }
             return;
         }
@@ -626,14 +637,12 @@ fn price(row: &mut MovedTask, stage: &StageKit, request: &MessagesRequest) {
 
 /// The task's whole result, under what its first request was: whoever asks the same again, from the start, has it
 /// however many repairs it took.
-async fn ledger_entry<P: Ports>(
-    app: &App<P>,
+fn whole_result(
     stage: &StageKit,
     task: &Claimed,
     asked: &Asked,
     results: &[(String, Value)],
-    cost: i64,
-) -> Option<LedgerEntry> {
+) -> Option<(String, String)> {
     let request = match stage.stage.kind {
         StageKind::Map => stage.worker_request(Form::FRESH, &asked.all, None),
         StageKind::Synthesis => stage.synthesis_request(
@@ -652,7 +661,16 @@ async fn ledger_entry<P: Ports>(
         (Output::Chunk, [(_, output)]) => output.to_string(),
         (Output::Chunk, _) => return None,
     };
-    let key = stage.key(&request);
+    Some((stage.key(&request), text))
+}
+
+async fn ledger_entry<P: Ports>(
+    app: &App<P>,
+    task: &Claimed,
+    key: String,
+    text: String,
+    cost: i64,
+) -> Option<LedgerEntry> {
     let prefix = format!("ledger/{}/{key}", task.tenant);
     // A result that cannot be kept for reuse is still a result.
     let (body, blob) = bodies::keep(app, &prefix, text).await.ok()?;
@@ -797,7 +815,7 @@ fn blank(task: &Claimed) -> Resolved {
         attempt: None,
         output: None,
         half: None,
-        ledger: None,
+        ledger: Vec::new(),
         saved: None,
         response: None,
         paid: 0,

@@ -112,7 +112,7 @@ FROM (SELECT value->>'$.id' AS id, value->>'$.state' AS state, value->>'$.cost' 
     value->>'$.request_id' AS request_id, value->>'$.stop_reason' AS stop_reason,
     value->>'$.response' AS response, value->>'$.response_blob' AS response_blob,
     value->>'$.finished_at' AS finished_at FROM json_each(?1)) AS e
-WHERE attempts.id = e.id AND attempts.state <> 'done'";
+WHERE attempts.id = e.id AND attempts.state <> 'done' AND attempts.state <> e.state";
 const KEEP_OUTPUTS: &str = "-- keep_outputs
 INSERT INTO outputs (job, idx, body, blob, bytes)
 SELECT t.job, t.idx, e.value->>'$.body', e.value->>'$.blob', e.value->>'$.bytes'
