@@ -40,6 +40,8 @@ const NAP_MS: u64 = 1_000;
 const PASS_ON_MS: u64 = 2_000;
 /// A claim that lost a race is decided again, so many times in a row.
 const CLAIM_TRIES: u32 = 4;
+/// Waiting tasks of a job that one look brings: each is a row to read and to carry over.
+const LOOK_TASKS: u32 = 64;
 /// With free slots, new work is looked for so often even if no call ends.
 const IDLE_LOOK_MS: u64 = 2_000;
 /// Texts of one settle go in as bound values of at most 2 MB each; what does not fit goes with the next.
@@ -280,7 +282,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             let (snapshot, read) = self.snapshot(read);
             let admission = admit(&snapshot);
             self.exhausted(&admission, &read).await?;
-            let outlook = Outlook {
+            let mut outlook = Outlook {
                 wait_ms: earliest(admission.wait_ms, read.due, snapshot.now),
             };
             if admission.take.is_empty() {
@@ -290,6 +292,12 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 if self.free_slots() == 0 && snapshot.tasks.len() > admission.take.len() {
                     // Full, and more could go: another consumer has slots of its own.
                     self.wake_another(PASS_ON_MS).await;
+                }
+                // All that the look brought was taken: there may be more.
+                let whole = snapshot.tasks.len() >= LOOK_TASKS as usize
+                    && admission.take.len() >= snapshot.tasks.len();
+                if whole && self.free_slots() > 0 {
+                    outlook.wait_ms = Some(1);
                 }
                 return Ok(outlook);
             }
@@ -340,7 +348,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 now,
                 &day(now),
                 // One more than could go, which tells whether there are any.
-                self.free_slots() + 1,
+                self.free_slots().min(LOOK_TASKS) + 1,
                 i64::try_from(grace).unwrap_or(i64::MAX),
             ));
         }
