@@ -312,7 +312,7 @@ mod tests {
             source: &script,
             writer: Writer {
                 format,
-                table: Table::new(Output::Item, Some(vec!["b".into(), "a".into()])),
+                table: Table::new(Output::Item, false, Some(vec!["b".into(), "a".into()])),
                 wrote: false,
             },
             next: Next::Begin(first.0, first.1),

@@ -92,8 +92,8 @@ fn a_body_with_every_field_is_read_whole() {
 #[test]
 fn each_fault_is_named_where_it_is() {
     let synthesis = json!({"name": "report", "kind": "synthesis", "instructions": "x"});
-    let grouping =
-        json!({"name": "more", "kind": "map", "instructions": "x", "group_by": "kind"});
+    let chunked = json!({"name": "sort", "kind": "map", "instructions": "x", "group_by": "kind", "chunk": {"items": 1}});
+    let grouping = json!({"name": "more", "kind": "map", "instructions": "x", "group_by": "kind"});
     let grouped_synthesis =
         json!({"name": "more", "kind": "synthesis", "instructions": "x", "group_by": "kind"});
     let cases = [
@@ -128,7 +128,7 @@ fn each_fault_is_named_where_it_is() {
             "needs a `map` stage",
         ),
         (
-            with("/stages/0/group_by", json!("kind")),
+            with("/stages/0", chunked),
             "stages[0].chunk",
             "is not taken with `group_by`: one task has one group",
         ),

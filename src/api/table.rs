@@ -121,7 +121,11 @@ mod tests {
     #[test]
     fn every_kind_of_value_has_its_form() {
         let fields = ["s", "n", "neg", "b", "nil", "list", "absent", "task"];
-        let table = Table::new(Output::Item, false, Some(fields.map(str::to_owned).to_vec()));
+        let table = Table::new(
+            Output::Item,
+            false,
+            Some(fields.map(str::to_owned).to_vec()),
+        );
         let line = ResultLine::Item {
             id: "T,1".into(),
             output: json!({"s": "a \"b\"\nc", "n": 1.5, "neg": -3, "b": true, "nil": null, "list": ["=1"], "task": "own"}),
@@ -155,11 +159,7 @@ mod tests {
 
     #[test]
     fn no_results_are_a_header() {
-        let table = Table::new(
-            Output::Chunk,
-            false,
-            Some(vec!["ids".into(), "=x".into()]),
-        );
+        let table = Table::new(Output::Chunk, false, Some(vec!["ids".into(), "=x".into()]));
         assert_eq!(csv_of(&table, &[]), "task,ids,output.ids,'=x\r\n");
     }
 

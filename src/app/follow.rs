@@ -447,7 +447,9 @@ mod tests {
 
     #[test]
     fn a_chunk_never_exceeds_its_room_unless_one_item_does() {
-        let items: Vec<Value> = (0..7).map(|n| json!({"id": n, "t": "x".repeat(n * 10)})).collect();
+        let items: Vec<Value> = (0..7)
+            .map(|n| json!({"id": n, "t": "x".repeat(n * 10)}))
+            .collect();
         let whole: Vec<Value> = cut(items.clone(), 60, 3).concat();
         assert_eq!(whole, items);
         for chunk in cut(items, 60, 3) {
