@@ -152,8 +152,10 @@ impl Room {
         if worst <= left {
             return Some(wanted);
         }
-        let per_token = (nano(kit.model.prices.worst_case(0, 1_000, None)) / 1_000).max(1) + 1;
-        let cut = u32::try_from((worst - left) / per_token + 1).unwrap_or(u32::MAX);
+        // Rounded so that too many tokens are cut rather than too few.
+        let per_token = (nano(kit.model.prices.worst_case(0, 1_000, None)) / 1_000).max(1);
+        let over = worst - left;
+        let cut = u32::try_from(over / per_token + 1).unwrap_or(u32::MAX);
         wanted
             .checked_sub(cut)
             .filter(|tokens| *tokens >= LEAST_TOKENS)
