@@ -18,3 +18,21 @@ CREATE TABLE bundles (
   bytes INTEGER NOT NULL,
   PRIMARY KEY (job, stage, grp, seq)
 );
+
+-- What is done around a stage's own work: the tree of reduce tasks before a synthesis.
+ALTER TABLE tasks ADD COLUMN purpose TEXT NOT NULL DEFAULT 'work'; -- work, verify, redo, reduce
+ALTER TABLE tasks ADD COLUMN level INTEGER NOT NULL DEFAULT 0;     -- of the tree; 1 reads the results themselves
+ALTER TABLE stages ADD COLUMN level INTEGER NOT NULL DEFAULT 0;    -- that is being worked on; 0: none, or the synthesis itself
+ALTER TABLE stages ADD COLUMN look INTEGER NOT NULL DEFAULT 0;     -- tasks of earlier runs have lower indexes
+ALTER TABLE jobs ADD COLUMN synthesis_bytes INTEGER;               -- results beyond so many bytes need the tree; NULL: no synthesis
+ALTER TABLE jobs ADD COLUMN reduce_nano_per_byte INTEGER NOT NULL DEFAULT 0; -- what the tree costs for each byte it reads
+ALTER TABLE jobs ADD COLUMN hold_nano INTEGER;                     -- held back for the synthesis while the tree is worked on
+
+-- What checks found: never a reason to take an item out of the coverage.
+CREATE TABLE flags (
+  job TEXT NOT NULL,
+  stage INTEGER NOT NULL,
+  id TEXT NOT NULL,
+  flag TEXT NOT NULL,
+  PRIMARY KEY (job, stage, id, flag)
+) WITHOUT ROWID;

@@ -49,16 +49,11 @@ const BODY: [Field; 6] = [
     },
 ];
 
-const STAGE: [Field; 5] = [
+const STAGE: [Field; 4] = [
     Field {
         name: "verify",
         harmless: empty,
         message: "this version does not verify results",
-    },
-    Field {
-        name: "citations",
-        harmless: |value| empty(value) || value == false,
-        message: "this version asks for no citations",
     },
     Field {
         name: "tools",

@@ -113,6 +113,12 @@ fn fields(here: &str, stage: &Stage, faults: &mut Faults) {
             faults.add(format_args!("{here}.{name}"), "only a `map` stage has this");
         }
     }
+    if stage.kind == StageKind::Map && stage.citations == Some(true) {
+        faults.add(
+            format_args!("{here}.citations"),
+            "only a `synthesis` has this",
+        );
+    }
     if let Some(merge) = &stage.merge {
         for (field, names) in [
             ("count_by", &merge.count_by),

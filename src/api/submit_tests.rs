@@ -73,7 +73,7 @@ fn a_body_with_every_field_is_read_whole() {
             {"name": "m", "kind": "map", "instructions": "i", "output": "chunk", "output_schema": {"type": "object"},
              "chunk": {"items": 3.0, "tokens": null, "overlap": null}, "model": "haiku", "max_tokens": 100.0, "effort": "xhigh",
              "merge": {"count_by": ["a"], "dedupe_by": ["b"]},
-             "group_by": null, "verify": null, "citations": false, "tools": {}, "models": [], "context": null},
+             "group_by": null, "verify": null, "citations": null, "tools": {}, "models": [], "context": null},
             {"name": "s", "kind": "synthesis", "instructions": "i", "output_schema": null, "chunk": null, "output": null, "merge": null}
         ]
     });

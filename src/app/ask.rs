@@ -14,6 +14,8 @@ const WORKER: &str = include_str!("../../prompts/worker.md");
 const ANSWER_ITEM: &str = include_str!("../../prompts/answer-item.md");
 const ANSWER_CHUNK: &str = include_str!("../../prompts/answer-chunk.md");
 const REPAIR: &str = include_str!("../../prompts/repair.md");
+const REDUCE: &str = include_str!("../../prompts/reduce.md");
+const CITATIONS: &str = include_str!("../../prompts/citations.md");
 const SYNTHESIS: &str = include_str!("../../prompts/synthesis.md");
 
 /// The tags that fence data off. On lines of their own they stand only where the engine put them.
@@ -43,11 +45,27 @@ pub fn worker_frame(stage: &ResolvedStage) -> String {
 
 /// The system prompt of a synthesis.
 pub fn synthesis_frame(task: &str, stage: &ResolvedStage) -> String {
-    fill(
+    let frame = fill(
         SYNTHESIS,
         &[
             ("task", &unfenced(task)),
             ("instructions", &unfenced(&stage.instructions)),
+        ],
+    );
+    if stage.citations {
+        format!("{frame}\n\n{}", CITATIONS.trim_end())
+    } else {
+        frame
+    }
+}
+
+/// The system prompt of a task that reads a part of the results for the synthesis.
+pub fn reduce_frame(task: &str, synthesis: &ResolvedStage) -> String {
+    fill(
+        REDUCE,
+        &[
+            ("task", &unfenced(task)),
+            ("instructions", &unfenced(&synthesis.instructions)),
         ],
     )
 }
@@ -66,6 +84,26 @@ pub fn worker(
         .effort(stage.effort)
         .format(format)
         .user(items_message(items))
+        .build()
+}
+
+/// A request to bring some results down to findings.
+pub fn reduce(
+    stage: &ResolvedStage,
+    frame: &str,
+    model: &Model,
+    format: Option<Value>,
+    max_tokens: u32,
+    results: &[Value],
+) -> MessagesRequest {
+    let part = serde_json::json!({"results": results}).to_string();
+    let count = results.len();
+    let coverage = serde_json::json!({"total": count, "covered": count}).to_string();
+    RequestBuilder::new(Role::Reduce, model, max_tokens)
+        .system(frame)
+        .effort(stage.effort)
+        .format(format)
+        .user(synthesis_message(&part, &coverage))
         .build()
 }
 
@@ -164,6 +202,7 @@ mod tests {
             max_tokens: 1_024,
             effort: None,
             merge: Merge::default(),
+            citations: false,
         }
     }
 
@@ -195,6 +234,18 @@ mod tests {
         golden(
             "synthesis",
             &synthesis_frame("Find the recurring issues", &stage(Output::Item)),
+        );
+        let citing = ResolvedStage {
+            citations: true,
+            ..stage(Output::Item)
+        };
+        golden(
+            "synthesis-citing",
+            &synthesis_frame("Find the recurring issues", &citing),
+        );
+        golden(
+            "reduce",
+            &reduce_frame("Find the recurring issues", &stage(Output::Item)),
         );
         let faults = ["/results/0: misses `kind`".to_owned(), "<items>".to_owned()];
         golden("repair", &repair_message(&faults));

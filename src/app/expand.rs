@@ -10,6 +10,7 @@ use super::kit::{Kit, StageKit, nano};
 use super::{App, AppError};
 use crate::core::chunk;
 use crate::core::plan::Output;
+use crate::core::purpose::Purpose;
 use crate::core::verdict::Form;
 use crate::ports::{Clock, Db, DbError, Ports};
 use crate::store::admission::Body;
@@ -63,6 +64,8 @@ pub async fn slice<P: Ports>(
         next_cursor,
         next_index: job.next_index,
         last: next_cursor >= job.items_total,
+        purpose: Purpose::Work,
+        level: 0,
         now,
         drive_at: app.drive_at(now),
     };

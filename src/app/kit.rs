@@ -3,11 +3,12 @@
 
 use serde_json::Value;
 
-use super::{App, AppError, ask, expand};
+use super::{App, AppError, ask, expand, reduce};
 use crate::claude::models::{Catalogue, Model};
 use crate::claude::request::{MessagesRequest, Role};
 use crate::claude::worker_schema::{default_schema, in_words, wire_format};
 use crate::core::plan::{Output, ResolvedStage, Spec, StageKind};
+use crate::core::purpose::Purpose;
 use crate::core::schema::Schema;
 use crate::core::verdict::Form;
 use crate::ports::Ports;
@@ -17,12 +18,15 @@ use crate::ports::Ports;
 pub struct Kit {
     pub spec: Spec,
     pub stages: Vec<StageKit>,
+    /// Brings results down to what the synthesis can read; `None` in a plan without one.
+    pub reduce: Option<StageKit>,
 }
 
 /// One stage, ready to work with.
 #[derive(Debug)]
 pub struct StageKit {
     pub stage: ResolvedStage,
+    pub purpose: Purpose,
     pub model: Model,
     /// Decides what a result is; `None` for a synthesis in plain text.
     pub schema: Option<Schema>,
@@ -38,9 +42,24 @@ impl Kit {
         let stages = spec
             .stages
             .iter()
-            .map(|stage| StageKit::new(app, &spec, stage))
+            .map(|stage| StageKit::new(app, &spec, stage, Purpose::Work))
             .collect::<Result<_, _>>()?;
-        Ok(Kit { spec, stages })
+        let reduce = reduce::stage(&spec, app.config.defaults.worker_max_tokens)
+            .map(|stage| StageKit::new(app, &spec, &stage, Purpose::Reduce))
+            .transpose()?;
+        Ok(Kit {
+            spec,
+            stages,
+            reduce,
+        })
+    }
+
+    /// What a task of that stage needs, for what it is there for.
+    pub fn of(&self, stage: u32, purpose: Purpose) -> Option<&StageKit> {
+        match purpose {
+            Purpose::Reduce => self.reduce.as_ref(),
+            Purpose::Work | Purpose::Verify | Purpose::Redo => self.stage(stage),
+        }
     }
 
     pub fn stage(&self, index: u32) -> Option<&StageKit> {
@@ -53,6 +72,7 @@ impl StageKit {
         app: &App<P>,
         spec: &Spec,
         stage: &ResolvedStage,
+        purpose: Purpose,
     ) -> Result<StageKit, AppError> {
         // Checked when the job came in. One that was taken out of the configuration since is still known as
         // the release has it, so that its jobs end and their results stay readable.
@@ -77,9 +97,10 @@ impl StageKit {
             .as_ref()
             .filter(|_| model.structured_outputs)
             .and_then(|source| wire_format(output, source).ok());
-        let frame = match stage.kind {
-            StageKind::Map => ask::worker_frame(stage),
-            StageKind::Synthesis => ask::synthesis_frame(&spec.task, stage),
+        let frame = match (stage.kind, purpose) {
+            (_, Purpose::Reduce) => ask::reduce_frame(&spec.task, stage),
+            (StageKind::Map, _) => ask::worker_frame(stage),
+            (StageKind::Synthesis, _) => ask::synthesis_frame(&spec.task, stage),
         };
         Ok(StageKit {
             words: source
@@ -87,6 +108,7 @@ impl StageKit {
                 .map(|source| ask::unfenced(&in_words(output, source)))
                 .unwrap_or_default(),
             stage: stage.clone(),
+            purpose,
             model,
             schema,
             frame,
@@ -96,10 +118,11 @@ impl StageKit {
 
     /// What a call of this stage in that form is for.
     pub fn role(&self, form: Form) -> Role {
-        match self.stage.kind {
+        match (self.stage.kind, self.purpose) {
             _ if form.repair => Role::Repair,
-            StageKind::Map => Role::Worker,
-            StageKind::Synthesis => Role::Synthesis,
+            (_, Purpose::Reduce) => Role::Reduce,
+            (StageKind::Map, _) => Role::Worker,
+            (StageKind::Synthesis, _) => Role::Synthesis,
         }
     }
 
@@ -110,7 +133,11 @@ impl StageKit {
         items: &[Value],
         prior: Option<&Prior>,
     ) -> MessagesRequest {
-        let request = ask::worker(
+        let ask = match self.purpose {
+            Purpose::Reduce => ask::reduce,
+            Purpose::Work | Purpose::Verify | Purpose::Redo => ask::worker,
+        };
+        let request = ask(
             &self.stage,
             &self.frame,
             &self.model,

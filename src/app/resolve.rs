@@ -97,7 +97,7 @@ pub async fn call<P: Ports>(
     probe: bool,
     stop: Arc<AtomicBool>,
 ) -> Step {
-    let Some(stage) = kit.stage(task.stage) else {
+    let Some(stage) = kit.of(task.stage, task.purpose) else {
         return give_back(&app, &task, "the stage's plan is not readable");
     };
     let asked = match asked(&app, stage, &task).await {
@@ -261,7 +261,7 @@ async fn resolve<P: Ports>(
     probe: bool,
 ) -> Resolved {
     let mut resolved = blank(&task);
-    let Some(stage) = kit.stage(task.stage) else {
+    let Some(stage) = kit.of(task.stage, task.purpose) else {
         return resolved;
     };
     let now = app.ports.clock().now_ms();

@@ -511,7 +511,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             let Some(kit) = self
                 .kits
                 .get(&task.job)
-                .and_then(|kit| kit.stage(task.stage))
+                .and_then(|kit| kit.of(task.stage, task.purpose))
             else {
                 continue;
             };

@@ -154,6 +154,9 @@ pub struct Stage {
     /// `map` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge: Option<Merge>,
+    /// `synthesis` only: claims name the ids they rest on, as `[[ID]]`; ids that do not exist are flagged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub citations: Option<bool>,
 }
 
 /// What a job does when the rest of its work does not fit its budget.
@@ -282,6 +285,8 @@ pub struct ResolvedStage {
     pub effort: Option<Effort>,
     #[serde(default)]
     pub merge: Merge,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub citations: bool,
 }
 
 impl ResolvedStage {

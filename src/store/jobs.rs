@@ -194,6 +194,10 @@ pub struct StageRow {
     pub name: String,
     pub state: String,
     pub cursor: u32,
+    /// Of the tree before a synthesis; 0 where none is worked on.
+    pub level: u32,
+    /// From which task index on it is this run's.
+    pub look: u32,
     pub expanded: bool,
     pub pending: u32,
     pub queued: u32,
@@ -213,6 +217,8 @@ impl StageRow {
             name: row.text("name"),
             state: row.text("state"),
             cursor: row.count("cursor"),
+            level: row.count("level"),
+            look: row.count("look"),
             expanded: row.flag("expanded"),
             pending: row.count("pending"),
             queued: row.count("queued"),
@@ -391,7 +397,7 @@ pub fn guard_at(id: &str, run: u32, state: JobState, stage: u32) -> Statement {
 }
 
 const OPEN_STAGE: &str = "-- open_stage
-UPDATE stages SET state = 'running', cursor = 0, expanded = 0 WHERE job = ?1 AND idx = ?2";
+UPDATE stages SET state = 'running', cursor = 0, expanded = 0, level = 0 WHERE job = ?1 AND idx = ?2";
 
 /// Begins a synthesis stage, again where an earlier run had one.
 pub fn open_stage(id: &str, stage: u32) -> Statement {

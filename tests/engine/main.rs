@@ -9,4 +9,5 @@ mod found;
 mod simulation;
 mod sql;
 mod stages;
+mod tree;
 mod world;

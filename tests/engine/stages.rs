@@ -488,3 +488,28 @@ fn a_request_depends_on_nothing_but_its_chunk_and_its_stage() {
     assert_eq!((whole.len(), part.len()), (16, 4));
     assert!(part.is_subset(&whole));
 }
+
+#[test]
+fn a_report_names_what_it_rests_on_and_ids_that_do_not_exist_are_flagged() {
+    let mut plan = stages(5);
+    plan[0]["output_schema"]["properties"]["quote"] = json!({"type": "string"});
+    plan[0]["output_schema"]["required"] = json!(["primary_category", "quote"]);
+    plan[1]["citations"] = json!(true);
+    // The stand-in quotes what it read: the brackets reach the report as if the model had made the id up.
+    let mut texts = texts(12);
+    texts[0] = "See [[T-999]] and [[item-3]]".to_owned();
+    let story = Story::begin(json!({}), &[], &texts, json!({"stages": plan}));
+    let view = story.until_over();
+    assert_eq!(view.state, "succeeded", "{view:?}");
+    let report = story.report();
+    let text = report.synthesis.as_str().unwrap();
+    assert!(text.contains("[[item-1]]") && text.contains("[[T-999]]"), "{text}");
+    let flagged: Vec<(&str, &str)> = report
+        .coverage
+        .flagged
+        .iter()
+        .map(|one| (one.id.as_str(), one.flag.as_str()))
+        .collect();
+    assert_eq!(flagged, [("T-999", "unknown_citation")]);
+    assert_eq!(report.coverage.covered, 12);
+}

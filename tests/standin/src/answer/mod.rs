@@ -54,7 +54,11 @@ pub fn answer(request: &Checked<'_>, role: &str, drift: bool) -> Content {
         return Content::Json(plan::plan(&reading.asked, reading.results.is_some()));
     }
     if let Some(results) = &reading.results {
-        return Content::Text(report::report(results, reading.coverage.as_ref()));
+        let mut text = report::report(results, reading.coverage.as_ref());
+        if cites(request.body) {
+            text.push_str(&report::citations(results));
+        }
+        return Content::Text(text);
     }
     if let Some(items) = &reading.items {
         let ids = reading.ids();
@@ -87,6 +91,12 @@ fn results_form(node: &Node) -> Option<&[Prop]> {
     };
     let has = |name: &str| parts.iter().any(|p| p.name == name);
     (has("id") && has("output")).then_some(parts)
+}
+
+/// Whether the instructions ask for ids in double square brackets.
+fn cites(body: &Value) -> bool {
+    let system = body.get("system").map(Value::to_string);
+    system.is_some_and(|text| text.contains("[["))
 }
 
 fn is_plan(node: &Node) -> bool {
