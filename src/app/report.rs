@@ -11,8 +11,8 @@ use crate::core::plan::StageKind;
 use crate::core::state::JobState;
 use crate::ports::Ports;
 use crate::store::admission::Body;
-use crate::store::{flags, listing};
 use crate::store::row::Columns;
+use crate::store::{flags, listing};
 
 const FLAGS_PAGE: u32 = 1_000;
 

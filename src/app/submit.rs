@@ -5,8 +5,8 @@ use std::iter::Peekable;
 use serde_json::{Map, Value};
 
 use super::bodies::{job_prefix, sha256_hex};
-use super::view::JobView;
 use super::kit::Kit;
+use super::view::JobView;
 use super::{App, AppError, message, query, reduce, synthesise};
 use crate::core::money::Nano;
 use crate::core::plan::{

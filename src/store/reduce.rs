@@ -69,13 +69,6 @@ SELECT idx, label, body, blob FROM (
 WHERE ahead < ?6 ORDER BY idx";
 
 /// What a level brought, from task `from` on: at most `most`, and no further one once there are so many bytes.
-pub fn outputs(
-    job: &str,
-    stage: u32,
-    from: u32,
-    level: u32,
-    most: u32,
-    bytes: u64,
-) -> Statement {
+pub fn outputs(job: &str, stage: u32, from: u32, level: u32, most: u32, bytes: u64) -> Statement {
     sql(OUTPUTS, params![job, stage, from, level, most, bytes])
 }

@@ -503,7 +503,10 @@ fn a_report_names_what_it_rests_on_and_ids_that_do_not_exist_are_flagged() {
     assert_eq!(view.state, "succeeded", "{view:?}");
     let report = story.report();
     let text = report.synthesis.as_str().unwrap();
-    assert!(text.contains("[[item-1]]") && text.contains("[[T-999]]"), "{text}");
+    assert!(
+        text.contains("[[item-1]]") && text.contains("[[T-999]]"),
+        "{text}"
+    );
     let flagged: Vec<(&str, &str)> = report
         .coverage
         .flagged

@@ -21,7 +21,12 @@ const SMALL: (&str, &str) = (
 fn begin(claude: Value, items: usize, limits: Value) -> Story {
     let mut plan = stages(10);
     plan[0]["max_tokens"] = json!(1_000);
-    Story::begin(claude, &[SMALL], &texts(items), json!({"stages": plan, "limits": limits}))
+    Story::begin(
+        claude,
+        &[SMALL],
+        &texts(items),
+        json!({"stages": plan, "limits": limits}),
+    )
 }
 
 /// Tasks of the tree by level: how many, and how many of them succeeded.
@@ -46,7 +51,9 @@ fn shown(story: &Story, role: &str) -> Vec<Value> {
         if call["role"] != role || call["status"] != 200 {
             continue;
         }
-        let text = call["body"]["messages"][0]["content"][0]["text"].as_str().unwrap();
+        let text = call["body"]["messages"][0]["content"][0]["text"]
+            .as_str()
+            .unwrap();
         let inside = text
             .split_once("<results>\n")
             .and_then(|(_, rest)| rest.split_once("\n</results>"))
@@ -90,7 +97,10 @@ fn every_result_is_read_once_and_the_counts_are_exact() {
     assert_eq!(told["count_by"], json!(report.merged.count_by));
     assert_eq!(told["total"], 400);
     assert!(told["results"][0]["output"]["findings"].is_array());
-    assert_eq!(view.usage.calls as i64, 40 + levels.iter().map(|l| l.1).sum::<i64>() + 1);
+    assert_eq!(
+        view.usage.calls as i64,
+        40 + levels.iter().map(|l| l.1).sum::<i64>() + 1
+    );
     // Readers are listed with the synthesis' stage, and are no part of the progress of the maps.
     assert_eq!(view.progress.tasks.total, 40);
 }
@@ -123,7 +133,8 @@ fn a_level_that_is_struck_by_faults_comes_through() {
 #[test]
 fn what_a_reader_gives_up_is_said() {
     // One result that no reader gets through with.
-    let rules = json!({"rules": [{"match": {"role": "reduce", "item_id": "item-7"}, "fault": "refusal"}]});
+    let rules =
+        json!({"rules": [{"match": {"role": "reduce", "item_id": "item-7"}, "fault": "refusal"}]});
     let story = begin(rules, 300, json!({"max_attempts": 3}));
     let view = story.until_over();
     assert_eq!(view.state, "succeeded", "{view:?}");
@@ -145,7 +156,9 @@ fn a_cancel_in_a_level_and_a_retry_pay_for_no_part_twice() {
     assert_eq!(view.state, "succeeded");
     let stats = story.stats();
     assert_eq!(stats["paid_twice"].as_u64().unwrap_or(0), 0, "{stats}");
-    let counted: u64 = story.report().merged.count_by["primary_category"].values().sum();
+    let counted: u64 = story.report().merged.count_by["primary_category"]
+        .values()
+        .sum();
     assert_eq!(counted, 400);
 }
 
@@ -159,7 +172,9 @@ fn a_pause_in_a_level_holds_all_calls() {
         .block_on(async move { control::pause(&app, TENANT, &id).await.unwrap() });
     let until = story.world.now() + 180_000;
     let world = story.world.clone();
-    story.world.run(&story.app, 10_000, 600_000, move || world.now() > until);
+    story
+        .world
+        .run(&story.app, 10_000, 600_000, move || world.now() > until);
     let calls = story.view().usage.calls;
     let (app, id) = (story.app.clone(), story.id.clone());
     story
@@ -177,7 +192,9 @@ fn a_deadline_in_a_level_ends_the_job() {
     let story = begin(rules, 300, limits);
     let view = story.until_over();
     assert_eq!(view.state, "failed");
-    let open = story.world.query("SELECT COUNT(*) AS n FROM tasks WHERE state IN ('pending', 'queued', 'running')");
+    let open = story
+        .world
+        .query("SELECT COUNT(*) AS n FROM tasks WHERE state IN ('pending', 'queued', 'running')");
     assert_eq!(open[0]["n"], 0);
     // What the workers found is there, and a retry writes the report.
     assert_eq!(story.report().coverage.covered, 300);
@@ -193,9 +210,14 @@ fn a_deadline_in_a_level_ends_the_job() {
 #[test]
 fn a_message_lost_or_doubled_between_levels_changes_nothing() {
     let story = begin(json!({}), 400, json!({"concurrency": 4}));
-    let first = format!("SELECT level FROM stages WHERE job = '{}' AND idx = 1", story.id);
+    let first = format!(
+        "SELECT level FROM stages WHERE job = '{}' AND idx = 1",
+        story.id
+    );
     let world = story.world.clone();
-    story.world.run(&story.app, 10_000, 6_000_000, move || world.query(&first)[0]["level"] == 1);
+    story.world.run(&story.app, 10_000, 6_000_000, move || {
+        world.query(&first)[0]["level"] == 1
+    });
     for _ in 0..20 {
         story.world.forget_messages();
         let (app, id) = (story.app.clone(), story.id.clone());
@@ -207,7 +229,9 @@ fn a_message_lost_or_doubled_between_levels_changes_nothing() {
         });
         let until = story.world.now() + 3_000;
         let world = story.world.clone();
-        story.world.run(&story.app, 10_000, 600_000, move || world.now() > until);
+        story
+            .world
+            .run(&story.app, 10_000, 600_000, move || world.now() > until);
     }
     let view = story.until_over();
     assert_eq!(view.state, "succeeded");
@@ -218,14 +242,20 @@ fn a_message_lost_or_doubled_between_levels_changes_nothing() {
 #[test]
 fn the_cap_holds_through_the_tree_and_a_sample_stands_in_where_it_does_not_allow_one() {
     for (cap, by_tree) in [(0.60, true), (0.16, false)] {
-        let story = begin(json!({}), 400, json!({"max_cost_usd": cap, "concurrency": 5}));
+        let story = begin(
+            json!({}),
+            400,
+            json!({"max_cost_usd": cap, "concurrency": 5}),
+        );
         let view = story.until_over();
         assert!(view.cost.spent_usd <= cap, "{:?}", view.cost);
         assert_eq!(view.state, "succeeded", "{cap}: {view:?}");
         assert_eq!(!levels(&story).is_empty(), by_tree, "{cap}");
         let note = story.report().coverage.note;
         assert_eq!(note.is_none(), by_tree, "{note:?}");
-        let counted: u64 = story.report().merged.count_by["primary_category"].values().sum();
+        let counted: u64 = story.report().merged.count_by["primary_category"]
+            .values()
+            .sum();
         assert_eq!(counted, 400);
     }
 }
