@@ -49,12 +49,7 @@ const BODY: [Field; 6] = [
     },
 ];
 
-const STAGE: [Field; 4] = [
-    Field {
-        name: "verify",
-        harmless: empty,
-        message: "this version does not verify results",
-    },
+const STAGE: [Field; 3] = [
     Field {
         name: "tools",
         harmless: empty,

@@ -108,6 +108,7 @@ fn fields(here: &str, stage: &Stage, faults: &mut Faults) {
             ("chunk", stage.chunk.is_some()),
             ("group_by", stage.group_by.is_some()),
             ("merge", stage.merge.is_some()),
+            ("verify", stage.verify.is_some()),
         ];
         for (name, _) in given.into_iter().filter(|(_, given)| *given) {
             faults.add(format_args!("{here}.{name}"), "only a `map` stage has this");

@@ -15,6 +15,8 @@ const ANSWER_ITEM: &str = include_str!("../../prompts/answer-item.md");
 const ANSWER_CHUNK: &str = include_str!("../../prompts/answer-chunk.md");
 const REPAIR: &str = include_str!("../../prompts/repair.md");
 const REDUCE: &str = include_str!("../../prompts/reduce.md");
+const REDO: &str = include_str!("../../prompts/redo.md");
+const VERIFY: &str = include_str!("../../prompts/verify.md");
 const CITATIONS: &str = include_str!("../../prompts/citations.md");
 const SYNTHESIS: &str = include_str!("../../prompts/synthesis.md");
 
@@ -59,6 +61,19 @@ pub fn synthesis_frame(task: &str, stage: &ResolvedStage) -> String {
     }
 }
 
+/// The system prompt of workers that answer once more what a check set aside.
+pub fn redo_frame(stage: &ResolvedStage) -> String {
+    format!("{}\n\n{}", worker_frame(stage), REDO.trim_end())
+}
+
+/// The system prompt of a judge of a stage's results.
+pub fn verify_frame(stage: &ResolvedStage) -> String {
+    fill(
+        VERIFY,
+        &[("instructions", &unfenced(&stage.instructions))],
+    )
+}
+
 /// The system prompt of a task that reads a part of the results for the synthesis.
 pub fn reduce_frame(task: &str, synthesis: &ResolvedStage) -> String {
     fill(
@@ -70,8 +85,9 @@ pub fn reduce_frame(task: &str, synthesis: &ResolvedStage) -> String {
     )
 }
 
-/// A worker's request for some items. `format` is the schema made fit for the API.
+/// A worker's request for some items, or a judge's for some results. `format` is the schema made fit for the API.
 pub fn worker(
+    role: Role,
     stage: &ResolvedStage,
     frame: &str,
     model: &Model,
@@ -79,7 +95,7 @@ pub fn worker(
     max_tokens: u32,
     items: &[Value],
 ) -> MessagesRequest {
-    RequestBuilder::new(Role::Worker, model, max_tokens)
+    RequestBuilder::new(role, model, max_tokens)
         .system(frame)
         .effort(stage.effort)
         .format(format)
@@ -89,6 +105,7 @@ pub fn worker(
 
 /// A request to bring some results down to findings.
 pub fn reduce(
+    role: Role,
     stage: &ResolvedStage,
     frame: &str,
     model: &Model,
@@ -99,7 +116,7 @@ pub fn reduce(
     let part = serde_json::json!({"results": results}).to_string();
     let count = results.len();
     let coverage = serde_json::json!({"total": count, "covered": count}).to_string();
-    RequestBuilder::new(Role::Reduce, model, max_tokens)
+    RequestBuilder::new(role, model, max_tokens)
         .system(frame)
         .effort(stage.effort)
         .format(format)
@@ -202,6 +219,7 @@ mod tests {
             max_tokens: 1_024,
             effort: None,
             merge: Merge::default(),
+            verify: None,
             citations: false,
         }
     }
@@ -235,6 +253,8 @@ mod tests {
             "synthesis",
             &synthesis_frame("Find the recurring issues", &stage(Output::Item)),
         );
+        golden("redo-item", &redo_frame(&stage(Output::Item)));
+        golden("verify", &verify_frame(&stage(Output::Item)));
         let citing = ResolvedStage {
             citations: true,
             ..stage(Output::Item)

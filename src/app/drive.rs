@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use super::kit::Kit;
 use super::synthesise::{Next, SynthesisTask};
 use super::{
-    App, AppError, bodies, cite, coverage, follow, message, pump, query, reduce, synthesise,
+    App, AppError, bodies, check, cite, coverage, follow, message, pump, query, reduce, synthesise,
 };
+use crate::core::flags::Flag;
 use crate::core::plan::{OnBudget, StageKind};
 use crate::core::purpose::Purpose;
 use crate::core::state::{JobEvent, JobState, TaskEvent, next_job};
@@ -18,10 +19,12 @@ use crate::ports::{Clock, Db, DbError, Ports, Queue, Statement};
 use crate::store::admission::Body;
 use crate::store::jobs::{self, JobRow, StageRow};
 use crate::store::row::Columns;
-use crate::store::{follow as follow_sql, listing, reduce as reduce_sql, tasks};
+use crate::store::{flags, follow as follow_sql, listing, reduce as reduce_sql, tasks};
 
 /// A control consumer gives up its turn after this long; what is left goes on with the next message.
 const TURN_MS: i64 = 20_000;
+/// Flags in one bound text of at most 2 MB.
+const FLAGS_PORTION: usize = 5_000;
 
 /// What a step left behind.
 enum Step {
@@ -171,7 +174,13 @@ async fn run<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, 
             .await?;
         return Ok(Step::Again);
     }
-    if !stage.expanded {
+    if stage.phase != "work" && (!stage.expanded || stage.open() == 0) {
+        let more = check::step(app, loaded, stage).await?;
+        pump::pump(app, &job.id).await?;
+        if more {
+            return Ok(Step::Again);
+        }
+    } else if !stage.expanded {
         let before = map_before(loaded, stage.idx);
         follow::slice(app, &loaded.kit, job, stage, before).await?;
         pump::pump(app, &job.id).await?;
@@ -180,6 +189,9 @@ async fn run<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, 
     if stage.open() > 0 {
         pump::pump(app, &job.id).await?;
         return Ok(Step::Rest);
+    }
+    if check::step(app, loaded, stage).await? {
+        return Ok(Step::Again);
     }
     let next = loaded
         .stages
@@ -210,6 +222,9 @@ async fn maps_done<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<
     let enough = covered > 0
         && f64::from(covered) >= job.min_success_ratio * f64::from(job.items_total) - 1e-9;
     let prepared = synthesise::prepare(app, loaded, enough).await?;
+    for (stage, found) in &prepared.flags {
+        write_flags(app, &job.id, *stage, found).await?;
+    }
     if synthesise::map_stages(&loaded.kit).len() > 1 {
         app.ports
             .db()
@@ -262,6 +277,22 @@ async fn maps_done<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<
             move_on(app, job, statements, "synthesizing").await
         }
     }
+}
+
+/// What the merge saw wrong with results, in the place of what it saw the last time.
+async fn write_flags<P: Ports>(
+    app: &App<P>,
+    job: &str,
+    stage: u32,
+    found: &[flags::Flag],
+) -> Result<(), AppError> {
+    let kinds = Flag::ALL.map(Flag::as_str);
+    let mut statements = vec![flags::forget(job, stage, &kinds)];
+    for portion in found.chunks(FLAGS_PORTION) {
+        statements.push(flags::keep(job, stage, portion));
+    }
+    app.ports.db().batch(statements).await?;
+    Ok(())
 }
 
 /// A batch that moves the job on, unless somebody else was faster, or the job was paused or cancelled.
@@ -351,17 +382,17 @@ async fn tree<P: Ports>(
         pump::pump(app, &job.id).await?;
         return Ok(Step::Rest);
     }
-    let prepared = synthesise::over_tree(app, loaded, stage).await?;
+    let (merged, next) = synthesise::over_tree(app, loaded, stage).await?;
     let mut statements = vec![
         jobs::guard_at(&job.id, job.run, JobState::Synthesizing, stage.idx),
         reduce_sql::guard(&job.id, stage.idx, stage.level),
     ];
-    match prepared.next {
+    match next {
         Next::Problem(code, message) => {
-            no_synthesis(app, job, &prepared.merged, code, &message, now).await
+            no_synthesis(app, job, &merged, code, &message, now).await
         }
         Next::Synthesis(task) => {
-            statements.extend(write_synthesis(app, job, &prepared.merged, *task, now));
+            statements.extend(write_synthesis(app, job, &merged, *task, now));
             move_on(app, job, statements, "synthesizing").await
         }
         Next::Tree { .. } | Next::Nothing => {

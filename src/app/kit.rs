@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{App, AppError, ask, expand, reduce};
+use super::{App, AppError, ask, check, expand, reduce};
 use crate::claude::models::{Catalogue, Model};
 use crate::claude::request::{MessagesRequest, Role};
 use crate::claude::worker_schema::{default_schema, in_words, wire_format};
@@ -20,6 +20,9 @@ pub struct Kit {
     pub stages: Vec<StageKit>,
     /// Brings results down to what the synthesis can read; `None` in a plan without one.
     pub reduce: Option<StageKit>,
+    /// For each stage: who judges its results, and who answers once more; `None` where the plan wants none.
+    verify: Vec<Option<StageKit>>,
+    redo: Vec<Option<StageKit>>,
 }
 
 /// One stage, ready to work with.
@@ -47,18 +50,40 @@ impl Kit {
         let reduce = reduce::stage(&spec, app.config.defaults.worker_max_tokens)
             .map(|stage| StageKit::new(app, &spec, &stage, Purpose::Reduce))
             .transpose()?;
+        let around = |purpose: Purpose, wanted: &dyn Fn(&ResolvedStage) -> Option<ResolvedStage>| {
+            spec.stages
+                .iter()
+                .map(|stage| {
+                    wanted(stage)
+                        .map(|stage| StageKit::new(app, &spec, &stage, purpose))
+                        .transpose()
+                })
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let verify = around(Purpose::Verify, &|stage| {
+            stage.verify.map(|_| check::judge(stage))
+        })?;
+        let may_redo = spec.limits.redo_ratio.is_some_and(|share| share > 0.0);
+        let redo = around(Purpose::Redo, &|stage| {
+            (may_redo && stage.kind == StageKind::Map).then(|| stage.clone())
+        })?;
         Ok(Kit {
-            spec,
             stages,
             reduce,
+            verify,
+            redo,
+            spec,
         })
     }
 
     /// What a task of that stage needs, for what it is there for.
-    pub fn of(&self, stage: u32, purpose: Purpose) -> Option<&StageKit> {
+    pub fn of<'a>(&'a self, stage: u32, purpose: Purpose) -> Option<&'a StageKit> {
+        let at = |kits: &'a [Option<StageKit>]| kits.get(usize::try_from(stage).ok()?)?.as_ref();
         match purpose {
+            Purpose::Work => self.stage(stage),
             Purpose::Reduce => self.reduce.as_ref(),
-            Purpose::Work | Purpose::Verify | Purpose::Redo => self.stage(stage),
+            Purpose::Verify => at(&self.verify),
+            Purpose::Redo => at(&self.redo),
         }
     }
 
@@ -99,6 +124,8 @@ impl StageKit {
             .and_then(|source| wire_format(output, source).ok());
         let frame = match (stage.kind, purpose) {
             (_, Purpose::Reduce) => ask::reduce_frame(&spec.task, stage),
+            (_, Purpose::Verify) => ask::verify_frame(stage),
+            (_, Purpose::Redo) => ask::redo_frame(stage),
             (StageKind::Map, _) => ask::worker_frame(stage),
             (StageKind::Synthesis, _) => ask::synthesis_frame(&spec.task, stage),
         };
@@ -121,6 +148,7 @@ impl StageKit {
         match (self.stage.kind, self.purpose) {
             _ if form.repair => Role::Repair,
             (_, Purpose::Reduce) => Role::Reduce,
+            (_, Purpose::Verify) => Role::Verify,
             (StageKind::Map, _) => Role::Worker,
             (StageKind::Synthesis, _) => Role::Synthesis,
         }
@@ -138,6 +166,7 @@ impl StageKit {
             Purpose::Work | Purpose::Verify | Purpose::Redo => ask::worker,
         };
         let request = ask(
+            self.role(Form::FRESH),
             &self.stage,
             &self.frame,
             &self.model,

@@ -8,6 +8,7 @@
 //! - [`consume`]: messages arrive
 //! - [`work`]: tasks are claimed, called for and settled; [`call`] is one call, [`resolve`] its outcome, [`settle`] what is written
 //! - [`synthesise`]: results are merged and handed to the synthesis; [`reduce`]: by way of a tree, where they are too many
+//! - [`check`]: results are judged, and asked for once more where they look wrong
 //! - [`cite`]: what a report rests on is looked up
 //! - [`sweep`]: what cron puts right
 //! - [`control`]: pause, resume, cancel, retry, new limits
@@ -27,6 +28,7 @@ use crate::ports::{Clock, DbError, Entropy, Log, Ports};
 pub mod ask;
 pub mod bodies;
 pub mod call;
+pub mod check;
 pub mod cite;
 pub mod consume;
 pub mod control;

@@ -22,10 +22,13 @@ use crate::core::state::TaskState;
 use crate::core::verdict::{End, Form, Next, Standing, verdict, wait_ms};
 use crate::ports::{Clock, Ports};
 use crate::store::admission::Claimed;
-use crate::store::settle::{ClosedAttempt, Half, KeptOutput, LedgerEntry, MovedTask, Saved};
+use crate::store::settle::{ClosedAttempt, Half, Invented, KeptOutput, LedgerEntry, MovedTask, Saved};
 
 /// A value that another place has written and this one cannot read yet: looked at again after this.
 const NOT_YET_MS: u64 = 5_000;
+/// Of ids that an answer made up, so many are flagged, by so many of their characters.
+const INVENTED_KEPT: usize = 100;
+const INVENTED_CHARS: usize = 128;
 
 /// Everything that one ended call brings.
 #[derive(Debug, Clone)]
@@ -38,6 +41,7 @@ pub struct Resolved {
     pub half: Option<Half>,
     pub ledger: Vec<LedgerEntry>,
     pub saved: Option<Saved>,
+    pub invented: Vec<Invented>,
     /// The text of the answer, where one came, and why it stopped.
     pub response: Option<(String, String)>,
     /// What the task has cost with this call.
@@ -293,6 +297,16 @@ async fn resolve<P: Ports>(
             resolved.probe_came_through = probe;
             let text = message.text();
             let answer = read(stage, &text, &message.stop_reason, &asked.ids);
+            resolved.invented = answer
+                .invented
+                .iter()
+                .take(INVENTED_KEPT)
+                .map(|id| Invented {
+                    job: task.job.clone(),
+                    stage: task.stage,
+                    id: id.chars().take(INVENTED_CHARS).collect(),
+                })
+                .collect();
             // The very request may come again too: another job's repair of the same answer.
             let again = asked.form != Form::FRESH || asked.ids != task.ids;
             if again && answer.missing.is_empty() && task.reuse && app.config.ledger_days > 0 {
@@ -723,6 +737,8 @@ struct ReadAnswer {
     valid: Vec<(String, Value)>,
     missing: Vec<String>,
     faults: Vec<String>,
+    /// Ids that nobody asked about.
+    invented: Vec<String>,
     truncated: bool,
 }
 
@@ -747,6 +763,7 @@ fn read(stage: &StageKit, text: &str, stop: &StopReason, ids: &[String]) -> Read
                         .to_owned(),
                 ]
             },
+            invented: Vec::new(),
             truncated: stop.cuts_off(),
         };
     };
@@ -768,6 +785,7 @@ fn read(stage: &StageKit, text: &str, stop: &StopReason, ids: &[String]) -> Read
         },
         missing: answer.missing,
         faults: answer.faults.iter().map(ToString::to_string).collect(),
+        invented: answer.invented,
         truncated: answer.truncated,
     }
 }
@@ -817,6 +835,7 @@ fn blank(task: &Claimed) -> Resolved {
         half: None,
         ledger: Vec::new(),
         saved: None,
+        invented: Vec::new(),
         response: None,
         paid: 0,
         task: MovedTask {

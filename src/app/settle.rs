@@ -43,6 +43,7 @@ pub fn statements<P: Ports>(
         settlement.halves.extend(one.half.clone());
         settlement.ledger.extend(one.ledger.clone());
         settlement.saved.extend(one.saved.clone());
+        settlement.flags.extend(one.invented.iter().cloned());
         settlement.tasks.push(one.task.clone());
     }
     let mut statements = sql::settle(&settlement, lease, now, app.drive_at(now));

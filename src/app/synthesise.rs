@@ -11,10 +11,12 @@ use super::follow::BYTES_PER_TOKEN;
 use super::kit::{Kit, StageKit, nano};
 use super::view::{Merged, Missing, ResultLine, StageMerge};
 use super::{App, AppError, bodies, query, reduce};
+use crate::core::flags::Checker;
 use crate::core::merge::Merger;
 use crate::core::plan::StageKind;
 use crate::core::verdict::Form;
 use crate::ports::Ports;
+use crate::store::flags::Flag;
 use crate::store::jobs::StageRow;
 use crate::store::listing;
 use crate::store::row::Columns;
@@ -34,6 +36,8 @@ pub struct Prepared {
     /// What the report is made of: `{"merged", "note"}`.
     pub merged: Value,
     pub next: Next,
+    /// What looks wrong in each map stage; nothing where results were not read.
+    pub flags: Vec<(u32, Vec<Flag>)>,
 }
 
 /// How the job goes on.
@@ -67,6 +71,7 @@ pub async fn prepare<P: Ports>(
         return Ok(Prepared {
             merged: plain,
             next: Next::Nothing,
+            flags: gathered.flags,
         });
     };
     if gathered.sample.is_part()
@@ -75,19 +80,26 @@ pub async fn prepare<P: Ports>(
         return Ok(Prepared {
             merged: plain,
             next: Next::Tree { stage: index, hold },
+            flags: gathered.flags,
         });
     }
     let note = gathered.sample.note("results");
-    write(
+    let at = (index, kit);
+    let (merged, next) = write(
         app,
         loaded,
-        (index, kit),
+        at,
         &room,
         gathered.merged,
         &gathered.sample,
         note,
     )
-    .await
+    .await?;
+    Ok(Prepared {
+        merged,
+        next,
+        flags: gathered.flags,
+    })
 }
 
 /// After a level of the tree: the synthesis over what it brought, or another level.
@@ -95,7 +107,7 @@ pub async fn over_tree<P: Ports>(
     app: &App<P>,
     loaded: &Loaded,
     stage: &StageRow,
-) -> Result<Prepared, AppError> {
+) -> Result<(Value, Next), AppError> {
     let stored = query::rows(app, listing::merged(&loaded.job.id)).await?;
     let stored: Value = stored
         .first()
@@ -106,10 +118,8 @@ pub async fn over_tree<P: Ports>(
         .and_then(|merged| serde_json::from_value(merged.clone()).ok())
         .unwrap_or_default();
     let problem = |message: &str| {
-        Ok(Prepared {
-            merged: stored.clone(),
-            next: Next::Problem("synthesis_failed", message.to_owned()),
-        })
+        let next = Next::Problem("synthesis_failed", message.to_owned());
+        Ok((stored.clone(), next))
     };
     let Some((index, kit)) = stage_of(&loaded.kit) else {
         return problem("the plan has no synthesis");
@@ -130,10 +140,7 @@ pub async fn over_tree<P: Ports>(
         && more
         && let Some(hold) = room.tree(loaded, kit, size.bytes)
     {
-        return Ok(Prepared {
-            merged: stored,
-            next: Next::Tree { stage: index, hold },
-        });
+        return Ok((stored, Next::Tree { stage: index, hold }));
     }
     let mut sample = Sample::of(room.bytes);
     let mut from = stage.look;
@@ -181,7 +188,7 @@ async fn write<P: Ports>(
     merged: Merged,
     sample: &Sample,
     note: Option<String>,
-) -> Result<Prepared, AppError> {
+) -> Result<(Value, Next), AppError> {
     let coverage = coverage(app, loaded, note.as_deref()).await?;
     let results = results_json(loaded, &merged, sample, note.as_deref());
     let merged = json!({"merged": merged, "note": note});
@@ -189,33 +196,26 @@ async fn write<P: Ports>(
         kit.synthesis_request(kit.stage.max_tokens, Form::FRESH, &results, &coverage, None);
     let Some(max_tokens) = room.affordable(kit, &request) else {
         let message = "what is left of the budget does not pay for a synthesis".to_owned();
-        return Ok(Prepared {
-            merged,
-            next: Next::Problem("budget", message),
-        });
+        return Ok((merged, Next::Problem("budget", message)));
     };
     let request = kit.synthesis_request(max_tokens, Form::FRESH, &results, &coverage, None);
     let input = json!({"results": results, "coverage": coverage}).to_string();
     let (body, blob) = bodies::keep(app, &bodies::job_prefix(&loaded.job.id), input).await?;
-    Ok(Prepared {
-        merged,
-        next: Next::Synthesis(Box::new(SynthesisTask {
-            stage,
-            row: NewTask {
-                ids: "[]".to_owned(),
-                items: 0,
-                class: kit.model.class.clone(),
-                key: kit.key(&request),
-                bytes: request.input_bound(&kit.model),
-                max_tokens,
-                worst_nano: nano(request.worst_case(&kit.model)),
-                body,
-                blob,
-                grp: None,
-                labelled: false,
-            },
-        })),
-    })
+    let row = NewTask {
+        ids: "[]".to_owned(),
+        items: 0,
+        class: kit.model.class.clone(),
+        key: kit.key(&request),
+        bytes: request.input_bound(&kit.model),
+        max_tokens,
+        worst_nano: nano(request.worst_case(&kit.model)),
+        body,
+        blob,
+        grp: None,
+        labelled: false,
+    };
+    let task = Box::new(SynthesisTask { stage, row });
+    Ok((merged, Next::Synthesis(task)))
 }
 
 /// What a synthesis may take.
@@ -312,6 +312,7 @@ struct Gathered {
     merged: Merged,
     /// JSON of single results of the last map stage.
     sample: Sample,
+    flags: Vec<(u32, Vec<Flag>)>,
 }
 
 /// The results of a map stage, to be read page by page.
@@ -330,17 +331,20 @@ async fn gather<P: Ports>(app: &App<P>, loaded: &Loaded, bytes: u64) -> Result<G
     let mut gathered = Gathered {
         merged: Merged::default(),
         sample: Sample::of(bytes),
+        flags: Vec::new(),
     };
     let maps: Vec<(u32, &StageKit)> = map_stages(&loaded.kit);
     let last = maps.last().map(|(index, _)| *index);
     for (index, kit) in maps {
         let mut merger = Merger::new(&kit.stage.merge);
+        let mut checker = Checker::default();
         let of = results_of(&loaded.job.id, index, kit);
         let mut after = None;
         loop {
             let (lines, next) = query::results_page(app, &of, after).await?;
             for line in lines {
-                let (ResultLine::Item { output, .. } | ResultLine::Chunk { output, .. }) = &line;
+                let (id, output) = named(&line);
+                checker.add(id, output);
                 if merger.add(output) && Some(index) == last {
                     gathered.sample.add(shown(line).to_string());
                 }
@@ -349,6 +353,11 @@ async fn gather<P: Ports>(app: &App<P>, loaded: &Loaded, bytes: u64) -> Result<G
             after = Some(next);
         }
         let merged = merger.finish();
+        let flags = checker.finish().into_iter().map(|(id, flag)| Flag {
+            id,
+            flag: flag.as_str().to_owned(),
+        });
+        gathered.flags.push((index, flags.collect()));
         if Some(index) == last {
             gathered.merged.count_by = merged.count_by.clone();
             gathered.merged.distinct = merged.distinct;
@@ -363,6 +372,14 @@ async fn gather<P: Ports>(app: &App<P>, loaded: &Loaded, bytes: u64) -> Result<G
         );
     }
     Ok(gathered)
+}
+
+/// A result with the id it has.
+pub fn named(line: &ResultLine) -> (&str, &Value) {
+    match line {
+        ResultLine::Item { id, output, .. } => (id, output),
+        ResultLine::Chunk { label, output, .. } => (label.as_deref().unwrap_or_default(), output),
+    }
 }
 
 /// A result as the synthesis, or a reader of the tree, sees it.

@@ -15,6 +15,7 @@
 pub mod admit;
 pub mod chunk;
 pub mod cite;
+pub mod flags;
 pub mod ids;
 pub mod merge;
 pub mod money;

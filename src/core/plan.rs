@@ -85,6 +85,15 @@ pub struct Merge {
     pub dedupe_by: Vec<String>,
 }
 
+/// How many results of a stage a second call judges.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Verify {
+    /// The share of them.
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    pub sample: f64,
+}
+
 /// How much work the model puts into an answer, lowest first.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
@@ -154,6 +163,9 @@ pub struct Stage {
     /// `map` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge: Option<Merge>,
+    /// `map` only: a second call judges a sample of the results.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verify>,
     /// `synthesis` only: claims name the ids they rest on, as `[[ID]]`; ids that do not exist are flagged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub citations: Option<bool>,
@@ -285,6 +297,8 @@ pub struct ResolvedStage {
     pub effort: Option<Effort>,
     #[serde(default)]
     pub merge: Merge,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verify>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub citations: bool,
 }

@@ -29,7 +29,7 @@ const NEXT_RUN: &str = "-- next_run
 UPDATE jobs SET state = 'queued', run = run + 1, stage = 0, covered = NULL, hold_nano = NULL, error = NULL, halt = NULL, resume_state = NULL,
   finished_at = NULL, updated_at = ?2, drive_at = ?2 WHERE id = ?1";
 const REOPEN_MAPS: &str = "-- reopen_maps
-UPDATE stages SET state = 'waiting',
+UPDATE stages SET state = 'waiting', phase = 'work',
   expanded = (idx = f.first AND cursor >= f.items_total AND NOT EXISTS (
     SELECT 1 FROM bundles b WHERE b.job = ?1 AND b.stage = stages.idx)),
   cursor = CASE idx WHEN f.first THEN cursor ELSE 0 END

@@ -196,8 +196,10 @@ pub struct StageRow {
     pub cursor: u32,
     /// Of the tree before a synthesis; 0 where none is worked on.
     pub level: u32,
-    /// From which task index on it is this run's.
+    /// Of a tree: from which task index on it is this run's. Of a check: from which on it looks next.
     pub look: u32,
+    /// What is being done: its own work, or a check of it.
+    pub phase: String,
     pub expanded: bool,
     pub pending: u32,
     pub queued: u32,
@@ -219,6 +221,7 @@ impl StageRow {
             cursor: row.count("cursor"),
             level: row.count("level"),
             look: row.count("look"),
+            phase: row.text("phase"),
             expanded: row.flag("expanded"),
             pending: row.count("pending"),
             queued: row.count("queued"),

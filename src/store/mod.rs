@@ -9,7 +9,7 @@
 //! - [`tasks`]: expanding, queueing, leases
 //! - [`follow`]: what a later map stage reads of the one before
 //! - [`reduce`]: the tree before a synthesis
-//! - [`flags`]: what checks found
+//! - [`checks`], [`flags`]: checks of results, and what they found
 //! - [`admission`]: the snapshot that admission decides on, and the claim that carries it out
 //! - [`settle`]: what a consumer writes when calls have ended
 //! - [`sweep`]: what time alone brings about
@@ -17,6 +17,7 @@
 //! - [`listing`]: what callers read
 
 pub mod admission;
+pub mod checks;
 pub mod control;
 pub mod flags;
 pub mod follow;

@@ -160,6 +160,18 @@ const TOUCH: &str = "-- touch_jobs
 UPDATE jobs SET updated_at = ?2, drive_at = ?3
 WHERE id IN (SELECT value FROM json_each(?1)) AND finished_at IS NULL";
 
+/// An id that an answer has a result for and nobody asked about.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Invented {
+    pub job: String,
+    pub stage: u32,
+    pub id: String,
+}
+
+const INVENTED: &str = "-- flag_invented
+INSERT OR IGNORE INTO flags (job, stage, id, flag)
+SELECT value->>'$.job', value->>'$.stage', value->>'$.id', 'invented_id' FROM json_each(?1)";
+
 /// Everything of one settle, but what the classes learn and the fan-in.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settlement {
@@ -169,6 +181,8 @@ pub struct Settlement {
     pub ledger: Vec<LedgerEntry>,
     pub saved: Vec<Saved>,
     pub tasks: Vec<MovedTask>,
+    /// Ids that answers made up.
+    pub flags: Vec<Invented>,
     /// The jobs they belong to.
     pub jobs: Vec<String>,
 }
@@ -218,6 +232,9 @@ pub fn settle(settlement: &Settlement, lease: &str, now: i64, drive_at: i64) -> 
             params![job, origin, task.body.clone(), task.blob.clone()],
         ));
         statements.push(sql(SPLIT_INDEX, params![job]));
+    }
+    if !settlement.flags.is_empty() {
+        statements.push(sql(INVENTED, params![to_json(&settlement.flags)]));
     }
     if !settlement.tasks.is_empty() {
         statements.push(sql(MOVE, params![to_json(&settlement.tasks), lease]));
