@@ -49,12 +49,7 @@ const BODY: [Field; 6] = [
     },
 ];
 
-const STAGE: [Field; 3] = [
-    Field {
-        name: "tools",
-        harmless: empty,
-        message: "this version gives workers no tools",
-    },
+const STAGE: [Field; 2] = [
     Field {
         name: "models",
         harmless: empty,

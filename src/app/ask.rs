@@ -4,11 +4,11 @@
 //! identical requests; and a worker's request depends on nothing but its own chunk and stage. The prompts are files under
 //! `prompts/`, compiled in.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::claude::models::Model;
-use crate::claude::request::{MessagesRequest, RequestBuilder, Role};
-use crate::core::plan::{Output, ResolvedStage};
+use crate::claude::request::{MessagesRequest, RequestBuilder, Role, ServerTool};
+use crate::core::plan::{Output, ResolvedStage, Tools};
 
 const WORKER: &str = include_str!("../../prompts/worker.md");
 const ANSWER_ITEM: &str = include_str!("../../prompts/answer-item.md");
@@ -95,12 +95,47 @@ pub fn worker(
     max_tokens: u32,
     items: &[Value],
 ) -> MessagesRequest {
-    RequestBuilder::new(role, model, max_tokens)
+    let mut request = RequestBuilder::new(role, model, max_tokens)
         .system(frame)
         .effort(stage.effort)
         .format(format)
-        .user(items_message(items))
-        .build()
+        .user(items_message(items));
+    for tool in stage.tools.iter().flat_map(server_tools) {
+        request = request.tool(tool);
+    }
+    request.build()
+}
+
+/// The versions of the tools that run by themselves: later ones want code execution beside them.
+fn server_tools(tools: &Tools) -> Vec<ServerTool> {
+    let named = [
+        ("web_search", "web_search_20250305", &tools.web_search),
+        ("web_fetch", "web_fetch_20250910", &tools.web_fetch),
+    ];
+    named
+        .into_iter()
+        .filter_map(|(name, kind, tool)| {
+            let tool = tool.as_ref()?;
+            let lists = [
+                ("allowed_domains", &tool.allowed_domains),
+                ("blocked_domains", &tool.blocked_domains),
+            ];
+            let mut options: Map<String, Value> = lists
+                .into_iter()
+                .filter(|(_, list)| !list.is_empty())
+                .map(|(field, list)| (field.to_owned(), Value::from(list.clone())))
+                .collect();
+            if let Some(tokens) = tool.max_content_tokens {
+                options.insert("max_content_tokens".to_owned(), tokens.into());
+            }
+            Some(ServerTool {
+                kind: kind.to_owned(),
+                name: name.to_owned(),
+                max_uses: tool.max_uses,
+                options,
+            })
+        })
+        .collect()
 }
 
 /// A request to bring some results down to findings.
@@ -219,6 +254,7 @@ mod tests {
             max_tokens: 1_024,
             effort: None,
             merge: Merge::default(),
+            tools: None,
             verify: None,
             citations: false,
         }

@@ -49,6 +49,7 @@ pub fn judge(stage: &ResolvedStage) -> ResolvedStage {
             items: stage.chunk.items,
         },
         group_by: None,
+        tools: None,
         ..stage.clone()
     }
 }

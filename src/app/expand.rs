@@ -99,7 +99,7 @@ pub async fn new_task<P: Ports>(
         ids: serde_json::json!(ids).to_string(),
         class: stage.model.class.clone(),
         key: stage.key(&request),
-        bytes: request.input_bound(&stage.model),
+        bytes: request.usual_input(&stage.model),
         max_tokens: request.max_tokens,
         worst_nano: nano(request.worst_case(&stage.model)),
         body,

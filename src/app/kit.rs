@@ -120,7 +120,8 @@ impl StageKit {
         let output = wire_output(stage);
         let format = source
             .as_ref()
-            .filter(|_| model.structured_outputs)
+            // Search results come with citations, which the API does not give together with a schema.
+            .filter(|_| model.structured_outputs && stage.tools.is_none())
             .and_then(|source| wire_format(output, source).ok());
         let frame = match (stage.kind, purpose) {
             (_, Purpose::Reduce) => ask::reduce_frame(&spec.task, stage),
@@ -210,11 +211,11 @@ impl StageKit {
         } else {
             request
         };
-        match prior.filter(|_| form.repair) {
-            Some(prior) => request.repair(
-                &ask::unfenced(&prior.answer),
-                &ask::repair_message(&prior.faults),
-            ),
+        match prior.filter(|_| form.repair || form.resume) {
+            Some(Prior::Faulty { answer, faults }) => {
+                request.repair(&ask::unfenced(answer), &ask::repair_message(faults))
+            }
+            Some(Prior::Paused(blocks)) => request.resume(blocks),
             None => request,
         }
     }
@@ -228,11 +229,13 @@ impl StageKit {
     }
 }
 
-/// An answer that could not be used whole, and what is wrong with it.
+/// An answer that the next call goes on from.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Prior {
-    pub answer: String,
-    pub faults: Vec<String>,
+pub enum Prior {
+    /// It could not be used whole: what it was, and what is wrong with it.
+    Faulty { answer: String, faults: Vec<String> },
+    /// The model had not done with its tools: its blocks so far, as the API gave them.
+    Paused(Vec<Value>),
 }
 
 /// How a stage's answers are wrapped: a synthesis is one result.

@@ -175,8 +175,8 @@ fn request(
     };
     let form = Form::parse(&attempt.text("form"));
     let ids: Vec<String> = attempt.json("ids").unwrap_or_default();
-    let prior = prior.filter(|_| form.repair).and_then(|(answer, stop)| {
-        super::resolve::to_repair(stage_kit, answer.clone(), stop.as_deref(), &ids)
+    let prior = prior.and_then(|(answer, stop)| {
+        super::resolve::prior_of(stage_kit, form, answer.clone(), stop.as_deref(), &ids)
     });
     let prior = prior.as_ref();
     let request = match stage_kit.stage.kind {

@@ -213,6 +213,7 @@ fn resolve_stages<P: Ports>(
             max_tokens,
             effort: stage.effort,
             merge: stage.merge.clone().unwrap_or_default(),
+            tools: stage.tools.clone().filter(|tools| !tools.is_empty()),
             verify: stage.verify.filter(|verify| verify.sample > 0.0),
             citations: stage.citations.unwrap_or(false),
         });

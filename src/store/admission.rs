@@ -327,7 +327,7 @@ SELECT t.id, t.job, t.stage, t.purpose, t.idx, t.ids, COALESCE(t.wanted, t.ids) 
   CASE WHEN e.value->>'$.free' = 1 THEN l.body END AS known, CASE WHEN e.value->>'$.free' = 1 THEN l.blob END AS known_blob,
   l.cost_nano AS known_cost, l.job AS known_job,
   (SELECT SUM(cost_nano) FROM attempts c WHERE c.job = t.job AND c.idx = t.idx) AS paid_nano,
-  CASE WHEN t.form LIKE 'repair%' THEN p.response END AS prior, CASE WHEN t.form LIKE 'repair%' THEN p.response_blob END AS prior_blob,
+  CASE WHEN t.form NOT LIKE 'fresh%' THEN p.response END AS prior, CASE WHEN t.form NOT LIKE 'fresh%' THEN p.response_blob END AS prior_blob,
   p.stop_reason AS prior_stop
 FROM json_each(?2) e CROSS JOIN tasks t ON t.id = e.value->>'$.id'
   JOIN jobs j ON j.id = t.job
@@ -335,7 +335,7 @@ FROM json_each(?2) e CROSS JOIN tasks t ON t.id = e.value->>'$.id'
   LEFT JOIN inputs i ON i.job = t.job AND i.idx = t.idx
   LEFT JOIN outputs o ON o.job = t.job AND o.idx = t.idx
   LEFT JOIN ledger l ON l.tenant = j.tenant AND l.key = t.key
-  LEFT JOIN attempts p ON t.form LIKE 'repair%' AND p.job = t.job AND p.idx = t.idx
+  LEFT JOIN attempts p ON t.form NOT LIKE 'fresh%' AND p.job = t.job AND p.idx = t.idx
     AND p.n = (SELECT MAX(n) FROM attempts q WHERE q.job = t.job AND q.idx = t.idx
       AND (q.response IS NOT NULL OR q.response_blob IS NOT NULL))
 WHERE t.lease = ?1 AND t.state = 'running'";

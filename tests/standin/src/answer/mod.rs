@@ -48,6 +48,9 @@ pub fn answer(request: &Checked<'_>, role: &str, drift: bool) -> Content {
         return Content::Json(by_schema(&schema.node, &reading, role, drift));
     }
     if let Some(written) = &reading.written_schema {
+        if let (true, Some(items)) = (reading.written_by_item, &reading.items) {
+            return Content::Json(by_item(&schema::compile(written), items, &reading, drift));
+        }
         return Content::Json(by_schema(&schema::compile(written), &reading, role, drift));
     }
     if role == "orchestrator" {
@@ -91,6 +94,16 @@ fn results_form(node: &Node) -> Option<&[Prop]> {
     };
     let has = |name: &str| parts.iter().any(|p| p.name == name);
     (has("id") && has("output")).then_some(parts)
+}
+
+/// A result for each item, where the schema of one was given in words.
+fn by_item(node: &Node, items: &[Value], reading: &Reading, drift: bool) -> Value {
+    let ids = reading.ids();
+    let results = items.iter().enumerate().map(|(at, item)| {
+        let subject = read::subject(item, at, &ids);
+        json!({ "id": ids.get(at), "output": filled(node, &subject, drift) })
+    });
+    json!({ "results": results.collect::<Vec<_>>() })
 }
 
 /// Whether the instructions ask for ids in double square brackets.
