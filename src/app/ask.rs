@@ -68,10 +68,7 @@ pub fn redo_frame(stage: &ResolvedStage) -> String {
 
 /// The system prompt of a judge of a stage's results.
 pub fn verify_frame(stage: &ResolvedStage) -> String {
-    fill(
-        VERIFY,
-        &[("instructions", &unfenced(&stage.instructions))],
-    )
+    fill(VERIFY, &[("instructions", &unfenced(&stage.instructions))])
 }
 
 /// The system prompt of a task that reads a part of the results for the synthesis.

@@ -388,9 +388,7 @@ async fn tree<P: Ports>(
         reduce_sql::guard(&job.id, stage.idx, stage.level),
     ];
     match next {
-        Next::Problem(code, message) => {
-            no_synthesis(app, job, &merged, code, &message, now).await
-        }
+        Next::Problem(code, message) => no_synthesis(app, job, &merged, code, &message, now).await,
         Next::Synthesis(task) => {
             statements.extend(write_synthesis(app, job, &merged, *task, now));
             move_on(app, job, statements, "synthesizing").await

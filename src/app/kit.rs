@@ -50,16 +50,17 @@ impl Kit {
         let reduce = reduce::stage(&spec, app.config.defaults.worker_max_tokens)
             .map(|stage| StageKit::new(app, &spec, &stage, Purpose::Reduce))
             .transpose()?;
-        let around = |purpose: Purpose, wanted: &dyn Fn(&ResolvedStage) -> Option<ResolvedStage>| {
-            spec.stages
-                .iter()
-                .map(|stage| {
-                    wanted(stage)
-                        .map(|stage| StageKit::new(app, &spec, &stage, purpose))
-                        .transpose()
-                })
-                .collect::<Result<Vec<_>, _>>()
-        };
+        let around =
+            |purpose: Purpose, wanted: &dyn Fn(&ResolvedStage) -> Option<ResolvedStage>| {
+                spec.stages
+                    .iter()
+                    .map(|stage| {
+                        wanted(stage)
+                            .map(|stage| StageKit::new(app, &spec, &stage, purpose))
+                            .transpose()
+                    })
+                    .collect::<Result<Vec<_>, _>>()
+            };
         let verify = around(Purpose::Verify, &|stage| {
             stage.verify.map(|_| check::judge(stage))
         })?;

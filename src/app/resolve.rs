@@ -22,7 +22,9 @@ use crate::core::state::TaskState;
 use crate::core::verdict::{End, Form, Next, Standing, verdict, wait_ms};
 use crate::ports::{Clock, Ports};
 use crate::store::admission::Claimed;
-use crate::store::settle::{ClosedAttempt, Half, Invented, KeptOutput, LedgerEntry, MovedTask, Saved};
+use crate::store::settle::{
+    ClosedAttempt, Half, Invented, KeptOutput, LedgerEntry, MovedTask, Saved,
+};
 
 /// A value that another place has written and this one cannot read yet: looked at again after this.
 const NOT_YET_MS: u64 = 5_000;

@@ -202,12 +202,17 @@ mod tests {
             ("d", json!({"ok": false})),
         ];
         assert_eq!(found(&results), []);
-        assert_eq!(found(&[("a", json!({"kind": null}))]), [("a".to_owned(), Flag::Empty)]);
+        assert_eq!(
+            found(&[("a", json!({"kind": null}))]),
+            [("a".to_owned(), Flag::Empty)]
+        );
     }
 
     #[test]
     fn a_sample_is_the_share_it_says() {
-        let hits = (0..10_000).filter(|n| sampled(&format!("item-{n}"), 0.1)).count();
+        let hits = (0..10_000)
+            .filter(|n| sampled(&format!("item-{n}"), 0.1))
+            .count();
         assert!((900..1_100).contains(&hits), "{hits}");
         assert!(sampled("x", 1.0) && !sampled("x", 0.0));
     }
