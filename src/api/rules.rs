@@ -109,7 +109,10 @@ fn fields(here: &str, stage: &Stage, faults: &mut Faults) {
             ("group_by", stage.group_by.is_some()),
             ("merge", stage.merge.is_some()),
             ("verify", stage.verify.is_some()),
-            ("tools", stage.tools.as_ref().is_some_and(|tools| !tools.is_empty())),
+            (
+                "tools",
+                stage.tools.as_ref().is_some_and(|tools| !tools.is_empty()),
+            ),
         ];
         for (name, _) in given.into_iter().filter(|(_, given)| *given) {
             faults.add(format_args!("{here}.{name}"), "only a `map` stage has this");

@@ -16,7 +16,7 @@ use super::drive::Loaded;
 use super::kit::StageKit;
 use super::{App, AppError, bodies, expand, follow, kit, query, synthesise};
 use crate::core::flags::{Checker, sampled};
-use crate::core::plan::{Chunk, Output, ResolvedStage};
+use crate::core::plan::{Output, ResolvedStage};
 use crate::core::purpose::Purpose;
 use crate::ports::{Clock, Db, DbError, Ports, Statement};
 use crate::store::admission::Body;
@@ -45,9 +45,6 @@ pub fn judge(stage: &ResolvedStage) -> ResolvedStage {
             "required": ["verdict", "reason"],
             "additionalProperties": false
         })),
-        chunk: Chunk {
-            items: stage.chunk.items,
-        },
         group_by: None,
         tools: None,
         ..stage.clone()

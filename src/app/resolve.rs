@@ -170,7 +170,8 @@ async fn asked<P: Ports>(
     };
     let ids = task.wanted.clone();
     let prior = bodies::text(app, &task.prior).await?;
-    let prior = prior.and_then(|answer| prior_of(stage, form, answer, task.prior_stop.as_deref(), &ids));
+    let prior =
+        prior.and_then(|answer| prior_of(stage, form, answer, task.prior_stop.as_deref(), &ids));
     // Nothing to show: it is simply asked afresh.
     form.repair &= prior.is_some();
     form.resume &= prior.is_some();
@@ -300,7 +301,17 @@ async fn resolve<P: Ports>(
             if message.stop_reason == StopReason::PauseTurn {
                 let problem = Some(("paused", "the model was not done with its tools".to_owned()));
                 let end = End::Paused;
-                conclude(app, stage, &task, &asked, Vec::new(), end, problem, &mut resolved).await;
+                conclude(
+                    app,
+                    stage,
+                    &task,
+                    &asked,
+                    Vec::new(),
+                    end,
+                    problem,
+                    &mut resolved,
+                )
+                .await;
                 resolved.attempt = Some(attempt);
                 return resolved;
             }

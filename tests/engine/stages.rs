@@ -529,7 +529,11 @@ fn workers_search_the_web_within_their_limits_and_go_on_after_a_pause() {
     // Four chunks in each stage, two turns gone on with, one report.
     assert_eq!(view.usage.calls, 4 + 2 + 4 + 1);
     // Each of the first stage's turns searched once, at a cent.
-    assert!(view.cost.spent_usd > 0.04 && view.cost.spent_usd < 0.09, "{:?}", view.cost);
+    assert!(
+        view.cost.spent_usd > 0.04 && view.cost.spent_usd < 0.09,
+        "{:?}",
+        view.cost
+    );
     let bodies = story.world.claude().stats().calls(100, true);
     let with_tools: Vec<&Value> = bodies
         .as_array()
@@ -541,7 +545,10 @@ fn workers_search_the_web_within_their_limits_and_go_on_after_a_pause() {
     for call in &with_tools {
         let tools = &call["body"]["tools"];
         assert_eq!(tools[0]["type"], "web_search_20250305");
-        assert_eq!((&tools[0]["max_uses"], &tools[1]["max_uses"]), (&json!(2), &json!(1)));
+        assert_eq!(
+            (&tools[0]["max_uses"], &tools[1]["max_uses"]),
+            (&json!(2), &json!(1))
+        );
         assert!(call["body"]["output_config"].get("format").is_none());
     }
     let resumed = with_tools
@@ -563,7 +570,12 @@ fn a_search_is_reserved_at_its_worst() {
     let story = Story::begin(json!({}), &[], &texts(20), body);
     let view = story.until_over();
     assert_eq!((view.state.as_str(), view.usage.calls), ("failed", 0));
-    assert!(story.missing().values().all(|why| why == "budget" || why == "not_started"));
+    assert!(
+        story
+            .missing()
+            .values()
+            .all(|why| why == "budget" || why == "not_started")
+    );
 }
 
 #[test]
