@@ -7,7 +7,7 @@
 //! - [`pump`]: waiting tasks are queued
 //! - [`consume`]: messages arrive
 //! - [`work`]: tasks are claimed, called for and settled; [`call`] is one call, [`resolve`] its outcome, [`settle`] what is written
-//! - [`synthesise`]: results are merged and handed to the synthesis; [`reduce`]: by way of a tree, where they are too many
+//! - [`synthesise`]: results are merged and handed to the synthesis; [`reduce`]: by way of a tree, where they are too many; [`sample`]: what is shown of them
 //! - [`check`]: results are judged, and asked for once more where they look wrong
 //! - [`cite`]: what a report rests on is looked up
 //! - [`sweep`]: what cron puts right
@@ -44,6 +44,7 @@ pub mod query;
 pub mod reduce;
 pub mod report;
 pub mod resolve;
+pub mod sample;
 pub mod settle;
 pub mod submit;
 pub mod sweep;

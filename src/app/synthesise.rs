@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::drive::Loaded;
 use super::follow::BYTES_PER_TOKEN;
 use super::kit::{Kit, StageKit, nano};
+use super::sample::Sample;
 use super::view::{Merged, Missing, ResultLine, StageMerge};
 use super::{App, AppError, bodies, query, reduce};
 use crate::core::flags::Checker;
@@ -415,78 +416,6 @@ pub fn map_stages(kit: &Kit) -> Vec<(u32, &StageKit)> {
         .collect()
 }
 
-/// An even sample in bounded memory: when it grows over its bounds, every second line goes, and from then on
-/// only every second, fourth, … line is looked at.
-struct Sample {
-    most: u64,
-    bytes: u64,
-    /// Of all lines there were.
-    whole: u64,
-    every: u64,
-    seen: u64,
-    lines: Vec<String>,
-}
-
-impl Sample {
-    fn of(most: u64) -> Sample {
-        Sample {
-            most,
-            bytes: 0,
-            whole: 0,
-            every: 1,
-            seen: 0,
-            lines: Vec::new(),
-        }
-    }
-
-    fn add(&mut self, line: String) {
-        let position = self.seen;
-        self.seen += 1;
-        self.whole += line.len() as u64 + 1;
-        if !position.is_multiple_of(self.every) {
-            return;
-        }
-        self.bytes += line.len() as u64 + 1;
-        self.lines.push(line);
-        while self.bytes > self.most && !self.lines.is_empty() {
-            self.every *= 2;
-            let mut keep = false;
-            self.lines.retain(|_| {
-                keep = !keep;
-                keep
-            });
-            if self.lines.len() == 1 && self.bytes > self.most {
-                let only = self
-                    .lines
-                    .iter()
-                    .map(|line| line.len() as u64 + 1)
-                    .sum::<u64>();
-                if only > self.most {
-                    self.lines.clear();
-                }
-            }
-            self.bytes = self.lines.iter().map(|line| line.len() as u64 + 1).sum();
-        }
-    }
-}
-
-impl Sample {
-    /// Whether lines were left out.
-    fn is_part(&self) -> bool {
-        (self.lines.len() as u64) < self.seen
-    }
-
-    fn note(&self, what: &str) -> Option<String> {
-        self.is_part().then(|| {
-            format!(
-                "the synthesis was shown an even sample of {} of {} {what}; the frequencies are of all",
-                self.lines.len(),
-                self.seen
-            )
-        })
-    }
-}
-
 fn results_json(loaded: &Loaded, merged: &Merged, sample: &Sample, note: Option<&str>) -> String {
     let last = map_stages(&loaded.kit).pop();
     let results = last
@@ -528,39 +457,4 @@ async fn coverage<P: Ports>(
         "note": note,
     });
     Ok(coverage.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sample_is_even_and_within_its_bytes() {
-        let mut sample = Sample::of(100);
-        for n in 0..1_000 {
-            sample.add(format!("{n:04}"));
-        }
-        let bytes: usize = sample.lines.iter().map(|line| line.len() + 1).sum();
-        assert!(bytes <= 100 && bytes > 25, "{bytes}");
-        assert_eq!(sample.seen, 1_000);
-        let numbers: Vec<u64> = sample
-            .lines
-            .iter()
-            .filter_map(|line| line.parse().ok())
-            .collect();
-        assert!(
-            numbers
-                .windows(2)
-                .all(|pair| matches!(pair, [a, b] if b - a == sample.every))
-        );
-    }
-
-    #[test]
-    fn nothing_is_kept_where_nothing_fits() {
-        let mut sample = Sample::of(3);
-        for _ in 0..10 {
-            sample.add("too long".to_owned());
-        }
-        assert!(sample.lines.is_empty());
-    }
 }

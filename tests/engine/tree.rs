@@ -15,7 +15,7 @@ use crate::world::TENANT;
 /// Contexts so small that a few hundred results need several levels.
 const SMALL: (&str, &str) = (
     "MODELS_JSON",
-    r#"{"models": {"claude-opus-5-5": {"context_tokens": 17500}, "claude-haiku-5-5": {"context_tokens": 9000}}}"#,
+    r#"{"models": {"claude-opus-5-5": {"context_tokens": 16700}, "claude-haiku-5-5": {"context_tokens": 9000}}}"#,
 );
 
 fn begin(claude: Value, items: usize, limits: Value) -> Story {
