@@ -395,11 +395,12 @@ pub fn resume_halted(now: i64) -> Statement {
 }
 
 const GUARD_BUDGET: &str = "-- guard_budget
-INSERT INTO guards SELECT EXISTS (SELECT 1 FROM jobs WHERE id = ?1 AND limit_nano IS ?2 AND in_flight = 0)";
+INSERT INTO guards SELECT EXISTS (SELECT 1 FROM jobs
+  WHERE id = ?1 AND limit_nano IS ?2 AND stage = ?3 AND in_flight = 0)";
 
-/// Ends the batch if the limit was changed, or something is in flight again.
-pub fn guard_budget(job: &str, limit: Option<i64>) -> Statement {
-    sql(GUARD_BUDGET, params![job, limit])
+/// Ends the batch if the limit was changed, the job has gone on to another stage, or something is in flight again.
+pub fn guard_budget(job: &str, limit: Option<i64>, stage: u32) -> Statement {
+    sql(GUARD_BUDGET, params![job, limit, stage])
 }
 
 const HALF_OPEN: &str = "-- half_open_now
