@@ -661,11 +661,8 @@ impl<'a, P: Ports> Consumer<'a, P> {
             let Some(row) = read.jobs.iter().find(|row| row.id == *job) else {
                 continue;
             };
-            let Some(stage) = read.waiting.iter().find(|task| task.job == *job) else {
-                continue;
-            };
             let left = row.limit_nano.unwrap_or(i64::MAX) - row.used_nano - row.held_nano;
-            ended::over_budget(self.app, job, stage.stage, row.limit_nano, left, now).await?;
+            ended::over_budget(self.app, job, row.stage, row.limit_nano, left, now).await?;
             moved.push(job.clone());
         }
         for job in day {

@@ -36,6 +36,8 @@ pub struct Waiting {
 pub struct AtWork {
     pub id: String,
     pub tenant: String,
+    /// The one it works on.
+    pub stage: u32,
     pub in_flight: u32,
     pub concurrency: u32,
     pub max_attempts: u32,
@@ -50,7 +52,7 @@ pub struct AtWork {
 }
 
 const AT_WORK: &str = "-- jobs_at_work
-SELECT j.id, j.tenant, j.state, j.in_flight, j.concurrency, j.max_attempts, j.limit_nano,
+SELECT j.id, j.tenant, j.state, j.stage, j.in_flight, j.concurrency, j.max_attempts, j.limit_nano,
   j.spent_nano + j.reserved_nano + j.unknown_nano AS used_nano,
   j.synthesis_fixed_nano, j.synthesis_nano_per_byte, j.synthesis_bytes, j.reduce_nano_per_byte, j.hold_nano,
   j.results, j.result_bytes,
@@ -211,6 +213,7 @@ fn at_work(row: &Row) -> AtWork {
     AtWork {
         id: row.text("id"),
         tenant: row.text("tenant"),
+        stage: row.count("stage"),
         in_flight: row.count("in_flight"),
         concurrency: row.count("concurrency"),
         max_attempts: row.count("max_attempts"),
