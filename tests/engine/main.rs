@@ -8,4 +8,5 @@ mod flows;
 mod found;
 mod simulation;
 mod sql;
+mod stages;
 mod world;
