@@ -119,7 +119,8 @@ pub struct TaskView {
     pub stage: String,
     #[schema(value_type = TaskState)]
     pub state: String,
-    /// `work`: a chunk of a map stage, or the synthesis; `reduce`: a part of the results, read for the synthesis.
+    /// `work`: a chunk of a map stage, or the synthesis; `verify`: results are judged; `redo`: they are asked for once
+    /// more; `reduce`: a part of them is read for the synthesis.
     #[schema(value_type = Purpose)]
     pub purpose: String,
     pub item_ids: Vec<String>,
@@ -152,7 +153,7 @@ pub struct AttemptView {
     pub number: u32,
     /// `open`, `done`, or `unknown`: its end was not seen, it is possibly paid.
     pub state: String,
-    /// `worker`, `repair`, `reduce` or `synthesis`.
+    /// `worker`, `repair`, `verify`, `reduce` or `synthesis`.
     pub role: String,
     pub model: String,
     /// The body as it was sent; `null` where it can no longer be rebuilt.
