@@ -38,7 +38,7 @@ BEGIN
   INSERT INTO ended VALUES (NEW.id, NEW.run, NEW.state);
 END;
 CREATE TEMP TRIGGER watch_synthesis AFTER UPDATE OF state ON tasks
-WHEN NEW.state = 'succeeded' AND OLD.state <> 'succeeded'
+WHEN NEW.state = 'succeeded' AND OLD.state <> 'succeeded' AND NEW.purpose = 'work'
   AND (SELECT kind FROM stages WHERE job = NEW.job AND idx = NEW.stage) = 'synthesis'
 BEGIN
   INSERT INTO written SELECT NEW.job, run, NEW.idx FROM jobs WHERE id = NEW.job;
