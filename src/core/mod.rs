@@ -14,10 +14,13 @@
 
 pub mod admit;
 pub mod chunk;
+pub mod cite;
+pub mod flags;
 pub mod ids;
 pub mod merge;
 pub mod money;
 pub mod plan;
+pub mod purpose;
 pub mod schema;
 pub mod state;
 pub mod time;

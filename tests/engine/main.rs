@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod chaos;
+mod checks;
 mod commands;
 mod flows;
 mod found;
 mod simulation;
 mod sql;
 mod stages;
+mod tree;
 mod world;
