@@ -145,6 +145,7 @@ INSERT OR IGNORE INTO inputs (job, idx, body, blob) SELECT job, idx, ?3, ?4 FROM
 const SPLIT_INDEX: &str = "-- split_index
 UPDATE jobs SET next_index = next_index + 1
 WHERE id = ?1 AND EXISTS (SELECT 1 FROM tasks WHERE job = ?1 AND idx = jobs.next_index)";
+/// The pluses keep SQLite from walking the tasks of the lease and, for each, all of what is moved.
 const MOVE: &str = "-- move_tasks
 UPDATE tasks SET state = e.state, ids = e.ids, items = e.items, wanted = e.wanted, covered = e.covered, error = e.error, form = e.form,
   key = e.key, bytes = e.bytes, max_tokens = e.max_tokens, worst_nano = e.worst_nano, tries = e.tries, delays = e.delays,
@@ -155,7 +156,7 @@ FROM (SELECT value->>'$.id' AS id, value->>'$.state' AS state, value->>'$.ids' A
     value->>'$.key' AS key, value->>'$.bytes' AS bytes, value->>'$.max_tokens' AS max_tokens,
     value->>'$.worst_nano' AS worst_nano, value->>'$.tries' AS tries, value->>'$.delays' AS delays,
     value->>'$.not_before' AS not_before, value->>'$.finished_at' AS finished_at FROM json_each(?1)) AS e
-WHERE tasks.id = e.id AND tasks.lease = ?2 AND tasks.state = 'running' AND tasks.attempts = e.attempts";
+WHERE tasks.id = e.id AND +tasks.lease = ?2 AND +tasks.state = 'running' AND tasks.attempts = e.attempts";
 const TOUCH: &str = "-- touch_jobs
 UPDATE jobs SET updated_at = ?2, drive_at = ?3
 WHERE id IN (SELECT value FROM json_each(?1)) AND finished_at IS NULL";
