@@ -515,7 +515,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                         .position(|row| row.class.name == task.class);
                     let known = class
                         .and_then(|class| read.classes.get(class))
-                        .and_then(|row| row.tokens_per_byte);
+                        .and_then(|row| Some((row.tokens_per_byte?, row.known_bytes)));
                     Candidate {
                         job: read
                             .jobs
@@ -784,10 +784,16 @@ impl<'a, P: Ports> Consumer<'a, P> {
 }
 
 /// Tokens a request may take: as many for each byte as any took before and a little more, or half its bytes. An average
-/// would let a few dense requests pass the limit together; what is too much here comes back with the first header.
-fn expected_input(bytes: u64, tokens_per_byte: Option<f64>) -> f64 {
-    let share = tokens_per_byte.map_or(0.5, |share| (share * 1.05).min(1.0));
-    (bytes as f64 * share).ceil().max(1.0)
+/// would let a few dense requests pass the limit together; what is too much here comes back with the first header. A request
+/// twice as large as any that is `known` is not reckoned by their share: the fixed part of theirs makes it look thin.
+fn expected_input(bytes: u64, known: Option<(f64, f64)>) -> f64 {
+    let bytes = bytes as f64;
+    let share = match known {
+        Some((share, size)) if bytes <= size * 2.0 => share * 1.05,
+        Some((share, _)) => (share * 1.05).max(0.5),
+        None => 0.5,
+    };
+    (bytes * share.min(1.0)).ceil().max(1.0)
 }
 
 /// Tokens an answer is expected to have: what the stage's answers had and a third more; all it may have before

@@ -115,6 +115,8 @@ pub struct ClassRow {
     pub class: Class,
     /// The most tokens that a byte of any request took, once known.
     pub tokens_per_byte: Option<f64>,
+    /// The bytes of the largest of them.
+    pub known_bytes: f64,
     pub refused: u64,
 }
 
@@ -139,6 +141,7 @@ impl ClassRow {
                 output: bucket("output"),
             },
             tokens_per_byte: (most > 0.0).then_some(most),
+            known_bytes: row.real("learned_size"),
             refused: row.tokens("refused"),
         }
     }
