@@ -9,6 +9,7 @@
 //! - [`synthesise`]: results are merged and handed to the synthesis
 //! - [`sweep`]: what cron puts right
 //! - [`control`]: pause, resume, cancel, retry, new limits
+//! - [`web`]: pages are read, webhooks called
 //! - [`query`], [`report`]: jobs, tasks, results and reports are read; [`limits`]: what the account allows
 //! - [`ask`], [`kit`]: what is asked of Claude, and what a stage needs for it
 //! - [`bodies`], [`message`], [`view`]: stored texts, queue messages, what callers see
@@ -41,6 +42,7 @@ pub mod submit;
 pub mod sweep;
 pub mod synthesise;
 pub mod view;
+pub mod web;
 pub mod work;
 
 /// The engine: its edges, its configuration and the models it knows. Cheap to clone.

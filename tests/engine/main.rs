@@ -7,5 +7,7 @@ mod commands;
 mod flows;
 mod found;
 mod simulation;
+mod sites;
 mod sql;
+mod web;
 mod world;
