@@ -6,6 +6,7 @@
 //! - [`plan`]: jobs, stages, limits as callers write them
 //! - [`state`]: the two state machines, as total transition functions
 //! - [`chunk`]: items into chunks
+//! - [`slice`]: long texts into slices
 //! - [`admit`]: which tasks may call Claude now: permits, budget, fairness, breaker
 //! - [`verdict`]: what becomes of a task after an answer or an error
 //! - [`merge`]: the deterministic fan-in
@@ -21,6 +22,7 @@ pub mod merge;
 pub mod money;
 pub mod plan;
 pub mod schema;
+pub mod slice;
 pub mod state;
 pub mod time;
 pub mod verdict;
