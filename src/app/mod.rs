@@ -8,6 +8,7 @@
 //! - [`work`]: tasks are claimed, called for and settled; [`call`] is one call, [`resolve`] its outcome, [`settle`] what is written
 //! - [`synthesise`]: results are merged and handed to the synthesis
 //! - [`sweep`]: what cron puts right
+//! - [`remove`]: jobs are taken away, and what is old is forgotten
 //! - [`control`]: pause, resume, cancel, retry, new limits
 //! - [`query`], [`report`]: jobs, tasks, results and reports are read; [`limits`]: what the account allows
 //! - [`ask`], [`kit`]: what is asked of Claude, and what a stage needs for it
@@ -34,6 +35,7 @@ pub mod limits;
 pub mod message;
 pub mod pump;
 pub mod query;
+pub mod remove;
 pub mod report;
 pub mod resolve;
 pub mod settle;
