@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::core::guard::Guard;
+
 /// A variable that does not hold what it should.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{name}: {problem}")]
@@ -20,6 +22,20 @@ pub struct Caps {
     pub items: u32,
     pub item_bytes: u32,
     pub stages: u32,
+}
+
+/// What may be asked of other people's servers, and how long and how much of it is listened to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fetching {
+    pub guard: Guard,
+    pub user_agent: String,
+    /// From the first byte sent to the last byte read, redirects included.
+    pub timeout_ms: u64,
+    /// Of a page, decompressed.
+    pub bytes: usize,
+    pub redirects: u32,
+    /// Requests at a time in one consumer: those beyond six would only wait for a connection.
+    pub at_once: u32,
 }
 
 /// Where a job's limits come from when the caller gives none.
@@ -71,12 +87,16 @@ pub struct Keep {
     pub dead_letter_days: u32,
 }
 
+/// Who asks, with a page that says more: what operators of servers want to know of a robot.
+const USER_AGENT: &str = "Fanwise/0.1 (+https://github.com/fanwise/fanwise)";
+
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     pub caps: Caps,
     pub defaults: Defaults,
     pub intervals: Intervals,
+    pub fetching: Fetching,
     /// Calls in flight inside one consumer invocation.
     pub worker_slots: u32,
     /// Statements after which a consumer takes nothing more: an invocation may send 1,000, and what it has in flight
@@ -136,6 +156,14 @@ impl Config {
                 backoff_max_ms: vars.int("BACKOFF_MAX_MS", 30_000, 1, 3_600_000),
                 breaker_ms: vars.int("BREAKER_MS", 300_000, 100, 86_400_000),
                 deadline_grace_ms: vars.int("DEADLINE_GRACE_MS", 120_000, 0, 3_600_000),
+            },
+            fetching: Fetching {
+                guard: vars.guard("FETCH_ALLOW_HOSTS"),
+                user_agent: vars.text("FETCH_USER_AGENT", USER_AGENT),
+                timeout_ms: vars.int("FETCH_TIMEOUT_MS", 20_000, 100, 120_000),
+                bytes: vars.int("FETCH_MAX_BYTES", 2_000_000, 1_024, 10_000_000) as usize,
+                redirects: vars.int("FETCH_MAX_REDIRECTS", 5, 0, 20) as u32,
+                at_once: vars.int("FETCH_AT_ONCE", 4, 1, 6) as u32,
             },
             worker_slots: vars.int("WORKER_SLOTS", 50, 1, 1_000) as u32,
             max_d1_queries: vars.int("MAX_D1_QUERIES", 600, 50, 1_000_000) as u32,
@@ -216,6 +244,17 @@ impl Vars<'_> {
         }
     }
 
+    fn guard(&mut self, name: &'static str) -> Guard {
+        let list = self.optional(name).unwrap_or_default();
+        Guard::new(&list).unwrap_or_else(|entry| {
+            self.fault(
+                name,
+                format_args!("holds {entry:?}, wants HOST:PORT, several of them by commas"),
+            );
+            Guard::default()
+        })
+    }
+
     fn switch(&mut self, name: &'static str, default: bool) -> bool {
         match self.optional(name).as_deref().map(str::trim) {
             None => default,
@@ -276,13 +315,20 @@ mod tests {
             "ACCOUNT_DAILY_USD" => Some("-1".into()),
             "TRACE_HEADERS" => Some("perhaps".into()),
             "LEASE_MS" => Some(" ".into()),
+            "FETCH_ALLOW_HOSTS" => Some("127.0.0.1:9922, localhost".into()),
             _ => None,
         })
         .unwrap_err();
         let text = describe(&faults);
-        for name in ["WORKER_SLOTS", "ACCOUNT_DAILY_USD", "TRACE_HEADERS"] {
+        let names = [
+            "WORKER_SLOTS",
+            "ACCOUNT_DAILY_USD",
+            "TRACE_HEADERS",
+            "FETCH_ALLOW_HOSTS",
+        ];
+        for name in names {
             assert!(text.contains(name), "{text}");
         }
-        assert_eq!(faults.len(), 3);
+        assert_eq!(faults.len(), names.len());
     }
 }

@@ -9,6 +9,7 @@ use futures::stream::BoxStream;
 use serde_json::{Map, Value};
 
 use crate::claude::headers::Headers;
+use crate::core::guard::PublicUrl;
 
 /// One SQL statement with its bound values: `Null`, `Bool`, `Number` or `String`, nothing else.
 #[derive(Debug, Clone, PartialEq)]
@@ -143,6 +144,25 @@ pub trait Claude: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<WireResponse, TransportError>> + Send;
 }
 
+/// What is asked of somebody else's server. Only an address that the guard let through can be named.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WebRequest {
+    pub url: PublicUrl,
+    pub headers: Headers,
+    /// With a body it is a `POST`, without one a `GET`.
+    pub body: Option<String>,
+}
+
+/// The open web: pages to read, webhooks to call.
+pub trait Web: Clone + Send + Sync + 'static {
+    /// One hop: a redirect comes back as the answer it is, for the guard to see where it leads. Returns when the head
+    /// is there; dropping the future or the body ends the request. Knows no limits of its own: see [`crate::app::web`].
+    fn send(
+        &self,
+        request: WebRequest,
+    ) -> impl Future<Output = Result<WireResponse, TransportError>> + Send;
+}
+
 /// Time.
 pub trait Clock: Clone + Send + Sync + 'static {
     fn now_ms(&self) -> i64;
@@ -165,6 +185,7 @@ pub trait Ports: Clone + Send + Sync + 'static {
     type Blobs: Blobs;
     type Queue: Queue;
     type Claude: Claude;
+    type Web: Web;
     type Clock: Clock;
     type Entropy: Entropy;
     type Log: Log;
@@ -173,6 +194,7 @@ pub trait Ports: Clone + Send + Sync + 'static {
     fn blobs(&self) -> &Self::Blobs;
     fn queue(&self) -> &Self::Queue;
     fn claude(&self) -> &Self::Claude;
+    fn web(&self) -> &Self::Web;
     fn clock(&self) -> &Self::Clock;
     fn entropy(&self) -> &Self::Entropy;
     fn log(&self) -> &Self::Log;

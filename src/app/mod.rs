@@ -10,6 +10,7 @@
 //! - [`sweep`]: what cron puts right
 //! - [`remove`]: jobs are taken away, and what is old is forgotten
 //! - [`control`]: pause, resume, cancel, retry, new limits
+//! - [`web`]: pages are read, webhooks called
 //! - [`query`], [`report`]: jobs, tasks, results and reports are read; [`limits`]: what the account allows
 //! - [`ask`], [`kit`]: what is asked of Claude, and what a stage needs for it
 //! - [`bodies`], [`message`], [`view`]: stored texts, queue messages, what callers see
@@ -43,6 +44,7 @@ pub mod submit;
 pub mod sweep;
 pub mod synthesise;
 pub mod view;
+pub mod web;
 pub mod work;
 
 /// The engine: its edges, its configuration and the models it knows. Cheap to clone.

@@ -9,11 +9,13 @@
 //! - [`admit`]: which tasks may call Claude now: permits, budget, fairness, breaker
 //! - [`verdict`]: what becomes of a task after an answer or an error
 //! - [`merge`]: the deterministic fan-in
+//! - [`guard`]: which addresses on the web may be asked
 //! - [`schema`]: JSON Schema, compiled and checked
 //! - [`money`], [`time`], [`ids`]: small shared values
 
 pub mod admit;
 pub mod chunk;
+pub mod guard;
 pub mod ids;
 pub mod merge;
 pub mod money;

@@ -13,7 +13,7 @@ use fanwise::claude::models::Catalogue;
 use fanwise::config::Config;
 use fanwise::ports::{
     Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Keys, Log, Outgoing, Ports, Queue,
-    QueueError, Statement, TransportError, WireRequest, WireResponse,
+    QueueError, Statement, TransportError, Web, WebRequest, WireRequest, WireResponse,
 };
 use futures::executor::block_on;
 use http_body_util::BodyExt;
@@ -120,6 +120,15 @@ impl Claude for Fake {
     }
 }
 
+impl Web for Fake {
+    fn send(
+        &self,
+        _: WebRequest,
+    ) -> impl Future<Output = Result<WireResponse, TransportError>> + Send {
+        pending()
+    }
+}
+
 impl Clock for Fake {
     fn now_ms(&self) -> i64 {
         NOW
@@ -149,6 +158,7 @@ impl Ports for Fake {
     type Blobs = Fake;
     type Queue = Fake;
     type Claude = Fake;
+    type Web = Fake;
     type Clock = Fake;
     type Entropy = Fake;
     type Log = Fake;
@@ -163,6 +173,9 @@ impl Ports for Fake {
         self
     }
     fn claude(&self) -> &Fake {
+        self
+    }
+    fn web(&self) -> &Fake {
         self
     }
     fn clock(&self) -> &Fake {

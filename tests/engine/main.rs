@@ -8,5 +8,7 @@ mod flows;
 mod found;
 mod removal;
 mod simulation;
+mod sites;
 mod sql;
+mod web;
 mod world;

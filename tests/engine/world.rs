@@ -17,7 +17,7 @@ use fanwise::config::Config;
 use fanwise::core::plan::Item;
 use fanwise::ports::{
     Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Keys, Log, Outgoing, Ports, Queue,
-    QueueError, QueueName, Statement, TransportError, WireRequest, WireResponse,
+    QueueError, QueueName, Statement, TransportError, Web, WebRequest, WireRequest, WireResponse,
 };
 use futures::StreamExt;
 use futures::executor::LocalPool;
@@ -29,6 +29,7 @@ use standin::engine::{End, Engine, Incoming};
 use standin::stats::Ended;
 
 use crate::chaos::{Actor, Call, Chaos, Rates, Strike};
+use crate::sites::Sites;
 
 /// 2026-11-22T12:00:00Z
 pub const START: i64 = 1_795_348_800_000;
@@ -50,6 +51,7 @@ struct Inner {
     time: Mutex<Time>,
     random: Mutex<u64>,
     claude: Mutex<Engine>,
+    sites: Mutex<Sites>,
     log: Mutex<Vec<Value>>,
     chaos: Mutex<Chaos>,
 }
@@ -90,6 +92,7 @@ impl World {
             }),
             random: Mutex::new(seed.wrapping_mul(2) + 1),
             claude: Mutex::new(Engine::new(claude, seed, START as u64)),
+            sites: Mutex::default(),
             log: Mutex::default(),
             chaos: Mutex::new(Chaos::calm(seed)),
         };
@@ -116,6 +119,11 @@ impl World {
 
     pub fn claude(&self) -> MutexGuard<'_, Engine> {
         lock(&self.0.claude)
+    }
+
+    /// The servers of the open web.
+    pub fn sites(&self) -> MutexGuard<'_, Sites> {
+        lock(&self.0.sites)
     }
 
     pub fn log_lines(&self) -> Vec<Value> {
@@ -853,6 +861,28 @@ impl Claude for World {
     }
 }
 
+impl Web for World {
+    async fn send(&self, request: WebRequest) -> Result<WireResponse, TransportError> {
+        let strike = self.strike(
+            |rates| rates.web,
+            || format!("web {}", request.url.as_str()),
+        );
+        match strike {
+            Strike::DiesBefore => return self.die().await,
+            Strike::FailsBefore => return Err(TransportError::Connect("connection lost".into())),
+            _ => {}
+        }
+        let site = self.sites().asked(request);
+        self.sleep(site.opens_ms).await;
+        match strike {
+            Strike::DiesAfter => return self.die().await,
+            Strike::FailsAfter => return Err(TransportError::Connect("connection lost".into())),
+            _ => {}
+        }
+        site.answer(self.clone())
+    }
+}
+
 impl Clock for World {
     fn now_ms(&self) -> i64 {
         self.now()
@@ -898,6 +928,7 @@ impl Ports for World {
     type Blobs = World;
     type Queue = World;
     type Claude = World;
+    type Web = World;
     type Clock = World;
     type Entropy = World;
     type Log = World;
@@ -912,6 +943,9 @@ impl Ports for World {
         self
     }
     fn claude(&self) -> &World {
+        self
+    }
+    fn web(&self) -> &World {
         self
     }
     fn clock(&self) -> &World {
