@@ -74,6 +74,19 @@ pub struct Intervals {
     pub deadline_grace_ms: u64,
 }
 
+/// Days that things are kept once they are over; 0: for ever.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Keep {
+    /// Jobs with all that belongs to them, from their end on.
+    pub job_days: u32,
+    /// What models said in the attempts of a job, from its end on.
+    pub answer_days: u32,
+    /// Keys of submits.
+    pub idempotency_days: u32,
+    /// Messages that nobody could settle.
+    pub dead_letter_days: u32,
+}
+
 /// Who asks, with a page that says more: what operators of servers want to know of a robot.
 const USER_AGENT: &str = "Fanwise/0.1 (+https://github.com/fanwise/fanwise)";
 
@@ -96,6 +109,8 @@ pub struct Config {
     pub token_daily_usd: Option<f64>,
     /// How long a paid result is kept for reuse.
     pub ledger_days: u32,
+    /// How long what is over is kept.
+    pub keep: Keep,
     /// Bodies above this go to the blob store.
     pub inline_bytes: usize,
     /// The headers that tell which task a call belongs to.
@@ -156,6 +171,12 @@ impl Config {
             account_daily_usd: vars.dollars("ACCOUNT_DAILY_USD"),
             token_daily_usd: vars.dollars("TOKEN_DAILY_USD"),
             ledger_days: vars.int("LEDGER_DAYS", 30, 0, 365) as u32,
+            keep: Keep {
+                job_days: vars.int("KEEP_JOB_DAYS", 90, 0, 3_650) as u32,
+                answer_days: vars.int("KEEP_ANSWER_DAYS", 30, 0, 3_650) as u32,
+                idempotency_days: vars.int("KEEP_IDEMPOTENCY_DAYS", 30, 0, 3_650) as u32,
+                dead_letter_days: vars.int("KEEP_DEAD_LETTER_DAYS", 30, 0, 3_650) as u32,
+            },
             inline_bytes: vars.int("INLINE_BYTES", 65_536, 256, 1_000_000) as usize,
             trace_headers: vars.switch("TRACE_HEADERS", true),
             log_payloads: vars.switch("LOG_PAYLOADS", false),

@@ -59,12 +59,27 @@ pub trait Db: Clone + Send + Sync + 'static {
 #[error("the blob store is not reachable: {0}")]
 pub struct BlobError(pub String);
 
+/// Some of the keys that begin alike, and where to go on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Keys {
+    pub keys: Vec<String>,
+    /// `None`: those were the last.
+    pub next: Option<String>,
+}
+
 /// Large immutable values: KV in production. Eventually consistent: `None` means "not yet", never "empty".
 pub trait Blobs: Clone + Send + Sync + 'static {
     /// Durable when it returns, readable elsewhere up to a minute later.
     fn put(&self, key: String, body: String) -> impl Future<Output = Result<(), BlobError>> + Send;
     fn get(&self, key: String) -> impl Future<Output = Result<Option<String>, BlobError>> + Send;
     fn delete(&self, key: String) -> impl Future<Output = Result<(), BlobError>> + Send;
+    /// The keys that begin with `prefix`, at most 1,000 at a time; `after` is the `next` of the page before. What was
+    /// put or deleted in the last minute may be missing, or still be there.
+    fn list(
+        &self,
+        prefix: String,
+        after: Option<String>,
+    ) -> impl Future<Output = Result<Keys, BlobError>> + Send;
 }
 
 /// Which queue a message goes to.

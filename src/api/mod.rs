@@ -58,13 +58,15 @@ pub struct Api<P: Ports> {
 pub fn router<P: Ports>(api: Api<P>) -> Router {
     const READ: &str = "GET, HEAD, OPTIONS";
     const READ_POST: &str = "GET, HEAD, POST, OPTIONS";
-    const READ_PATCH: &str = "GET, HEAD, PATCH, OPTIONS";
+    const READ_CHANGE: &str = "GET, HEAD, PATCH, DELETE, OPTIONS";
     const POST: &str = "POST, OPTIONS";
     let jobs = get(jobs::list::<P>).post(submit::submit::<P>);
-    let job = get(jobs::get::<P>).patch(control::change::<P>);
+    let job = get(jobs::get::<P>)
+        .patch(control::change::<P>)
+        .delete(control::delete::<P>);
     let v1 = Router::new()
         .route("/jobs", allowing(READ_POST, jobs))
-        .route("/jobs/{id}", allowing(READ_PATCH, job))
+        .route("/jobs/{id}", allowing(READ_CHANGE, job))
         .route(
             "/jobs/{id}/cancel",
             allowing(POST, post(control::cancel::<P>)),

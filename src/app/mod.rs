@@ -8,6 +8,7 @@
 //! - [`work`]: tasks are claimed, called for and settled; [`call`] is one call, [`resolve`] its outcome, [`settle`] what is written
 //! - [`synthesise`]: results are merged and handed to the synthesis
 //! - [`sweep`]: what cron puts right
+//! - [`remove`]: jobs are taken away, and what is old is forgotten
 //! - [`control`]: pause, resume, cancel, retry, new limits
 //! - [`web`]: pages are read, webhooks called
 //! - [`query`], [`report`]: jobs, tasks, results and reports are read; [`limits`]: what the account allows
@@ -35,6 +36,7 @@ pub mod limits;
 pub mod message;
 pub mod pump;
 pub mod query;
+pub mod remove;
 pub mod report;
 pub mod resolve;
 pub mod settle;

@@ -671,7 +671,7 @@ async fn ledger_entry<P: Ports>(
     text: String,
     cost: i64,
 ) -> Option<LedgerEntry> {
-    let prefix = format!("ledger/{}/{key}", task.tenant);
+    let prefix = bodies::ledger_prefix(&task.tenant, &task.job);
     // A result that cannot be kept for reuse is still a result.
     let (body, blob) = bodies::keep(app, &prefix, text).await.ok()?;
     let days = i64::from(app.config.ledger_days);
@@ -699,7 +699,7 @@ async fn keep_response<P: Ports>(
     attempt: &mut ClosedAttempt,
     text: String,
 ) {
-    match bodies::keep(app, &bodies::job_prefix(&task.job), text).await {
+    match bodies::keep(app, &bodies::answers_prefix(&task.job), text).await {
         Ok((body, blob)) => {
             attempt.response = body;
             attempt.response_blob = blob;

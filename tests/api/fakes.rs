@@ -12,7 +12,7 @@ use fanwise::app::App;
 use fanwise::claude::models::Catalogue;
 use fanwise::config::Config;
 use fanwise::ports::{
-    Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Log, Outgoing, Ports, Queue,
+    Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Keys, Log, Outgoing, Ports, Queue,
     QueueError, Statement, TransportError, Web, WebRequest, WireRequest, WireResponse,
 };
 use futures::executor::block_on;
@@ -94,6 +94,14 @@ impl Blobs for Fake {
 
     fn delete(&self, _: String) -> impl Future<Output = Result<(), BlobError>> + Send {
         ready(Ok(()))
+    }
+
+    fn list(
+        &self,
+        _: String,
+        _: Option<String>,
+    ) -> impl Future<Output = Result<Keys, BlobError>> + Send {
+        ready(Ok(Keys::default()))
     }
 }
 

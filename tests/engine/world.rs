@@ -16,7 +16,7 @@ use fanwise::claude::models::Catalogue;
 use fanwise::config::Config;
 use fanwise::core::plan::Item;
 use fanwise::ports::{
-    Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Log, Outgoing, Ports, Queue,
+    Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Keys, Log, Outgoing, Ports, Queue,
     QueueError, QueueName, Statement, TransportError, Web, WebRequest, WireRequest, WireResponse,
 };
 use futures::StreamExt;
@@ -128,6 +128,11 @@ impl World {
 
     pub fn log_lines(&self) -> Vec<Value> {
         lock(&self.0.log).clone()
+    }
+
+    /// The keys of all blobs.
+    pub fn blob_keys(&self) -> Vec<String> {
+        lock(&self.0.blobs).keys().cloned().collect()
     }
 
     /// A query of the test's own.
@@ -575,6 +580,28 @@ impl Blobs for World {
     async fn delete(&self, key: String) -> Result<(), BlobError> {
         lock(&self.0.blobs).remove(&key);
         Ok(())
+    }
+
+    /// A few at a time, so that going on is tried.
+    async fn list(&self, prefix: String, after: Option<String>) -> Result<Keys, BlobError> {
+        const PAGE: usize = 5;
+        self.sleep(self.latency()).await;
+        let after = after.unwrap_or_default();
+        let now = self.now();
+        let mut keys: Vec<String> = lock(&self.0.blobs)
+            .iter()
+            .filter(|(key, (readable, _))| {
+                key.starts_with(&prefix) && **key > after && *readable <= now
+            })
+            .map(|(key, _)| key.clone())
+            .take(PAGE + 1)
+            .collect();
+        let more = keys.len() > PAGE;
+        keys.truncate(PAGE);
+        Ok(Keys {
+            next: keys.last().filter(|_| more).cloned(),
+            keys,
+        })
     }
 }
 
