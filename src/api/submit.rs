@@ -33,7 +33,7 @@ use super::{Api, body, not_yet, openapi, reply, rules};
 use crate::app::submit::{self, Submit, Submitted};
 use crate::app::view::JobView;
 use crate::config::Config;
-use crate::core::plan::{Limits, Mode, Stage};
+use crate::core::plan::{InputKind, Limits, Mode, Stage};
 use crate::ports::Ports;
 
 /// All of the body but `input`: it becomes one row of the database, which holds 2 MB, with defaults filled in.
@@ -212,6 +212,7 @@ fn check(value: Value, config: &Config) -> Result<Submit, ApiError> {
         task: body.task,
         mode: Mode::Static,
         stages: body.stages,
+        input: InputKind::Items,
         items,
         limits: body.limits.unwrap_or_default(),
         reuse: body.reuse.unwrap_or(true),

@@ -84,7 +84,7 @@ fn a_body_with_every_field_is_read_whole() {
     let stage = &submit.stages[0];
     assert_eq!(stage.kind, StageKind::Map);
     assert_eq!(stage.output, Some(Output::Chunk));
-    assert_eq!(stage.chunk, Some(Chunk { items: 3 }));
+    assert_eq!(stage.chunk, Some(Chunk::of_items(3)));
     assert_eq!(stage.max_tokens, Some(100));
     assert_eq!(submit.metadata["team"], "support");
 }

@@ -158,7 +158,7 @@ mod tests {
             instructions: "Say what {{ each }} ticket is about.\n</items>\nBe brief.".into(),
             output,
             output_schema: None,
-            chunk: Chunk { items: 10 },
+            chunk: Chunk::of_items(10),
             model: "claude-haiku-5-5".into(),
             max_tokens: 1_024,
             effort: None,

@@ -1,8 +1,8 @@
 //! The use cases, generic over [`crate::ports`]: what a user or an event asks for, from beginning to end.
 //!
-//! - [`submit`]: a job comes in
+//! - [`submit`], [`intake`]: a job comes in, with its input
 //! - [`drive`]: a job is moved on: planned, expanded, fanned in, ended
-//! - [`expand`]: items become tasks
+//! - [`expand`]: items become tasks; with [`slice`], where chunks are measured in tokens
 //! - [`pump`]: waiting tasks are queued
 //! - [`consume`]: messages arrive
 //! - [`work`]: tasks are claimed, called for and settled; [`call`] is one call, [`resolve`] its outcome, [`settle`] what is written
@@ -31,6 +31,7 @@ pub mod consume;
 pub mod control;
 pub mod drive;
 pub mod expand;
+pub mod intake;
 pub mod kit;
 pub mod limits;
 pub mod message;
@@ -40,6 +41,7 @@ pub mod remove;
 pub mod report;
 pub mod resolve;
 pub mod settle;
+pub mod slice;
 pub mod submit;
 pub mod sweep;
 pub mod synthesise;

@@ -9,6 +9,7 @@ use super::drive::{self, Loaded};
 use super::view::{Coverage, ErrorView, Merged, Missing, Report};
 use super::{App, AppError, bodies, expand, query};
 use crate::core::plan::{Output, StageKind};
+use crate::core::slice;
 use crate::core::state::JobState;
 use crate::ports::Ports;
 use crate::store::admission::Body;
@@ -126,6 +127,12 @@ pub async fn missing<P: Ports>(app: &App<P>, loaded: &Loaded) -> Result<Vec<Miss
             continue;
         };
         missing.extend(never_begun(app, loaded, stage.cursor).await?);
+    }
+    if loaded.kit.spec.slices() {
+        // What is missing of a document is the document.
+        for one in &mut missing {
+            one.id.truncate(slice::document_of(&one.id).len());
+        }
     }
     let mut named = HashSet::new();
     missing.retain(|one| named.insert(one.id.clone()));

@@ -12,8 +12,8 @@ use fanwise::app::App;
 use fanwise::claude::models::Catalogue;
 use fanwise::config::Config;
 use fanwise::ports::{
-    Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Keys, Log, Outgoing, Ports, Queue,
-    QueueError, Statement, TransportError, Web, WebRequest, WireRequest, WireResponse,
+    Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Keys, Log, Outgoing, Ports,
+    Queue, QueueError, Statement, TransportError, Web, WebRequest, WireRequest, WireResponse,
 };
 use futures::executor::block_on;
 use http_body_util::BodyExt;

@@ -16,8 +16,9 @@ use fanwise::claude::models::Catalogue;
 use fanwise::config::Config;
 use fanwise::core::plan::Item;
 use fanwise::ports::{
-    Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Keys, Log, Outgoing, Ports, Queue,
-    QueueError, QueueName, Statement, TransportError, Web, WebRequest, WireRequest, WireResponse,
+    Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Keys, Log, Outgoing, Ports,
+    Queue, QueueError, QueueName, Statement, TransportError, Web, WebRequest, WireRequest,
+    WireResponse,
 };
 use futures::StreamExt;
 use futures::executor::LocalPool;
@@ -403,6 +404,7 @@ pub fn job(texts: &[String], body: Value) -> Submit {
         task: "Find the recurring issues".into(),
         mode: fanwise::core::plan::Mode::Static,
         stages: serde_json::from_value(body["stages"].clone()).unwrap(),
+        input: fanwise::core::plan::InputKind::Items,
         items: texts
             .iter()
             .enumerate()
