@@ -13,6 +13,7 @@ use crate::core::plan::{Output, ResolvedStage};
 const WORKER: &str = include_str!("../../prompts/worker.md");
 const ANSWER_ITEM: &str = include_str!("../../prompts/answer-item.md");
 const ANSWER_CHUNK: &str = include_str!("../../prompts/answer-chunk.md");
+const SLICE: &str = include_str!("../../prompts/slice.md");
 const REPAIR: &str = include_str!("../../prompts/repair.md");
 const SYNTHESIS: &str = include_str!("../../prompts/synthesis.md");
 
@@ -32,13 +33,17 @@ pub fn worker_frame(stage: &ResolvedStage) -> String {
         Output::Item => ANSWER_ITEM,
         Output::Chunk => ANSWER_CHUNK,
     };
-    fill(
+    let frame = fill(
         WORKER,
         &[
             ("instructions", &unfenced(&stage.instructions)),
             ("answer", answer.trim_end()),
         ],
-    )
+    );
+    if stage.chunk.tokens.is_none() {
+        return frame;
+    }
+    format!("{frame}\n\n{}", SLICE.trim_end())
 }
 
 /// The system prompt of a synthesis.
@@ -191,6 +196,9 @@ mod tests {
     fn every_prompt_renders_as_its_golden_file() {
         golden("worker-item", &worker_frame(&stage(Output::Item)));
         golden("worker-chunk", &worker_frame(&stage(Output::Chunk)));
+        let mut sliced = stage(Output::Item);
+        sliced.chunk.tokens = Some(1_000);
+        golden("worker-slice", &worker_frame(&sliced));
         golden(
             "synthesis",
             &synthesis_frame("Find the recurring issues", &stage(Output::Item)),

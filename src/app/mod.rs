@@ -10,7 +10,7 @@
 //! - [`sweep`]: what cron puts right
 //! - [`remove`]: jobs are taken away, and what is old is forgotten
 //! - [`control`]: pause, resume, cancel, retry, new limits
-//! - [`web`]: pages are read, webhooks called
+//! - [`fetch`]: tasks that read a page first; [`web`]: pages are read, webhooks called
 //! - [`query`], [`report`]: jobs, tasks, results and reports are read; [`limits`]: what the account allows
 //! - [`ask`], [`kit`]: what is asked of Claude, and what a stage needs for it
 //! - [`bodies`], [`message`], [`view`]: stored texts, queue messages, what callers see
@@ -31,6 +31,7 @@ pub mod consume;
 pub mod control;
 pub mod drive;
 pub mod expand;
+pub mod fetch;
 pub mod intake;
 pub mod kit;
 pub mod limits;

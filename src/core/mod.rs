@@ -11,6 +11,7 @@
 //! - [`verdict`]: what becomes of a task after an answer or an error
 //! - [`merge`]: the deterministic fan-in
 //! - [`guard`]: which addresses on the web may be asked
+//! - [`readable`]: pages as text
 //! - [`schema`]: JSON Schema, compiled and checked
 //! - [`money`], [`time`], [`ids`]: small shared values
 
@@ -21,6 +22,7 @@ pub mod ids;
 pub mod merge;
 pub mod money;
 pub mod plan;
+pub mod readable;
 pub mod schema;
 pub mod slice;
 pub mod state;

@@ -15,6 +15,7 @@ use fanwise::app::{App, sweep};
 use fanwise::claude::models::Catalogue;
 use fanwise::config::Config;
 use fanwise::core::plan::Item;
+use fanwise::core::readable::Page;
 use fanwise::ports::{
     Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Keys, Log, Outgoing, Ports,
     Queue, QueueError, QueueName, Statement, TransportError, Web, WebRequest, WireRequest,
@@ -882,6 +883,14 @@ impl Web for World {
             _ => {}
         }
         site.answer(self.clone())
+    }
+
+    fn decode(&self, bytes: &[u8], charset: &str) -> String {
+        crate::sites::decode(bytes, charset)
+    }
+
+    async fn read_html(&self, html: String) -> Result<Page, String> {
+        Ok(crate::sites::read_html(&html))
     }
 }
 
