@@ -2,7 +2,8 @@
 //!
 //! - [`submit`], [`intake`]: a job comes in, with its input
 //! - [`drive`]: a job is moved on: planned, expanded, fanned in, ended
-//! - [`expand`]: items become tasks; with [`slice`], where chunks are measured in tokens
+//! - [`expand`]: items become tasks, by number or, with [`slice`], by tokens; [`follow`]: so do the results of an earlier stage
+//! - [`coverage`]: which items have their results in every stage, and why others do not
 //! - [`pump`]: waiting tasks are queued
 //! - [`consume`]: messages arrive
 //! - [`work`]: tasks are claimed, called for and settled; [`call`] is one call, [`resolve`] its outcome, [`settle`] what is written
@@ -29,9 +30,11 @@ pub mod bodies;
 pub mod call;
 pub mod consume;
 pub mod control;
+pub mod coverage;
 pub mod drive;
 pub mod expand;
 pub mod fetch;
+pub mod follow;
 pub mod intake;
 pub mod kit;
 pub mod limits;

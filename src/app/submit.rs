@@ -254,6 +254,7 @@ fn resolve_stages<P: Ports>(
             output: stage.output.unwrap_or_default(),
             output_schema: stage.output_schema.clone(),
             chunk: chunk(stage.chunk, input, is_first_map),
+            group_by: stage.group_by.clone(),
             model: model.id.clone(),
             max_tokens,
             effort: stage.effort,

@@ -129,9 +129,10 @@ const DOCUMENT: &str = "-- insert_fetched
 INSERT OR IGNORE INTO documents (job, stage, item, slices)
 SELECT job, stage, ?3, ?4 FROM tasks WHERE id = ?1 AND lease = ?2 AND state = 'running' AND attempts = ?5";
 const MORE_TASKS: &str = "-- slices_of_fetched
-INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano, document, origin)
+INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano, document, origin, label)
 SELECT t.job, t.stage, j.next_index + e.key, e.value->>'$.ids', e.value->>'$.items', e.value->>'$.class', e.value->>'$.key',
-  e.value->>'$.bytes', e.value->>'$.max_tokens', e.value->>'$.worst_nano', ?4, t.idx || '#' || (?5 + e.key)
+  e.value->>'$.bytes', e.value->>'$.max_tokens', e.value->>'$.worst_nano', ?4, t.idx || '#' || (?5 + e.key),
+  t.label || '+' || (?5 + e.key)
 FROM json_each(?3) e CROSS JOIN tasks t ON t.id = ?1 JOIN jobs j ON j.id = t.job
 WHERE t.lease = ?2 AND t.state = 'running' AND t.attempts = ?6
 ON CONFLICT DO NOTHING";

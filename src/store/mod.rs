@@ -8,6 +8,7 @@
 //! - [`jobs`]: jobs, specs, pages and stages
 //! - [`inputs`]: input as it comes in, and what is cut from it
 //! - [`tasks`]: expanding, queueing, leases
+//! - [`follow`]: what a later map stage reads of the one before
 //! - [`admission`]: the snapshot that admission decides on, and the claim that carries it out
 //! - [`settle`]: what a consumer writes when calls have ended
 //! - [`sweep`]: what time alone brings about
@@ -17,6 +18,7 @@
 
 pub mod admission;
 pub mod control;
+pub mod follow;
 pub mod inputs;
 pub mod jobs;
 pub mod listing;
@@ -31,9 +33,10 @@ use serde_json::Value;
 use crate::ports::Statement;
 
 /// The migrations, in order: what `wrangler d1 migrations apply` runs, for native databases.
-pub const MIGRATIONS: [&str; 3] = [
+pub const MIGRATIONS: [&str; 4] = [
     include_str!("../../migrations/0001_jobs.sql"),
     include_str!("../../migrations/0003_inputs.sql"),
+    include_str!("../../migrations/0004_stages.sql"),
     include_str!("../../migrations/0006_afterwards.sql"),
 ];
 

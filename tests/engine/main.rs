@@ -11,5 +11,6 @@ mod removal;
 mod simulation;
 mod sites;
 mod sql;
+mod stages;
 mod web;
 mod world;
