@@ -115,9 +115,7 @@ async fn read(html: &str) -> Result<Page, JsValue> {
     Reflect::set(&of_elements, &"element".into(), begins.as_ref())?;
     let of_document = Object::new();
     Reflect::set(&of_document, &"text".into(), texts.as_ref())?;
-    let mut bytes = html.as_bytes().to_vec();
-    let response = Response::new_with_opt_u8_array(Some(&mut bytes))?;
-    drop(bytes);
+    let response = Response::new_with_opt_str(Some(html))?;
     response
         .headers()
         .set("content-type", "text/html; charset=utf-8")?;

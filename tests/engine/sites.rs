@@ -110,8 +110,8 @@ pub fn read_html(html: &str) -> Page {
     use lol_html::{EndTagHandler, RewriteStrSettings, doc_text, element, rewrite_str};
     let page = Rc::new(RefCell::new(Readable::default()));
     let (begins, texts) = (Rc::clone(&page), Rc::clone(&page));
-    let settings = RewriteStrSettings {
-        element_content_handlers: vec![element!("*", move |element: &mut Element| {
+    let settings = RewriteStrSettings::new()
+        .append_element_content_handler(element!("*", move |element: &mut Element| {
             let tag = element.tag_name();
             begins.borrow_mut().begin(&tag);
             let ends = Rc::clone(&begins);
@@ -125,13 +125,11 @@ pub fn read_html(html: &str) -> Page {
                 handlers.push(handler);
             }
             Ok(())
-        })],
-        document_content_handlers: vec![doc_text!(move |chunk: &mut TextChunk| {
+        }))
+        .append_document_content_handler(doc_text!(move |chunk: &mut TextChunk| {
             texts.borrow_mut().text(chunk.as_str());
             Ok(())
-        })],
-        ..RewriteStrSettings::new()
-    };
+        }));
     rewrite_str(html, settings).unwrap();
     page.take().finish()
 }
