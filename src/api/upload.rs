@@ -28,6 +28,7 @@ use crate::core::plan::{InputKind, Item};
 use crate::ports::Ports;
 
 /// A job whose input is a file.
+// Never built: its form is for the document alone, its parts are read as they come.
 #[derive(ToSchema)]
 #[allow(dead_code)]
 pub struct Upload {

@@ -391,16 +391,19 @@ pub fn of_text(item: &Value, size: Size) -> Vec<Value> {
         .collect()
 }
 
-/// The field that is split: `text`, else the longest string, where it has more than half of the item.
+/// The field that is split: `text`, else the longest string, where what stands beside it leaves half of the room.
 fn long_field(item: &Value, room: u64) -> Option<String> {
-    let strings = item.as_object()?.iter().filter_map(|(name, value)| {
+    let fields = item.as_object()?;
+    let strings = fields.iter().filter_map(|(name, value)| {
         let text = value.as_str().filter(|_| name != "id")?;
         Some((name, text.len()))
     });
-    let (name, _) = strings.max_by_key(|(name, len)| (*name == "text", *len))?;
-    let text = item.get(name)?.as_str()?;
-    let others = slice::tokens(&item.to_string()).saturating_sub(slice::tokens(text));
-    (others * 2 <= room).then(|| name.clone())
+    let (long, _) = strings.max_by_key(|(name, len)| (*name == "text", *len))?;
+    let others = fields.iter().filter(|(name, _)| *name != long);
+    let others: u64 = others
+        .map(|(name, value)| slice::tokens(name) + slice::tokens(&value.to_string()))
+        .sum();
+    (others * 2 <= room).then(|| long.clone())
 }
 
 /// What a slice of the text may have, beside the item's other fields, which each slice repeats.

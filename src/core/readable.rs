@@ -65,6 +65,15 @@ pub struct Page {
     pub text: String,
 }
 
+/// An element that will be dropped, and how things stood when it began.
+#[derive(Debug)]
+struct Open {
+    tag: String,
+    text: usize,
+    blank: bool,
+    breaks: usize,
+}
+
 /// Puts a page together.
 #[derive(Debug, Default)]
 pub struct Readable {
@@ -72,13 +81,15 @@ pub struct Readable {
     text: String,
     /// Text as it stands in the source, entities and all, since the last tag.
     raw: String,
-    /// Elements that will be dropped, and how much text there was before each.
-    open: Vec<(String, usize)>,
+    /// Elements that will be dropped, innermost last.
+    open: Vec<Open>,
     preformatted: u32,
     /// A blank is wanted before the next word.
     blank: bool,
     /// Line breaks wanted before the next word.
     breaks: usize,
+    /// The line has a mark and no word yet.
+    marked: bool,
     /// The cell that begins is not the first of its row.
     in_row: bool,
 }
@@ -88,7 +99,12 @@ impl Readable {
     pub fn begin(&mut self, tag: &str) {
         self.flush();
         if DROPPED.contains(&tag) {
-            self.open.push((tag.to_owned(), self.text.len()));
+            self.open.push(Open {
+                tag: tag.to_owned(),
+                text: self.text.len(),
+                blank: self.blank,
+                breaks: self.breaks,
+            });
         }
         match tag {
             "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => {
@@ -128,19 +144,31 @@ impl Readable {
         if tag == "pre" {
             self.preformatted = self.preformatted.saturating_sub(1);
         }
+        if matches!(tag, "h1" | "h2" | "h3" | "h4" | "h5" | "h6" | "li") {
+            self.drop_mark();
+        }
+        self.drop_element(tag);
         match tag {
             "li" | "tr" | "dt" | "dd" | "button" => self.break_lines(1),
             _ if is_block(tag) => self.break_lines(2),
             _ => {}
         }
-        let Some(at) = self.open.iter().rposition(|(known, _)| known == tag) else {
+    }
+
+    /// Takes back what was written since an element began that nobody reads.
+    fn drop_element(&mut self, tag: &str) {
+        let Some(at) = self.open.iter().rposition(|open| open.tag == tag) else {
             return;
         };
-        let Some((_, mark)) = self.open.drain(at..).next() else {
+        let Some(begun) = self.open.drain(at..).next() else {
             return;
         };
-        let mark = mark.min(self.text.len());
-        let dropped = self.text.split_off(mark);
+        let dropped = self.text.split_off(begun.text.min(self.text.len()));
+        if !dropped.is_empty() {
+            self.marked = false;
+            self.blank = begun.blank;
+            self.breaks = begun.breaks;
+        }
         if tag == "title" && self.open.is_empty() && self.title.is_none() {
             self.title = title_of(&dropped);
         }
@@ -154,12 +182,13 @@ impl Readable {
     /// The page as it was put together.
     pub fn finish(mut self) -> Page {
         self.flush();
+        self.drop_mark();
         let endless = self
             .open
             .iter()
-            .find(|(tag, _)| matches!(tag.as_str(), "script" | "style" | "title"));
-        if let Some((_, mark)) = endless {
-            self.text.truncate(*mark);
+            .find(|open| matches!(open.tag.as_str(), "script" | "style" | "title"));
+        if let Some(open) = endless {
+            self.text.truncate(open.text);
         }
         self.text.truncate(self.text.trim_end().len());
         Page {
@@ -197,29 +226,40 @@ impl Readable {
         if !at_start && self.breaks > 0 {
             let there = self.text.bytes().rev().take_while(|b| *b == b'\n').count();
             let wanted = self.breaks.saturating_sub(there);
-            self.text.push_str(&"\n\n"[..wanted.min(2)]);
+            self.text.push_str(&"\n".repeat(wanted));
         } else if !at_start && self.blank && !self.text.ends_with(char::is_whitespace) {
             self.text.push(' ');
         }
         self.breaks = 0;
         self.blank = false;
+        self.marked = false;
     }
 
     fn break_lines(&mut self, count: usize) {
+        // A paragraph in a list's item begins beside the mark.
+        if self.marked {
+            self.blank = true;
+            return;
+        }
         self.breaks = self.breaks.max(count);
         self.blank = false;
     }
 
-    /// A mark at the beginning of a line, which stays only if words follow: two in a row are one.
+    /// A mark at the beginning of a line, which stays only if words follow: of two in a row the second does.
     fn mark(&mut self, mark: &str) {
-        let line = self.text.rsplit('\n').next().unwrap_or_default();
-        if !line.is_empty() && line.bytes().all(|byte| b"#- ".contains(&byte)) {
-            let without = self.text.len() - line.len();
-            self.text.truncate(without);
-        }
+        self.drop_mark();
         self.settle_breaks();
         self.text.push_str(mark);
+        self.marked = true;
         self.blank = true;
+    }
+
+    fn drop_mark(&mut self) {
+        if std::mem::take(&mut self.marked) {
+            let line = self.text.rfind('\n').map_or(0, |at| at + 1);
+            self.text.truncate(line);
+            self.blank = false;
+        }
     }
 }
 
@@ -419,6 +459,22 @@ mod tests {
             page.text,
             "# The title\n\nOne two three.\nFour\n\n- a\n- b\n\nx | y\n1 | 2\n\na\n  b\n\nend"
         );
+    }
+
+    #[test]
+    fn marks_without_words_go_and_nested_ones_are_one() {
+        assert_eq!(text(&["a", "<h2", ">h2", "<p", "b"]), "a\n\nb");
+        assert_eq!(
+            text(&[
+                "<ul", "<li", "<h3", "a", ">h3", ">li", "<li", ">li", ">ul", "b"
+            ]),
+            "### a\n\nb"
+        );
+        assert_eq!(text(&["a", "<p", "---", "<p", "b"]), "a\n\n---\n\nb");
+        let code = ["<p", "a", ">p", "<script", "x()", ">script", "b"];
+        assert_eq!(text(&code), "a\n\nb");
+        let menu = ["a", "<nav", "<ul", "<li", ">nav", "b", "<h2", ">h2", "c"];
+        assert_eq!(text(&menu), "a\n\nb\n\nc");
     }
 
     #[test]

@@ -453,7 +453,7 @@ fn pages_are_within_the_budget_by_their_real_size() {
         .collect();
     let submit = of_kind(InputKind::Urls, items, json!({"tokens": 50_000}));
     let submit = Submit {
-        limits: serde_json::from_value(json!({"max_cost_usd": 0.2})).unwrap(),
+        limits: serde_json::from_value(json!({"max_cost_usd": 0.008})).unwrap(),
         ..submit
     };
     let id = run(&world, &app, submit);
