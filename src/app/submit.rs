@@ -6,8 +6,9 @@
 use serde_json::{Map, Value};
 
 use super::intake::Intake;
+use super::kit::Kit;
 use super::view::JobView;
-use super::{App, AppError, ask, kit, message, query};
+use super::{App, AppError, message, query, reduce, synthesise};
 use crate::core::money::Nano;
 use crate::core::plan::{
     Chunk, InputKind, Item, Limits, Mode, OnBudget, ResolvedStage, Spec, Stage, StageKind,
@@ -15,6 +16,7 @@ use crate::core::plan::{
 use crate::core::schema::Schema;
 use crate::ports::{Clock, Db, DbError, Ports, Queue};
 use crate::store::jobs::{self, NewJob};
+use crate::store::reduce as reduce_sql;
 use crate::store::row::Columns;
 
 /// Chunks of items where a stage names none.
@@ -124,7 +126,7 @@ pub async fn finish<P: Ports>(
         id, tenant, spec, ..
     } = &draft;
     let now = app.ports.clock().now_ms();
-    let (synthesis_fixed_nano, synthesis_nano_per_byte) = synthesis_price(app, spec);
+    let synthesis = synthesis_price(app, spec)?;
     let limits = &spec.limits;
     let job = NewJob {
         id,
@@ -142,14 +144,17 @@ pub async fn finish<P: Ports>(
             .unwrap_or(app.config.defaults.max_attempts),
         min_success_ratio: limits.min_success_ratio.unwrap_or(0.0),
         limit_nano: limits.max_cost_usd.map(|usd| Nano::from_usd_floor(usd).0),
-        synthesis_fixed_nano,
-        synthesis_nano_per_byte,
+        synthesis_fixed_nano: synthesis.fixed_nano,
+        synthesis_nano_per_byte: synthesis.nano_per_byte,
         items_total: draft.intake.items,
         spec,
         idempotency: idempotency.as_ref(),
         classes: classes(app, spec),
     };
     statements.extend(jobs::insert(&job, &pages));
+    if let Some((bytes, nano_per_byte)) = synthesis.tree {
+        statements.push(reduce_sql::price(id, bytes, nano_per_byte));
+    }
     match app.ports.db().batch(statements).await {
         Ok(_) => {}
         // Somebody came with the same key meanwhile.
@@ -259,6 +264,9 @@ fn resolve_stages<P: Ports>(
             max_tokens,
             effort: stage.effort,
             merge: stage.merge.clone().unwrap_or_default(),
+            tools: stage.tools.clone().filter(|tools| !tools.is_empty()),
+            verify: stage.verify.filter(|verify| verify.sample > 0.0),
+            citations: stage.citations.unwrap_or(false),
         });
     }
     if faults.is_empty() {
@@ -297,21 +305,34 @@ fn resolve_limits<P: Ports>(app: &App<P>, limits: &Limits) -> Limits {
     }
 }
 
-/// What the job's synthesis costs at worst, whatever it reads, and per byte that it reads.
-fn synthesis_price<P: Ports>(app: &App<P>, spec: &Spec) -> (i64, i64) {
-    let Some(stage) = spec.stages.iter().find(|s| s.kind == StageKind::Synthesis) else {
-        return (0, 0);
+/// What the hold for the job's synthesis must know.
+struct SynthesisPrice {
+    /// At worst, whatever it reads.
+    fixed_nano: i64,
+    nano_per_byte: i64,
+    /// Bytes of results from which on there is a tree, and what that costs for each byte; `None` without a synthesis.
+    tree: Option<(u64, i64)>,
+}
+
+fn synthesis_price<P: Ports>(app: &App<P>, spec: &Spec) -> Result<SynthesisPrice, AppError> {
+    let kit = Kit::new(app, spec.clone())?;
+    let Some((_, synthesis)) = synthesise::stage_of(&kit) else {
+        return Ok(SynthesisPrice {
+            fixed_nano: 0,
+            nano_per_byte: 0,
+            tree: None,
+        });
     };
-    let Ok(model) = app.models.resolve(&stage.model) else {
-        return (0, 0);
-    };
-    let frame = ask::synthesis_frame(&spec.task, stage);
-    let request = ask::synthesis(stage, &frame, model, None, stage.max_tokens, "", "");
-    let per_million = model.prices.worst_case(1_000_000, 0, None);
-    (
-        kit::nano(request.worst_case(model)),
-        kit::nano(per_million.div_ceil(1_000_000)),
-    )
+    let (fixed_nano, per_million) = synthesise::prices(synthesis);
+    let tree = kit.reduce.as_ref().map(|reader| {
+        let bytes = synthesise::context_bytes(synthesis);
+        (bytes, reduce::nano_per_byte(reader))
+    });
+    Ok(SynthesisPrice {
+        fixed_nano,
+        nano_per_byte: per_million / 1_000_000 + 1,
+        tree,
+    })
 }
 
 fn classes<P: Ports>(app: &App<P>, spec: &Spec) -> Vec<String> {

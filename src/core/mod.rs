@@ -17,11 +17,14 @@
 
 pub mod admit;
 pub mod chunk;
+pub mod cite;
+pub mod flags;
 pub mod guard;
 pub mod ids;
 pub mod merge;
 pub mod money;
 pub mod plan;
+pub mod purpose;
 pub mod readable;
 pub mod schema;
 pub mod slice;

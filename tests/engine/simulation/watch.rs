@@ -154,7 +154,7 @@ pub const COUNTERS: &[(&str, &str)] = &[
     ("a stage's counts", "
       SELECT s.job, s.idx FROM stages s LEFT JOIN (SELECT job, stage,
           SUM(state = 'pending') p, SUM(state = 'queued') q, SUM(state = 'running') r, SUM(state = 'succeeded') s,
-          SUM(state = 'failed') f, SUM(state = 'skipped') k, SUM(state = 'cancelled') c, SUM(covered) n
+          SUM(state = 'failed') f, SUM(state = 'skipped') k, SUM(state = 'cancelled') c, SUM(covered * (purpose = 'work')) n
         FROM tasks GROUP BY job, stage) t ON t.job = s.job AND t.stage = s.idx
       WHERE s.pending <> COALESCE(p, 0) OR s.queued <> COALESCE(q, 0) OR s.running <> COALESCE(r, 0)
         OR s.succeeded <> COALESCE(t.s, 0) OR s.failed <> COALESCE(f, 0) OR s.skipped <> COALESCE(k, 0)
