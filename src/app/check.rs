@@ -177,7 +177,7 @@ async fn verify_slice<P: Ports>(
             passed.push(one.idx);
         }
     }
-    let per_chunk = judge.stage.chunk.items as usize;
+    let per_chunk = judge.stage.chunk.most_items() as usize;
     let chunks = follow::cut(entries, follow::room(judge), per_chunk);
     let mut rows = Vec::with_capacity(chunks.len());
     for chunk in &chunks {
@@ -351,7 +351,7 @@ async fn redo_slice<P: Ports>(
             rows.push(row);
         }
     }
-    let per_chunk = again.stage.chunk.items as usize;
+    let per_chunk = again.stage.chunk.most_items() as usize;
     for chunk in follow::cut(items, follow::room(again), per_chunk) {
         rows.push(expand::new_task(app, again, job, &chunk).await?);
     }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::call::{self, Begun, Ended};
 use super::expand::new_task;
+use super::fetch::{self, Gate};
 use super::kit::{Kit, Prior, StageKit, nano, only, wire_output};
 use super::work::{HeadNote, Step};
 use super::{App, AppError, bodies, coverage, query};
@@ -19,9 +20,10 @@ use crate::claude::request::{MessagesRequest, Trace};
 use crate::claude::response::{Message, StopReason};
 use crate::core::plan::{Output, StageKind};
 use crate::core::state::TaskState;
-use crate::core::verdict::{End, Form, Next, Standing, verdict, wait_ms};
+use crate::core::verdict::{End, FETCH, Form, Next, Standing, verdict, wait_ms};
 use crate::ports::{Clock, Ports};
 use crate::store::admission::Claimed;
+use crate::store::inputs::Fetched;
 use crate::store::settle::{
     ClosedAttempt, Half, Invented, KeptOutput, LedgerEntry, MovedTask, Saved,
 };
@@ -41,6 +43,8 @@ pub struct Resolved {
     pub attempt: Option<ClosedAttempt>,
     pub output: Option<KeptOutput>,
     pub half: Option<Half>,
+    /// What the task has read, before it asks anything.
+    pub fetched: Option<Fetched>,
     pub ledger: Vec<LedgerEntry>,
     pub saved: Option<Saved>,
     pub invented: Vec<Invented>,
@@ -75,7 +79,8 @@ impl Resolved {
             .map_or(0, |attempt| text(&attempt.response) + text(&attempt.error));
         let output = self.output.as_ref().map_or(0, |output| text(&output.body));
         let ledger: usize = self.ledger.iter().map(|entry| text(&entry.body)).sum();
-        attempt.max(output).max(ledger) + self.task.ids.len() * 4 + 1_000
+        let fetched = self.fetched.as_ref().map_or(0, Fetched::bytes);
+        attempt.max(output).max(ledger).max(fetched) + self.task.ids.len() * 4 + 1_000
     }
 }
 
@@ -102,7 +107,11 @@ pub async fn call<P: Ports>(
     mark: [f64; 2],
     probe: bool,
     stop: Arc<AtomicBool>,
+    gate: Arc<Gate>,
 ) -> Step {
+    if task.form == FETCH {
+        return fetch::call(app, kit, task, gate).await;
+    }
     let Some(stage) = kit.of(task.stage, task.purpose) else {
         return give_back(&app, &task, "the stage's plan is not readable");
     };
@@ -716,7 +725,7 @@ async fn ledger_entry<P: Ports>(
     text: String,
     cost: i64,
 ) -> Option<LedgerEntry> {
-    let prefix = format!("ledger/{}/{key}", task.tenant);
+    let prefix = bodies::ledger_prefix(&task.tenant, &task.job);
     // A result that cannot be kept for reuse is still a result.
     let (body, blob) = bodies::keep(app, &prefix, text).await.ok()?;
     let days = i64::from(app.config.ledger_days);
@@ -744,7 +753,7 @@ async fn keep_response<P: Ports>(
     attempt: &mut ClosedAttempt,
     text: String,
 ) {
-    match bodies::keep(app, &bodies::job_prefix(&task.job), text).await {
+    match bodies::keep(app, &bodies::answers_prefix(&task.job), text).await {
         Ok((body, blob)) => {
             attempt.response = body;
             attempt.response_blob = blob;
@@ -874,7 +883,7 @@ fn results_of(output: &Value) -> Vec<(String, Value)> {
 }
 
 /// The task as it was: to be claimed again, with nothing counted.
-fn blank(task: &Claimed) -> Resolved {
+pub fn blank(task: &Claimed) -> Resolved {
     Resolved {
         job: task.job.clone(),
         idx: task.idx,
@@ -882,6 +891,7 @@ fn blank(task: &Claimed) -> Resolved {
         attempt: None,
         output: None,
         half: None,
+        fetched: None,
         ledger: Vec::new(),
         saved: None,
         invented: Vec::new(),
@@ -918,7 +928,7 @@ fn blank(task: &Claimed) -> Resolved {
 }
 
 /// Nothing was sent: the attempt closes without cost, and the task waits a little.
-fn give_back<P: Ports>(app: &App<P>, task: &Claimed, why: &str) -> Step {
+pub fn give_back<P: Ports>(app: &App<P>, task: &Claimed, why: &str) -> Step {
     let now = app.ports.clock().now_ms();
     let mut resolved = blank(task);
     resolved.task.not_before = now.saturating_add_unsigned(NOT_YET_MS);

@@ -6,9 +6,12 @@
 //! - [`plan`]: jobs, stages, limits as callers write them
 //! - [`state`]: the two state machines, as total transition functions
 //! - [`chunk`]: items into chunks
+//! - [`slice`]: long texts into slices
 //! - [`admit`]: which tasks may call Claude now: permits, budget, fairness, breaker
 //! - [`verdict`]: what becomes of a task after an answer or an error
 //! - [`merge`]: the deterministic fan-in
+//! - [`guard`]: which addresses on the web may be asked
+//! - [`readable`]: pages as text
 //! - [`schema`]: JSON Schema, compiled and checked
 //! - [`money`], [`time`], [`ids`]: small shared values
 
@@ -16,12 +19,15 @@ pub mod admit;
 pub mod chunk;
 pub mod cite;
 pub mod flags;
+pub mod guard;
 pub mod ids;
 pub mod merge;
 pub mod money;
 pub mod plan;
 pub mod purpose;
+pub mod readable;
 pub mod schema;
+pub mod slice;
 pub mod state;
 pub mod time;
 pub mod verdict;

@@ -194,6 +194,8 @@ pub struct StageRow {
     pub name: String,
     pub state: String,
     pub cursor: u32,
+    /// Where inside the item at `cursor` expansion stands.
+    pub within: Option<Value>,
     /// Of the tree before a synthesis; 0 where none is worked on.
     pub level: u32,
     /// Of a tree: from which task index on it is this run's. Of a check: from which on it looks next.
@@ -219,6 +221,7 @@ impl StageRow {
             name: row.text("name"),
             state: row.text("state"),
             cursor: row.count("cursor"),
+            within: row.json("within"),
             level: row.count("level"),
             look: row.count("look"),
             phase: row.text("phase"),

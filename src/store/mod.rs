@@ -6,6 +6,7 @@
 //!
 //! - [`row`]: reading values out of rows
 //! - [`jobs`]: jobs, specs, pages and stages
+//! - [`inputs`]: input as it comes in, and what is cut from it
 //! - [`tasks`]: expanding, queueing, leases
 //! - [`follow`]: what a later map stage reads of the one before
 //! - [`reduce`]: the tree before a synthesis
@@ -14,6 +15,7 @@
 //! - [`settle`]: what a consumer writes when calls have ended
 //! - [`sweep`]: what time alone brings about
 //! - [`control`]: what callers' commands write
+//! - [`removals`]: jobs that are taken away, and what is forgotten with age
 //! - [`listing`]: what callers read
 
 pub mod admission;
@@ -21,9 +23,11 @@ pub mod checks;
 pub mod control;
 pub mod flags;
 pub mod follow;
+pub mod inputs;
 pub mod jobs;
 pub mod listing;
 pub mod reduce;
+pub mod removals;
 pub mod row;
 pub mod settle;
 pub mod sweep;
@@ -34,9 +38,11 @@ use serde_json::Value;
 use crate::ports::Statement;
 
 /// The migrations, in order: what `wrangler d1 migrations apply` runs, for native databases.
-pub const MIGRATIONS: [&str; 2] = [
+pub const MIGRATIONS: [&str; 4] = [
     include_str!("../../migrations/0001_jobs.sql"),
+    include_str!("../../migrations/0003_inputs.sql"),
     include_str!("../../migrations/0004_stages.sql"),
+    include_str!("../../migrations/0006_afterwards.sql"),
 ];
 
 /// A statement with its values.
