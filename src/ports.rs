@@ -89,6 +89,8 @@ pub enum QueueName {
     Control,
     /// Tasks that wait for a worker.
     Tasks,
+    /// What waits for other people's servers, so that nothing of ours waits behind them.
+    Outbound,
 }
 
 /// A message with the seconds it should wait.

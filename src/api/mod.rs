@@ -10,6 +10,7 @@
 //! - [`submit`]: a job comes in, with [`not_yet`], [`items`], [`shape`] and [`rules`] for its checks
 //! - [`jobs`], [`tasks`], [`results`] (with [`table`]), [`report`], [`limits`]: what is read
 //! - [`control`]: what is done to a job that exists
+//! - [`deliveries`]: what its webhook was told
 //! - [`openapi`]: the document of all that
 //!
 //! To add a route: a handler with `#[utoipa::path]`, a line in [`router`], a line in [`openapi`]; a test fails
@@ -30,6 +31,7 @@ pub mod auth;
 mod body;
 mod control;
 mod cursor;
+mod deliveries;
 mod frame;
 mod items;
 mod jobs;
@@ -90,6 +92,18 @@ pub fn router<P: Ports>(api: Api<P>) -> Router {
         )
         .route("/jobs/{id}/results", allowing(READ, get(results::get::<P>)))
         .route("/jobs/{id}/report", allowing(READ, get(report::get::<P>)))
+        .route(
+            "/jobs/{id}/deliveries",
+            allowing(READ, get(deliveries::list::<P>)),
+        )
+        .route(
+            "/jobs/{id}/deliveries/{delivery}/redeliver",
+            allowing(POST, post(deliveries::redeliver::<P>)),
+        )
+        .route(
+            "/webhook-secret",
+            allowing(READ, get(deliveries::secret::<P>)),
+        )
         .route("/limits", allowing(READ, get(limits::get::<P>)))
         .fallback(no_such_route)
         .layer(from_fn_with_state(api.clone(), auth::guard::<P>));

@@ -20,7 +20,7 @@ use super::control::{ChangeBody, Nothing, RetryBody};
 use super::problem::{self, ApiError, Code, Fault, Problem};
 use super::shape::Shape;
 use super::submit::SubmitBody;
-use super::{control, jobs, limits, reply, report, results, submit, tasks};
+use super::{control, deliveries, jobs, limits, reply, report, results, submit, tasks};
 use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
 
 #[derive(OpenApi)]
@@ -44,6 +44,9 @@ use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
         tasks::get,
         results::get,
         report::get,
+        deliveries::list,
+        deliveries::redeliver,
+        deliveries::secret,
         limits::get,
         healthz,
         document,
@@ -52,6 +55,7 @@ use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
     security(("bearer" = [])),
     tags(
         (name = "jobs", description = "Jobs and what became of them"),
+        (name = "webhooks", description = "What is told to others about jobs"),
         (name = "limits", description = "What the account allows"),
         (name = "service", description = "The service itself; no token needed"),
     ),

@@ -18,6 +18,12 @@ pub struct TaskPath {
     pub index: u32,
 }
 
+/// The id of a job and of one of its deliveries.
+pub struct DeliveryPath {
+    pub job: String,
+    pub delivery: String,
+}
+
 /// `job_` and 32 lower-case hex digits, as [`crate::core::ids`] makes them.
 fn job_id(text: &str) -> Option<String> {
     let digits = text.strip_prefix("job_")?;
@@ -63,6 +69,18 @@ impl<S: Send + Sync> FromRequestParts<S> for TaskPath {
         text.and_then(|text| index(&text))
             .map(|index| TaskPath { job, index })
             .ok_or_else(|| ApiError::no_such("task"))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for DeliveryPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<DeliveryPath, ApiError> {
+        let JobId(job) = JobId::from_request_parts(parts, state).await?;
+        let text = path_param(parts, state, "delivery").await;
+        text.filter(|text| text.len() <= 104 && text.starts_with("msg_"))
+            .map(|delivery| DeliveryPath { job, delivery })
+            .ok_or_else(|| ApiError::no_such("delivery"))
     }
 }
 

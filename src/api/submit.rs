@@ -34,6 +34,7 @@ use crate::app::submit::{self, Submit, Submitted};
 use crate::app::view::JobView;
 use crate::config::Config;
 use crate::core::plan::{Limits, Mode, Stage};
+use crate::core::webhook::Webhook;
 use crate::ports::Ports;
 
 /// All of the body but `input`: it becomes one row of the database, which holds 2 MB, with defaults filled in.
@@ -68,6 +69,9 @@ pub struct SubmitBody {
     /// How a plan is made; a static one is not, so nothing here changes it.
     #[serde(default, rename = "planning")]
     _planning: Option<Planning>,
+    /// Who is told what becomes of the job.
+    #[serde(default)]
+    webhook: Option<Webhook>,
     #[serde(default)]
     #[schema(schema_with = metadata_schema)]
     metadata: Option<Map<String, Value>>,
@@ -216,6 +220,7 @@ fn check(value: Value, config: &Config) -> Result<Submit, ApiError> {
         limits: body.limits.unwrap_or_default(),
         reuse: body.reuse.unwrap_or(true),
         metadata: body.metadata.unwrap_or_default(),
+        webhook: body.webhook,
         idempotency: None,
     })
 }

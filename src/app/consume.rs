@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::message::{Drive, Remove, Wake};
-use super::{App, drive, remove, work};
+use super::message::{Deliver, Drive, Remove, Wake};
+use super::{App, AppError, drive, notify, remove, work};
 use crate::ports::{Clock, Db, Ports};
 use crate::store::removals::What;
 use crate::store::sweep;
@@ -65,6 +65,21 @@ pub async fn tasks<P: Ports>(app: &App<P>, bodies: Vec<String>) -> Settle {
         Ok(()) => Settle::Ack,
         Err(error) => {
             app.log_fault("work", &error.to_string());
+            LATER
+        }
+    }
+}
+
+/// One message of the outbound queue. Replay is harmless: a delivery is tried only when it is due.
+pub async fn outbound<P: Ports>(app: &App<P>, body: &str) -> Settle {
+    let Ok(message) = serde_json::from_str::<Deliver>(body) else {
+        return dead_letter(app, "outbound", body).await;
+    };
+    match notify::deliver(app, &message.delivery).await {
+        // Gone with its job.
+        Ok(()) | Err(AppError::NotFound(_)) => Settle::Ack,
+        Err(error) => {
+            app.log_fault("deliver", &format!("{}: {error}", message.delivery));
             LATER
         }
     }

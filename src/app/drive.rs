@@ -7,7 +7,7 @@
 use serde_json::{Value, json};
 
 use super::kit::Kit;
-use super::{App, AppError, expand, message, pump, report, synthesise};
+use super::{App, AppError, expand, message, notify, pump, report, synthesise};
 use crate::core::plan::{OnBudget, StageKind};
 use crate::core::state::{JobEvent, JobState, TaskEvent, next_job};
 use crate::ports::{Clock, Db, DbError, Ports, Queue};
@@ -369,6 +369,7 @@ async fn finish<P: Ports>(
             "state",
             json!({"state": to.as_str(), "run": job.run, "error": error}),
         );
+        notify::tell(app, &job.id).await;
     }
     Ok(Step::Again)
 }

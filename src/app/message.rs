@@ -28,6 +28,13 @@ pub struct Remove {
     pub what: String,
 }
 
+/// Try this delivery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deliver {
+    pub v: u32,
+    pub delivery: String,
+}
+
 /// There is work for a consumer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wake {
@@ -61,6 +68,18 @@ pub fn remove(job: &str, what: What) -> Outgoing {
             what: what.as_str().to_owned(),
         }),
         delay_seconds: 0,
+    }
+}
+
+/// A message for one try of one delivery.
+pub fn deliver(delivery: &str, delay_seconds: u32) -> Outgoing {
+    Outgoing {
+        queue: QueueName::Outbound,
+        body: json(&Deliver {
+            v: 1,
+            delivery: delivery.to_owned(),
+        }),
+        delay_seconds,
     }
 }
 

@@ -8,6 +8,7 @@
 //! - [`work`]: tasks are claimed, called for and settled; [`call`] is one call, [`resolve`] its outcome, [`settle`] what is written
 //! - [`synthesise`]: results are merged and handed to the synthesis
 //! - [`sweep`]: what cron puts right
+//! - [`notify`]: what happened is told to webhooks
 //! - [`remove`]: jobs are taken away, and what is old is forgotten
 //! - [`control`]: pause, resume, cancel, retry, new limits
 //! - [`web`]: pages are read, webhooks called
@@ -22,6 +23,7 @@ use serde_json::{Value, json};
 use crate::claude::models::Catalogue;
 use crate::config::Config;
 use crate::core::ids;
+use crate::core::webhook::SigningKey;
 use crate::ports::{Clock, DbError, Entropy, Log, Ports};
 
 pub mod ask;
@@ -34,6 +36,7 @@ pub mod expand;
 pub mod kit;
 pub mod limits;
 pub mod message;
+pub mod notify;
 pub mod pump;
 pub mod query;
 pub mod remove;
@@ -53,6 +56,8 @@ pub struct App<P: Ports> {
     pub ports: P,
     pub config: Arc<Config>,
     pub models: Arc<Catalogue>,
+    /// What webhooks are signed with; without it, none is that should be.
+    pub signing: Option<SigningKey>,
 }
 
 /// Why a use case did not do what it was asked.

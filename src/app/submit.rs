@@ -6,13 +6,15 @@ use serde_json::{Map, Value};
 
 use super::bodies::{job_prefix, sha256_hex};
 use super::view::JobView;
-use super::{App, AppError, ask, kit, message, query};
+use super::{App, AppError, ask, kit, message, notify, query};
 use crate::core::money::Nano;
 use crate::core::plan::{
     Chunk, Item, Limits, Mode, OnBudget, ResolvedStage, Spec, Stage, StageKind,
 };
 use crate::core::schema::Schema;
+use crate::core::webhook::Webhook;
 use crate::ports::{Blobs, Clock, Db, DbError, Ports, Queue};
+use crate::store::deliveries;
 use crate::store::jobs::{self, NewJob, NewPage};
 use crate::store::row::Columns;
 
@@ -37,6 +39,8 @@ pub struct Submit {
     pub limits: Limits,
     pub reuse: bool,
     pub metadata: Map<String, Value>,
+    /// Who is told what becomes of the job.
+    pub webhook: Option<Webhook>,
     /// The caller's `Idempotency-Key` with the SHA-256 (hex) of the body it came with.
     pub idempotency: Option<(String, String)>,
 }
@@ -62,8 +66,10 @@ pub async fn submit<P: Ports>(
     if let Some(known) = known_job(app, tenant, submit.idempotency.as_ref()).await? {
         return Ok(known);
     }
+    let webhook = submit.webhook.as_ref();
+    let faults = webhook.map_or_else(Vec::new, |webhook| notify::faults(app, webhook));
     let spec = Spec {
-        stages: resolve_stages(app, &submit.stages)?,
+        stages: with_faults(faults, resolve_stages(app, &submit.stages))?,
         limits: resolve_limits(app, &submit.limits),
         task: submit.task,
         recipe: None,
@@ -100,7 +106,9 @@ pub async fn submit<P: Ports>(
         idempotency: submit.idempotency.as_ref(),
         classes: classes(app, &spec),
     };
-    match app.ports.db().batch(jobs::insert(&job, &pages)).await {
+    let mut statements = jobs::insert(&job, &pages);
+    statements.extend(webhook.map(|webhook| deliveries::insert(&id, tenant, webhook)));
+    match app.ports.db().batch(statements).await {
         Ok(_) => {}
         // Somebody came with the same key meanwhile.
         Err(DbError::Guard(_)) => {
@@ -123,6 +131,22 @@ pub async fn submit<P: Ports>(
         job: query::job(app, tenant, &id).await?,
         created: true,
     })
+}
+
+/// The outcome, unless there are faults of something else; then those of both.
+fn with_faults<T>(
+    mut faults: Vec<(String, String)>,
+    outcome: Result<T, AppError>,
+) -> Result<T, AppError> {
+    match outcome {
+        Ok(value) if faults.is_empty() => Ok(value),
+        Ok(_) => Err(AppError::Invalid(faults)),
+        Err(AppError::Invalid(more)) => {
+            faults.extend(more);
+            Err(AppError::Invalid(faults))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The job that an idempotency key stands for already.

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use crate::core::plan::Mode;
 use crate::core::state::{JobState, TaskState};
+use crate::core::webhook::{WebhookEvent, WebhookFormat};
 
 /// A job.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -107,6 +108,66 @@ pub struct ErrorView {
     /// Stable, snake_case.
     pub code: String,
     pub message: String,
+}
+
+/// An event of a job on its way to a webhook.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Delivery)]
+pub struct DeliveryView {
+    /// The header `webhook-id`, the same in each try.
+    #[schema(examples("msg_0199c1d2e3f47a5b8c6d7e8f90a1b2c3_1"))]
+    pub id: String,
+    #[schema(value_type = WebhookEvent)]
+    pub event: String,
+    pub run: u32,
+    /// Of the job, when it happened.
+    #[schema(value_type = JobState)]
+    pub state: String,
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    /// Where it goes, without path and query: those may be secret.
+    #[schema(examples("https://hooks.example.com"))]
+    pub target: String,
+    #[schema(value_type = WebhookFormat)]
+    pub format: String,
+    #[schema(value_type = DeliveryStatus)]
+    pub status: String,
+    #[schema(format = DateTime)]
+    pub next_try_at: Option<String>,
+    #[schema(format = DateTime)]
+    pub delivered_at: Option<String>,
+    /// The last 25, the oldest first.
+    pub tries: Vec<TryView>,
+}
+
+/// `failed`: no try succeeded for a day, or the receiver answered 410.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryStatus {
+    Pending,
+    Delivered,
+    Failed,
+}
+
+/// One try of a delivery.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = DeliveryTry)]
+pub struct TryView {
+    pub n: u32,
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// How long it took.
+    pub ms: u64,
+    /// What the receiver answered; null where it did not.
+    pub status: Option<u16>,
+    pub error: Option<String>,
+}
+
+/// What receivers of webhooks check signatures with.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct WebhookSecret {
+    #[schema(examples("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))]
+    pub secret: String,
 }
 
 /// A task in a list.

@@ -9,12 +9,15 @@
 //! - [`admit`]: which tasks may call Claude now: permits, budget, fairness, breaker
 //! - [`verdict`]: what becomes of a task after an answer or an error
 //! - [`merge`]: the deterministic fan-in
+//! - [`webhook`]: who is told, and how a message is signed
+//! - [`cron`]: when a schedule is due
 //! - [`guard`]: which addresses on the web may be asked
 //! - [`schema`]: JSON Schema, compiled and checked
 //! - [`money`], [`time`], [`ids`]: small shared values
 
 pub mod admit;
 pub mod chunk;
+pub mod cron;
 pub mod guard;
 pub mod ids;
 pub mod merge;
@@ -24,3 +27,4 @@ pub mod schema;
 pub mod state;
 pub mod time;
 pub mod verdict;
+pub mod webhook;

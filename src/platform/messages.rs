@@ -42,6 +42,12 @@ pub async fn settle<P: Ports>(app: &App<P>, batch: &MessageBatch<()>) {
             }))
             .await;
         }
+        Some(Kind::Live(QueueName::Outbound)) => {
+            join_all(texts.iter().map(async |(message, text)| {
+                tell(message, consume::outbound(app, text).await);
+            }))
+            .await;
+        }
         Some(Kind::DeadLetters) | None => {
             for (message, text) in &texts {
                 tell(message, consume::dead_letter(app, &queue, text).await);

@@ -11,11 +11,13 @@
 //! - [`settle`]: what a consumer writes when calls have ended
 //! - [`sweep`]: what time alone brings about
 //! - [`control`]: what callers' commands write
+//! - [`deliveries`]: webhooks and what they are told
 //! - [`removals`]: jobs that are taken away, and what is forgotten with age
 //! - [`listing`]: what callers read
 
 pub mod admission;
 pub mod control;
+pub mod deliveries;
 pub mod jobs;
 pub mod listing;
 pub mod removals;

@@ -121,7 +121,7 @@ pub fn find(job: &str, what: What) -> Statement {
 /// One statement for each table that holds rows of a job, deleting [`SLICE_ROWS`] of them: ?1 the job, ?2 how many.
 /// Attempts whose end is not known yet stay: when they close, the governor and the day's spending must learn of it.
 /// What another job drew from the ledger stays too.
-const SLICES: [&str; 8] = [
+const SLICES: [&str; 11] = [
     "-- remove_tasks
 DELETE FROM tasks WHERE id IN (SELECT id FROM tasks WHERE job = ?1 LIMIT ?2)",
     "-- remove_inputs
@@ -138,6 +138,12 @@ DELETE FROM pages WHERE job = ?1 AND first IN (SELECT first FROM pages WHERE job
 DELETE FROM stages WHERE job = ?1 AND idx IN (SELECT idx FROM stages WHERE job = ?1 LIMIT ?2)",
     "-- remove_spec
 DELETE FROM specs WHERE job IN (SELECT job FROM specs WHERE job = ?1 LIMIT ?2)",
+    "-- remove_webhook
+DELETE FROM webhooks WHERE job IN (SELECT job FROM webhooks WHERE job = ?1 LIMIT ?2)",
+    "-- remove_delivery_tries
+DELETE FROM delivery_tries WHERE (delivery, n) IN (SELECT delivery, n FROM delivery_tries WHERE job = ?1 LIMIT ?2)",
+    "-- remove_deliveries
+DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE job = ?1 LIMIT ?2)",
 ];
 const DISOWN: &str = "-- disown_ledger
 UPDATE ledger SET job = '' WHERE job = ?1 AND shared = 1";
@@ -145,7 +151,7 @@ UPDATE ledger SET job = '' WHERE job = ?1 AND shared = 1";
 const LEFT: &str = "-- left_of_job
 SELECT EXISTS (SELECT 1 FROM tasks WHERE job = ?1) OR EXISTS (SELECT 1 FROM inputs WHERE job = ?1)
   OR EXISTS (SELECT 1 FROM outputs WHERE job = ?1) OR EXISTS (SELECT 1 FROM pages WHERE job = ?1)
-  OR EXISTS (SELECT 1 FROM ledger WHERE job = ?1)
+  OR EXISTS (SELECT 1 FROM ledger WHERE job = ?1) OR EXISTS (SELECT 1 FROM delivery_tries WHERE job = ?1)
   OR EXISTS (SELECT 1 FROM attempts WHERE job = ?1 AND state <> 'open') AS some,
   EXISTS (SELECT 1 FROM attempts WHERE job = ?1 AND state = 'open') AS open";
 

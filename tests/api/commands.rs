@@ -254,7 +254,12 @@ fn a_job_that_is_over_is_deleted_and_nothing_is_said() {
     let names: Vec<&str> = ran.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(
         names,
-        ["guard_command", "remove_job", "remove_idempotency", "remove_job_row"]
+        [
+            "guard_command",
+            "remove_job",
+            "remove_idempotency",
+            "remove_job_row"
+        ]
     );
 }
 
@@ -283,5 +288,8 @@ fn a_job_at_work_is_not_deleted() {
     assert_eq!(to(&gone, bare("DELETE", JOB)).status, 404);
     assert_eq!(call("DELETE", "/v1/jobs/7").status, 404);
     let reply = call("DELETE", &format!("{JOB}?force=1"));
-    assert_eq!(faults(&reply), ["force: is not a parameter of this address"]);
+    assert_eq!(
+        faults(&reply),
+        ["force: is not a parameter of this address"]
+    );
 }

@@ -22,6 +22,7 @@ fn document() -> Value {
 fn address(template: &str) -> String {
     template
         .replace("{id}", "job_0199c1d2e3f47a5b8c6d7e8f90a1b2c3")
+        .replace("{delivery}", "msg_0199c1d2e3f47a5b8c6d7e8f90a1b2c3_1")
         .replace("{index}", "0")
 }
 
@@ -167,7 +168,7 @@ fn only_the_bodies_of_commands_may_be_left_out() {
             let Some(body) = operation.get("requestBody") else {
                 continue;
             };
-            let command = ["/cancel", "/pause", "/resume", "/retry"]
+            let command = ["/cancel", "/pause", "/resume", "/retry", "/redeliver"]
                 .iter()
                 .any(|end| path.ends_with(end));
             assert_eq!(body["required"], !command, "{method} {path}");

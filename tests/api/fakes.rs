@@ -11,9 +11,10 @@ use fanwise::api::{Api, auth::Auth, router};
 use fanwise::app::App;
 use fanwise::claude::models::Catalogue;
 use fanwise::config::Config;
+use fanwise::core::webhook::SigningKey;
 use fanwise::ports::{
-    Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Keys, Log, Outgoing, Ports, Queue,
-    QueueError, Statement, TransportError, Web, WebRequest, WireRequest, WireResponse,
+    Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Keys, Log, Outgoing, Ports,
+    Queue, QueueError, Statement, TransportError, Web, WebRequest, WireRequest, WireResponse,
 };
 use futures::executor::block_on;
 use http_body_util::BodyExt;
@@ -201,6 +202,7 @@ pub fn service_over(ports: Fake, token: Option<&str>) -> Router {
             ports,
             config: Arc::new(config.unwrap()),
             models: Arc::new(Catalogue::load(None).unwrap()),
+            signing: SigningKey::new("the signing key of the tests"),
         },
         auth: Auth::new(token),
     })

@@ -11,4 +11,5 @@ mod simulation;
 mod sites;
 mod sql;
 mod web;
+mod webhooks;
 mod world;

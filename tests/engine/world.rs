@@ -15,9 +15,11 @@ use fanwise::app::{App, sweep};
 use fanwise::claude::models::Catalogue;
 use fanwise::config::Config;
 use fanwise::core::plan::Item;
+use fanwise::core::webhook::SigningKey;
 use fanwise::ports::{
-    Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Keys, Log, Outgoing, Ports, Queue,
-    QueueError, QueueName, Statement, TransportError, Web, WebRequest, WireRequest, WireResponse,
+    Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Keys, Log, Outgoing, Ports,
+    Queue, QueueError, QueueName, Statement, TransportError, Web, WebRequest, WireRequest,
+    WireResponse,
 };
 use futures::StreamExt;
 use futures::executor::LocalPool;
@@ -38,6 +40,9 @@ pub const TENANT: &str = "default";
 const DB_MS: u64 = 2;
 /// Must never be seen anywhere but in the header that carries it.
 pub const KEY: &str = "sk-ant-SECRET-OF-THE-WORLD";
+
+/// What webhooks are signed with.
+pub const SIGNING_KEY: &str = "the SECRET signing key of the world";
 
 /// Everything outside the engine.
 #[derive(Clone)]
@@ -110,6 +115,7 @@ impl World {
             ports: self.clone(),
             config: Arc::new(config.unwrap()),
             models: Arc::new(Catalogue::load(None).unwrap()),
+            signing: SigningKey::new(SIGNING_KEY),
         }
     }
 
@@ -185,6 +191,7 @@ impl World {
                         let verdict = match queue {
                             QueueName::Control => consume::control(&app, &body).await,
                             QueueName::Tasks => consume::tasks(&app, vec![body.clone()]).await,
+                            QueueName::Outbound => consume::outbound(&app, &body).await,
                         };
                         if let Settle::Retry { delay_seconds } = verdict {
                             let delay = i64::from(delay_seconds) * 1_000;
@@ -394,6 +401,7 @@ fn name(queue: QueueName) -> &'static str {
     match queue {
         QueueName::Control => "control",
         QueueName::Tasks => "tasks",
+        QueueName::Outbound => "outbound",
     }
 }
 
@@ -414,6 +422,8 @@ pub fn job(texts: &[String], body: Value) -> Submit {
         limits: serde_json::from_value(body.get("limits").cloned().unwrap_or(json!({}))).unwrap(),
         reuse: body.get("reuse").and_then(Value::as_bool).unwrap_or(true),
         metadata: Map::new(),
+        webhook: serde_json::from_value(body.get("webhook").cloned().unwrap_or(json!(null)))
+            .unwrap(),
         idempotency: None,
     }
 }
