@@ -97,8 +97,7 @@ CREATE TABLE schedules (
   time_zone TEXT NOT NULL,                  -- of the IANA database
   overlap TEXT NOT NULL,                    -- skip, queue, parallel
   paused INTEGER NOT NULL DEFAULT 0,
-  job TEXT NOT NULL,                        -- JSON: the body of a submit, as the caller wrote it
-  submit TEXT NOT NULL,                     -- JSON: the same, checked
+  job TEXT NOT NULL,                        -- JSON: the body of a submit; checked again with each run
   input_url TEXT,
   input_format TEXT,
   next_at INTEGER,                          -- when it is due; NULL: not again
@@ -125,4 +124,3 @@ CREATE TABLE schedule_runs (
 ) WITHOUT ROWID;
 CREATE INDEX schedule_runs_due ON schedule_runs (next_at) WHERE state = 'waiting';
 CREATE INDEX schedule_runs_of_job ON schedule_runs (job_id) WHERE job_id IS NOT NULL;
-CREATE INDEX schedule_runs_age ON schedule_runs (ended_at) WHERE ended_at IS NOT NULL;

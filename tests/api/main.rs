@@ -10,3 +10,4 @@ mod fakes;
 mod fuzz;
 mod limits;
 mod routes;
+mod webhooks;
