@@ -123,6 +123,8 @@ pub struct Config {
     pub token_daily_usd: Option<f64>,
     /// How long a paid result is kept for reuse.
     pub ledger_days: u32,
+    /// Schedules of one tenant.
+    pub max_schedules: u32,
     /// How long what is over is kept.
     pub keep: Keep,
     pub webhooks: Webhooks,
@@ -186,6 +188,7 @@ impl Config {
             account_daily_usd: vars.dollars("ACCOUNT_DAILY_USD"),
             token_daily_usd: vars.dollars("TOKEN_DAILY_USD"),
             ledger_days: vars.int("LEDGER_DAYS", 30, 0, 365) as u32,
+            max_schedules: vars.int("MAX_SCHEDULES", 100, 0, 10_000) as u32,
             keep: Keep {
                 job_days: vars.int("KEEP_JOB_DAYS", 90, 0, 3_650) as u32,
                 answer_days: vars.int("KEEP_ANSWER_DAYS", 30, 0, 3_650) as u32,

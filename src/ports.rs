@@ -171,6 +171,13 @@ pub trait Clock: Clone + Send + Sync + 'static {
     fn sleep(&self, ms: u64) -> impl Future<Output = ()> + Send;
 }
 
+/// The world's time zones.
+pub trait Zones: Clone + Send + Sync + 'static {
+    /// Seconds that the clocks of a zone of the IANA database are ahead of UTC at an instant (in seconds since the epoch);
+    /// `None` for a name that is no zone.
+    fn offset(&self, zone: &str, seconds: i64) -> Option<i32>;
+}
+
 /// Randomness.
 pub trait Entropy: Clone + Send + Sync + 'static {
     fn fill(&self, bytes: &mut [u8]);
@@ -189,6 +196,7 @@ pub trait Ports: Clone + Send + Sync + 'static {
     type Claude: Claude;
     type Web: Web;
     type Clock: Clock;
+    type Zones: Zones;
     type Entropy: Entropy;
     type Log: Log;
 
@@ -198,6 +206,7 @@ pub trait Ports: Clone + Send + Sync + 'static {
     fn claude(&self) -> &Self::Claude;
     fn web(&self) -> &Self::Web;
     fn clock(&self) -> &Self::Clock;
+    fn zones(&self) -> &Self::Zones;
     fn entropy(&self) -> &Self::Entropy;
     fn log(&self) -> &Self::Log;
 }

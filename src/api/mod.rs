@@ -10,6 +10,7 @@
 //! - [`submit`]: a job comes in, with [`not_yet`], [`items`], [`shape`] and [`rules`] for its checks
 //! - [`jobs`], [`tasks`], [`results`] (with [`table`]), [`report`], [`limits`]: what is read
 //! - [`control`]: what is done to a job that exists
+//! - [`schedules`]: jobs that come in by themselves
 //! - [`deliveries`]: what its webhook was told
 //! - [`openapi`]: the document of all that
 //!
@@ -24,6 +25,7 @@ use axum::routing::{MethodRouter, get, post};
 
 pub use self::frame::refusal;
 use self::problem::ApiError;
+pub use self::schedules::read_job;
 use crate::app::App;
 use crate::ports::Ports;
 
@@ -44,6 +46,7 @@ mod reply;
 mod report;
 mod results;
 mod rules;
+mod schedules;
 mod shape;
 mod submit;
 mod table;
@@ -66,6 +69,10 @@ pub fn router<P: Ports>(api: Api<P>) -> Router {
     let job = get(jobs::get::<P>)
         .patch(control::change::<P>)
         .delete(control::delete::<P>);
+    let schedule_list = get(schedules::list::<P>).post(schedules::create::<P>);
+    let schedule = get(schedules::get::<P>)
+        .patch(schedules::change::<P>)
+        .delete(schedules::delete::<P>);
     let v1 = Router::new()
         .route("/jobs", allowing(READ_POST, jobs))
         .route("/jobs/{id}", allowing(READ_CHANGE, job))
@@ -103,6 +110,12 @@ pub fn router<P: Ports>(api: Api<P>) -> Router {
         .route(
             "/webhook-secret",
             allowing(READ, get(deliveries::secret::<P>)),
+        )
+        .route("/schedules", allowing(READ_POST, schedule_list))
+        .route("/schedules/{id}", allowing(READ_CHANGE, schedule))
+        .route(
+            "/schedules/{id}/run",
+            allowing(POST, post(schedules::run::<P>)),
         )
         .route("/limits", allowing(READ, get(limits::get::<P>)))
         .fallback(no_such_route)

@@ -18,6 +18,9 @@ pub struct TaskPath {
     pub index: u32,
 }
 
+/// The id of a schedule in the path.
+pub struct ScheduleId(pub String);
+
 /// The id of a job and of one of its deliveries.
 pub struct DeliveryPath {
     pub job: String,
@@ -26,7 +29,11 @@ pub struct DeliveryPath {
 
 /// `job_` and 32 lower-case hex digits, as [`crate::core::ids`] makes them.
 fn job_id(text: &str) -> Option<String> {
-    let digits = text.strip_prefix("job_")?;
+    id("job_", text)
+}
+
+fn id(prefix: &str, text: &str) -> Option<String> {
+    let digits = text.strip_prefix(prefix)?;
     let plain = digits
         .bytes()
         .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
@@ -57,6 +64,17 @@ impl<S: Send + Sync> FromRequestParts<S> for JobId {
         text.and_then(|text| job_id(&text))
             .map(JobId)
             .ok_or_else(|| ApiError::no_such("job"))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ScheduleId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<ScheduleId, ApiError> {
+        let text = path_param(parts, state, "id").await;
+        text.and_then(|text| id("sched_", &text))
+            .map(ScheduleId)
+            .ok_or_else(|| ApiError::no_such("schedule"))
     }
 }
 

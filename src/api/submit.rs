@@ -178,7 +178,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// A submit without its idempotency key, or everything that is wrong with it.
-fn check(value: Value, config: &Config) -> Result<Submit, ApiError> {
+pub fn check(value: Value, config: &Config) -> Result<Submit, ApiError> {
     let mut faults = Faults::default();
     let mut items = Vec::new();
     let mut value = value;

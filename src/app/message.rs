@@ -35,6 +35,14 @@ pub struct Deliver {
     pub delivery: String,
 }
 
+/// Start this run of a schedule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    pub v: u32,
+    pub schedule: String,
+    pub due_at: i64,
+}
+
 /// There is work for a consumer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wake {
@@ -80,6 +88,19 @@ pub fn deliver(delivery: &str, delay_seconds: u32) -> Outgoing {
             delivery: delivery.to_owned(),
         }),
         delay_seconds,
+    }
+}
+
+/// A message for a run of a schedule.
+pub fn start(schedule: &str, due_at: i64) -> Outgoing {
+    Outgoing {
+        queue: QueueName::Outbound,
+        body: json(&Start {
+            v: 1,
+            schedule: schedule.to_owned(),
+            due_at,
+        }),
+        delay_seconds: 0,
     }
 }
 

@@ -8,6 +8,7 @@
 //! - [`work`]: tasks are claimed, called for and settled; [`call`] is one call, [`resolve`] its outcome, [`settle`] what is written
 //! - [`synthesise`]: results are merged and handed to the synthesis
 //! - [`sweep`]: what cron puts right
+//! - [`schedules`]: jobs that come in by themselves
 //! - [`notify`]: what happened is told to webhooks
 //! - [`remove`]: jobs are taken away, and what is old is forgotten
 //! - [`control`]: pause, resume, cancel, retry, new limits
@@ -42,6 +43,7 @@ pub mod query;
 pub mod remove;
 pub mod report;
 pub mod resolve;
+pub mod schedules;
 pub mod settle;
 pub mod submit;
 pub mod sweep;

@@ -175,6 +175,13 @@ async fn known_job<P: Ports>(
     }))
 }
 
+/// Whether a submit would be taken, as far as can be told beforehand.
+pub fn check<P: Ports>(app: &App<P>, submit: &Submit) -> Result<(), AppError> {
+    let webhook = submit.webhook.as_ref();
+    let faults = webhook.map_or_else(Vec::new, |webhook| notify::faults(app, webhook));
+    with_faults(faults, resolve_stages(app, &submit.stages)).map(|_| ())
+}
+
 /// Every default filled in; faults of all stages at once.
 fn resolve_stages<P: Ports>(
     app: &App<P>,

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::core::plan::Mode;
+use crate::core::schedule::{Cause, InputFormat, Overlap, RunState};
 use crate::core::state::{JobState, TaskState};
 use crate::core::webhook::{WebhookEvent, WebhookFormat};
 
@@ -108,6 +109,52 @@ pub struct ErrorView {
     /// Stable, snake_case.
     pub code: String,
     pub message: String,
+}
+
+/// A schedule.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Schedule)]
+pub struct ScheduleView {
+    #[schema(examples("sched_0199c1d2e3f47a5b8c6d7e8f90a1b2c3"))]
+    pub id: String,
+    pub name: String,
+    pub cron: String,
+    pub time_zone: String,
+    pub overlap: Overlap,
+    pub paused: bool,
+    /// The body of a submit; not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub job: Option<Value>,
+    pub input_url: Option<String>,
+    pub input_format: Option<InputFormat>,
+    /// The next five; none while it is paused.
+    pub next_runs: Vec<String>,
+    /// The last twenty, newest first.
+    pub last_runs: Vec<ScheduleRunView>,
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    #[schema(format = DateTime)]
+    pub updated_at: String,
+}
+
+/// One time that a schedule was due, or was run by hand.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = ScheduleRun)]
+pub struct ScheduleRunView {
+    /// Of several times that were missed, the first.
+    #[schema(format = DateTime)]
+    pub due_at: String,
+    #[schema(value_type = Cause)]
+    pub cause: String,
+    #[schema(value_type = RunState)]
+    pub state: String,
+    /// The job that it started; null again once that was deleted.
+    pub job: Option<String>,
+    /// Why it waits, was skipped or failed.
+    pub reason: Option<ErrorView>,
+    #[schema(format = DateTime)]
+    pub ended_at: Option<String>,
 }
 
 /// An event of a job on its way to a webhook.

@@ -271,7 +271,10 @@ mod tests {
             for hour in [0, 1, 2, 3, 12] {
                 let cron = parse(&format!("30 {hour} * * *")).unwrap();
                 let runs = next_runs(&cron, &in_zone(zone), ms("2026-01-01T00:00:00Z"), 365);
-                let gaps = runs.iter().zip(runs.iter().skip(1)).map(|(one, next)| next - one);
+                let gaps = runs
+                    .iter()
+                    .zip(runs.iter().skip(1))
+                    .map(|(one, next)| next - one);
                 for gap in gaps {
                     assert!(
                         (22..=26).contains(&(gap / 3_600_000)),

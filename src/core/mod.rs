@@ -9,6 +9,7 @@
 //! - [`admit`]: which tasks may call Claude now: permits, budget, fairness, breaker
 //! - [`verdict`]: what becomes of a task after an answer or an error
 //! - [`merge`]: the deterministic fan-in
+//! - [`schedule`]: what a schedule is made of
 //! - [`webhook`]: who is told, and how a message is signed
 //! - [`cron`]: when a schedule is due
 //! - [`guard`]: which addresses on the web may be asked
@@ -23,6 +24,7 @@ pub mod ids;
 pub mod merge;
 pub mod money;
 pub mod plan;
+pub mod schedule;
 pub mod schema;
 pub mod state;
 pub mod time;

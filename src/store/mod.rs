@@ -12,6 +12,7 @@
 //! - [`sweep`]: what time alone brings about
 //! - [`control`]: what callers' commands write
 //! - [`deliveries`]: webhooks and what they are told
+//! - [`schedules`]: schedules and their runs
 //! - [`removals`]: jobs that are taken away, and what is forgotten with age
 //! - [`listing`]: what callers read
 
@@ -22,6 +23,7 @@ pub mod jobs;
 pub mod listing;
 pub mod removals;
 pub mod row;
+pub mod schedules;
 pub mod settle;
 pub mod sweep;
 pub mod tasks;

@@ -147,6 +147,8 @@ DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE job = ?1 LIM
 ];
 const DISOWN: &str = "-- disown_ledger
 UPDATE ledger SET job = '' WHERE job = ?1 AND shared = 1";
+const DISOWN_RUN: &str = "-- disown_run
+UPDATE schedule_runs SET job_id = NULL WHERE job_id = ?1";
 /// The largest tables: where these are empty, the others are.
 const LEFT: &str = "-- left_of_job
 SELECT EXISTS (SELECT 1 FROM tasks WHERE job = ?1) OR EXISTS (SELECT 1 FROM inputs WHERE job = ?1)
@@ -163,6 +165,7 @@ pub fn slice(job: &str) -> Vec<Statement> {
         .map(|text| sql(text, params![job, SLICE_ROWS]))
         .collect();
     statements.push(sql(DISOWN, params![job]));
+    statements.push(sql(DISOWN_RUN, params![job]));
     statements.push(sql(LEFT, params![job]));
     statements
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use chrono::{DateTime, Offset as _, TimeZone};
 use fanwise::api::{Api, auth::Auth, router};
 use fanwise::app::App;
 use fanwise::claude::models::Catalogue;
@@ -15,6 +16,7 @@ use fanwise::core::webhook::SigningKey;
 use fanwise::ports::{
     Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Keys, Log, Outgoing, Ports,
     Queue, QueueError, Statement, TransportError, Web, WebRequest, WireRequest, WireResponse,
+    Zones,
 };
 use futures::executor::block_on;
 use http_body_util::BodyExt;
@@ -140,6 +142,14 @@ impl Clock for Fake {
     }
 }
 
+impl Zones for Fake {
+    fn offset(&self, zone: &str, seconds: i64) -> Option<i32> {
+        let zone: chrono_tz::Tz = zone.parse().ok()?;
+        let at = DateTime::from_timestamp(seconds, 0)?.naive_utc();
+        Some(zone.offset_from_utc_datetime(&at).fix().local_minus_utc())
+    }
+}
+
 impl Entropy for Fake {
     fn fill(&self, bytes: &mut [u8]) {
         let mut drawn = self.drawn.lock().unwrap();
@@ -161,6 +171,7 @@ impl Ports for Fake {
     type Claude = Fake;
     type Web = Fake;
     type Clock = Fake;
+    type Zones = Fake;
     type Entropy = Fake;
     type Log = Fake;
 
@@ -180,6 +191,9 @@ impl Ports for Fake {
         self
     }
     fn clock(&self) -> &Fake {
+        self
+    }
+    fn zones(&self) -> &Fake {
         self
     }
     fn entropy(&self) -> &Fake {

@@ -10,4 +10,5 @@ mod fakes;
 mod fuzz;
 mod limits;
 mod routes;
+mod schedules;
 mod webhooks;

@@ -7,6 +7,7 @@ mod commands;
 mod flows;
 mod found;
 mod removal;
+mod schedules;
 mod simulation;
 mod sites;
 mod sql;

@@ -9,6 +9,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 
+use chrono::{DateTime, Offset as _, TimeZone};
+use fanwise::api::read_job;
 use fanwise::app::consume::{self, Settle};
 use fanwise::app::submit::{Submit, Submitted, submit};
 use fanwise::app::{App, sweep};
@@ -191,7 +193,7 @@ impl World {
                         let verdict = match queue {
                             QueueName::Control => consume::control(&app, &body).await,
                             QueueName::Tasks => consume::tasks(&app, vec![body.clone()]).await,
-                            QueueName::Outbound => consume::outbound(&app, &body).await,
+                            QueueName::Outbound => consume::outbound(&app, &body, read_job).await,
                         };
                         if let Settle::Retry { delay_seconds } = verdict {
                             let delay = i64::from(delay_seconds) * 1_000;
@@ -918,6 +920,14 @@ impl Clock for World {
     }
 }
 
+impl Zones for World {
+    fn offset(&self, zone: &str, seconds: i64) -> Option<i32> {
+        let zone: chrono_tz::Tz = zone.parse().ok()?;
+        let at = DateTime::from_timestamp(seconds, 0)?.naive_utc();
+        Some(zone.offset_from_utc_datetime(&at).fix().local_minus_utc())
+    }
+}
+
 impl Entropy for World {
     fn fill(&self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
@@ -940,6 +950,7 @@ impl Ports for World {
     type Claude = World;
     type Web = World;
     type Clock = World;
+    type Zones = World;
     type Entropy = World;
     type Log = World;
 
@@ -959,6 +970,9 @@ impl Ports for World {
         self
     }
     fn clock(&self) -> &World {
+        self
+    }
+    fn zones(&self) -> &World {
         self
     }
     fn entropy(&self) -> &World {

@@ -424,7 +424,9 @@ impl Run {
             match queue {
                 QueueName::Control => consume::control(&app, &bodies.concat()).await,
                 QueueName::Tasks => consume::tasks(&app, bodies).await,
-                QueueName::Outbound => consume::outbound(&app, &bodies.concat()).await,
+                QueueName::Outbound => {
+                    consume::outbound(&app, &bodies.concat(), fanwise::api::read_job).await
+                }
             }
         };
         let world = self.world.clone();
