@@ -74,14 +74,14 @@ const AGE_ANSWERS: &str = "-- age_answers
 INSERT OR IGNORE INTO removals (job, what, tenant, since, next_at)
 SELECT id, 'answers', tenant, ?2, ?2 FROM jobs WHERE finished_at < ?1 AND answers_kept = 1 ORDER BY finished_at LIMIT ?3";
 const ANSWERS_AGED: &str = "-- answers_aged
-UPDATE jobs SET answers_kept = 0 WHERE answers_kept = 1 AND finished_at < ?1
-  AND id IN (SELECT job FROM removals WHERE what = 'answers')";
+UPDATE jobs SET answers_kept = 0 WHERE answers_kept = 1
+  AND id IN (SELECT job FROM removals WHERE what = 'answers' AND next_at = ?1)";
 
 /// Begins to forget what models said in jobs that ended before `before`.
 pub fn age_answers(before: i64, now: i64, most: u32) -> Vec<Statement> {
     vec![
         sql(AGE_ANSWERS, params![before, now, most]),
-        sql(ANSWERS_AGED, params![before]),
+        sql(ANSWERS_AGED, params![now]),
     ]
 }
 
