@@ -11,6 +11,7 @@ mod schedules;
 mod simulation;
 mod sites;
 mod sql;
+mod stages;
 mod web;
 mod webhooks;
 mod world;
