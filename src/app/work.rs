@@ -193,7 +193,13 @@ impl<'a, P: Ports> Consumer<'a, P> {
         let renew = self.renew_in();
         if self.accepting() && !self.ended.is_empty() {
             let since = u64::try_from(self.now() - self.ended_at).unwrap_or(0);
-            return self.app.config.intervals.gather_ms.saturating_sub(since).min(renew);
+            return self
+                .app
+                .config
+                .intervals
+                .gather_ms
+                .saturating_sub(since)
+                .min(renew);
         }
         if !self.accepting() {
             return renew.min(DRAIN_MS);
@@ -320,7 +326,8 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 return Ok(outlook);
             }
             if self.claim(&admission, &snapshot, &read).await? {
-                self.room = room.saturating_sub(u32::try_from(admission.take.len()).unwrap_or(u32::MAX));
+                self.room =
+                    room.saturating_sub(u32::try_from(admission.take.len()).unwrap_or(u32::MAX));
                 if self.free_slots() == 0 && snapshot.tasks.len() > admission.take.len() {
                     // Full, and more could go: another consumer has slots of its own.
                     self.wake_another(PASS_ON_MS).await;

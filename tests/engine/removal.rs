@@ -1,6 +1,7 @@
 //! Jobs are deleted, and what is old is forgotten: nothing of them stays anywhere, and nothing else goes.
 
 use fanwise::app::{App, AppError, control, query, remove};
+use fanwise::store::removals as sql;
 use serde_json::{Value, json};
 
 use crate::flows::{over, stages, texts};
@@ -120,6 +121,32 @@ fn a_deleted_job_is_gone_at_once_and_then_without_a_trace() {
     let_pass(&world, &app, 30 * MINUTE);
     assert_eq!(traces(&world, &id), Vec::<String>::new());
     assert_eq!(traces(&world, &other), kept);
+}
+
+/// A table that only some jobs have rows in would escape the test above.
+#[test]
+fn every_table_with_rows_of_a_job_is_in_its_removal() {
+    let world = world();
+    let tables = world.query(
+        "SELECT m.name AS name FROM sqlite_master m JOIN pragma_table_info(m.name) c
+         WHERE m.type = 'table' AND c.name IN ('job', 'job_id') AND m.name <> 'removals'",
+    );
+    assert!(tables.len() > 10, "{tables:?}");
+    let mut statements = sql::begin("job", 0, 0);
+    statements.extend(sql::slice("job"));
+    for table in tables {
+        let name = table["name"].as_str().unwrap();
+        let (deleted, freed) = (
+            format!("DELETE FROM {name} WHERE"),
+            format!("UPDATE {name} SET job_id = NULL"),
+        );
+        assert!(
+            statements
+                .iter()
+                .any(|one| one.sql.contains(&deleted) || one.sql.contains(&freed)),
+            "{name} keeps rows of a deleted job: it belongs into SLICES of src/store/removals.rs"
+        );
+    }
 }
 
 #[test]
