@@ -97,7 +97,7 @@ CREATE TABLE schedules (
   time_zone TEXT NOT NULL,                  -- of the IANA database
   overlap TEXT NOT NULL,                    -- skip, queue, parallel
   paused INTEGER NOT NULL DEFAULT 0,
-  job TEXT NOT NULL,                        -- JSON: the body of a submit; checked again with each run
+  body TEXT NOT NULL,                       -- JSON: the body of a submit; checked again with each run
   input_url TEXT,
   input_format TEXT,
   next_at INTEGER,                          -- when it is due; NULL: not again

@@ -188,7 +188,7 @@ fn read(row: &Row) -> Schedule {
         time_zone: row.text("time_zone"),
         overlap: Overlap::parse(&row.text("overlap")).unwrap_or_default(),
         paused: row.flag("paused"),
-        job: row.json("job").unwrap_or_default(),
+        job: row.json("body").unwrap_or_default(),
         input_url: row.maybe_text("input_url"),
         input_format: row
             .maybe_text("input_format")
@@ -240,7 +240,7 @@ fn view<P: Ports>(app: &App<P>, row: &Row, runs: &[Row]) -> ScheduleView {
         time_zone: schedule.time_zone,
         overlap: schedule.overlap,
         paused: schedule.paused,
-        job: row.maybe_text("job").is_some().then_some(schedule.job),
+        job: row.maybe_text("body").is_some().then_some(schedule.job),
         input_url: schedule.input_url,
         input_format: schedule.input_format,
         next_runs,

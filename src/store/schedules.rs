@@ -54,11 +54,11 @@ impl Written<'_> {
 const ROOM: &str = "-- guard_schedules
 INSERT INTO guards SELECT (SELECT COUNT(*) FROM schedules WHERE tenant = ?1) < ?2";
 const INSERT: &str = "-- insert_schedule
-INSERT INTO schedules (id, tenant, name, cron, time_zone, overlap, paused, job, input_url, input_format,
+INSERT INTO schedules (id, tenant, name, cron, time_zone, overlap, paused, body, input_url, input_format,
   next_at, created_at, updated_at)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12)";
 const REPLACE: &str = "-- replace_schedule
-UPDATE schedules SET name = ?3, cron = ?4, time_zone = ?5, overlap = ?6, paused = ?7, job = ?8,
+UPDATE schedules SET name = ?3, cron = ?4, time_zone = ?5, overlap = ?6, paused = ?7, body = ?8,
   input_url = ?9, input_format = ?10, next_at = ?11, updated_at = ?12
 WHERE id = ?1 AND tenant = ?2 RETURNING id";
 

@@ -112,7 +112,7 @@ fn faults_of_the_job_come_with_those_of_the_schedule() {
 fn row() -> Value {
     json!({
         "id": ID, "name": "n", "cron": "0 7 * * *", "time_zone": "Europe/Berlin", "overlap": "queue", "paused": 0,
-        "job": job().to_string(), "input_url": null, "input_format": null, "next_at": 1_795_413_600_000_i64,
+        "body": job().to_string(), "input_url": null, "input_format": null, "next_at": 1_795_413_600_000_i64,
         "created_at": 1_795_348_800_000_i64, "updated_at": 1_795_348_800_000_i64,
     })
 }

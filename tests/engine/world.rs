@@ -21,7 +21,7 @@ use fanwise::core::webhook::SigningKey;
 use fanwise::ports::{
     Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Keys, Log, Outgoing, Ports,
     Queue, QueueError, QueueName, Statement, TransportError, Web, WebRequest, WireRequest,
-    WireResponse,
+    WireResponse, Zones,
 };
 use futures::StreamExt;
 use futures::executor::LocalPool;
