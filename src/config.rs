@@ -19,6 +19,7 @@ pub struct ConfigFault {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Caps {
     pub body_bytes: u64,
+    pub upload_bytes: u64,
     pub items: u32,
     pub item_bytes: u32,
     pub stages: u32,
@@ -151,6 +152,8 @@ impl Config {
             caps: Caps {
                 // A Worker has 128 MB; a parsed body takes several times its size.
                 body_bytes: vars.int("MAX_BODY_BYTES", 33_554_432, 1_024, 104_857_600),
+                // Streamed: what is held of it is a few pages. The platform takes no larger body on most plans.
+                upload_bytes: vars.int("MAX_UPLOAD_BYTES", 104_857_600, 1_024, 524_288_000),
                 items: vars.int("MAX_ITEMS", 100_000, 1, 100_000) as u32,
                 item_bytes: vars.int("MAX_ITEM_BYTES", 400_000, 16, 1_000_000) as u32,
                 stages: vars.int("MAX_STAGES", 16, 1, 64) as u32,

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::claude::headers::Headers;
 use crate::core::guard::PublicUrl;
+use crate::core::readable::Page;
 
 /// One SQL statement with its bound values: `Null`, `Bool`, `Number` or `String`, nothing else.
 #[derive(Debug, Clone, PartialEq)]
@@ -163,6 +164,13 @@ pub trait Web: Clone + Send + Sync + 'static {
         &self,
         request: WebRequest,
     ) -> impl Future<Output = Result<WireResponse, TransportError>> + Send;
+
+    /// The text that bytes stand for in a character set (by its label of the Encoding standard; UTF-8 where it is unknown). What
+    /// is no text becomes U+FFFD.
+    fn decode(&self, bytes: &[u8], charset: &str) -> String;
+
+    /// Reads HTML by the platform's parser.
+    fn read_html(&self, html: String) -> impl Future<Output = Result<Page, String>> + Send;
 }
 
 /// Time.

@@ -7,7 +7,8 @@
 //! - [`frame`]: what every response has
 //! - [`auth`]: who is calling
 //! - [`params`], [`cursor`], [`body`]: what stands in URLs and bodies
-//! - [`submit`]: a job comes in, with [`not_yet`], [`items`], [`shape`] and [`rules`] for its checks
+//! - [`submit`]: a job comes in, with [`not_yet`], [`items`], [`documents`], [`shape`] and [`rules`] for its checks
+//! - [`upload`]: one whose input is a file, by [`rows`]
 //! - [`jobs`], [`tasks`], [`results`] (with [`table`]), [`report`], [`limits`]: what is read
 //! - [`control`]: what is done to a job that exists
 //! - [`schedules`]: jobs that come in by themselves
@@ -34,6 +35,7 @@ mod body;
 mod control;
 mod cursor;
 mod deliveries;
+mod documents;
 mod frame;
 mod items;
 mod jobs;
@@ -45,12 +47,14 @@ pub mod problem;
 mod reply;
 mod report;
 mod results;
+mod rows;
 mod rules;
 mod schedules;
 mod shape;
 mod submit;
 mod table;
 mod tasks;
+mod upload;
 
 /// What the routes need: the engine, and who may use it.
 #[derive(Clone)]

@@ -72,19 +72,6 @@ const STAGE: [Field; 5] = [
     },
 ];
 
-const CHUNK: [Field; 2] = [
-    Field {
-        name: "tokens",
-        harmless: Value::is_null,
-        message: "this version cuts chunks by `items` only",
-    },
-    Field {
-        name: "overlap",
-        harmless: Value::is_null,
-        message: "this version cuts chunks by `items` only, without overlap",
-    },
-];
-
 fn empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -104,32 +91,15 @@ pub fn set_aside(body: &mut Map<String, Value>, faults: &mut Faults) {
         };
         let here = format!("stages[{index}]");
         take_out(stage, &here, &STAGE, faults);
-        let Some(chunk) = stage.get_mut("chunk").and_then(Value::as_object_mut) else {
-            continue;
-        };
-        let refused = take_out(chunk, &join(&here, "chunk"), &CHUNK, faults);
-        if refused && chunk.is_empty() {
-            // Nothing is left that could be asked to have `items`.
-            stage.shift_remove("chunk");
-        }
     }
 }
 
-/// Whether any was refused.
-fn take_out(
-    map: &mut Map<String, Value>,
-    path: &str,
-    fields: &[Field],
-    faults: &mut Faults,
-) -> bool {
-    let mut refused = false;
+fn take_out(map: &mut Map<String, Value>, path: &str, fields: &[Field], faults: &mut Faults) {
     for field in fields {
         if let Some(value) = map.shift_remove(field.name)
             && !(field.harmless)(&value)
         {
-            refused = true;
             faults.add(join(path, field.name), field.message);
         }
     }
-    refused
 }

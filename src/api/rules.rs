@@ -1,14 +1,20 @@
 //! What a schema cannot say about a plan: how its stages stand together.
 
 use crate::config::Caps;
-use crate::core::plan::{Mode, Stage, StageKind};
+use crate::core::plan::{Chunk, InputKind, Mode, Stage, StageKind};
 use crate::core::schema::Schema;
 
 use super::problem::Faults;
 use super::shape::below;
 
 /// Adds a fault for each rule that the plan breaks.
-pub fn check(mode: Option<Mode>, stages: &[Stage], caps: &Caps, faults: &mut Faults) {
+pub fn check(
+    mode: Option<Mode>,
+    stages: &[Stage],
+    input: InputKind,
+    caps: &Caps,
+    faults: &mut Faults,
+) {
     if mode == Some(Mode::Dynamic) {
         faults.add("mode", "this version runs `static` plans only");
     }
@@ -21,7 +27,7 @@ pub fn check(mode: Option<Mode>, stages: &[Stage], caps: &Caps, faults: &mut Fau
         );
     }
     order(stages, faults);
-    groups(stages, faults);
+    groups(stages, input, faults);
     for (index, stage) in stages.iter().enumerate() {
         let here = format!("stages[{index}]");
         let same_name = |other: &Stage| other.name == stage.name;
@@ -32,6 +38,32 @@ pub fn check(mode: Option<Mode>, stages: &[Stage], caps: &Caps, faults: &mut Fau
             );
         }
         fields(&here, stage, faults);
+        if let Some(given) = &stage.chunk {
+            chunk(&format!("{here}.chunk"), given, input, faults);
+        }
+    }
+}
+
+/// What a chunk may hold.
+fn chunk(here: &str, chunk: &Chunk, input: InputKind, faults: &mut Faults) {
+    if chunk.items.is_none() && chunk.tokens.is_none() {
+        faults.add(here, "needs `items` or `tokens`");
+    }
+    match (chunk.overlap, chunk.tokens) {
+        (Some(overlap), Some(tokens)) if overlap > tokens / 2 => faults.add(
+            format_args!("{here}.overlap"),
+            format!("must be at most half of `tokens`, which is {}", tokens / 2),
+        ),
+        (Some(overlap), None) if overlap > 0 && input == InputKind::Items => {
+            faults.add(format_args!("{here}.overlap"), "needs `tokens`");
+        }
+        _ => {}
+    }
+    if input == InputKind::Urls && chunk.items.is_some_and(|items| items > 1) {
+        faults.add(
+            format_args!("{here}.items"),
+            "pages go one to a worker; with `tokens`, long ones go to several",
+        );
     }
 }
 
@@ -66,7 +98,7 @@ fn order(stages: &[Stage], faults: &mut Faults) {
 }
 
 /// A stage groups by a field that the results before it have.
-fn groups(stages: &[Stage], faults: &mut Faults) {
+fn groups(stages: &[Stage], input: InputKind, faults: &mut Faults) {
     let mut before: Option<&Stage> = None;
     for (index, stage) in stages.iter().enumerate() {
         if stage.kind != StageKind::Map {
@@ -77,6 +109,12 @@ fn groups(stages: &[Stage], faults: &mut Faults) {
                 faults.add(
                     format_args!("stages[{index}].chunk"),
                     "is not taken with `group_by`: one task has one group",
+                );
+            }
+            if before.is_none() && input != InputKind::Items {
+                faults.add(
+                    format_args!("stages[{index}].group_by"),
+                    "wants items: texts and pages are split before anything of them is known",
                 );
             }
             if let Some(before) = before.filter(|before| !may_have(before, field)) {

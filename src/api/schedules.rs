@@ -9,7 +9,7 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::auth::Caller;
@@ -18,12 +18,13 @@ use super::cursor::{self, AfterSchedule};
 use super::items::json_len;
 use super::params::{NoQuery, Query, ScheduleId};
 use super::problem::{ApiError, Faults, Problem};
+use super::rows::{Csv, Lines};
 use super::{Api, body, openapi, reply, submit};
 use crate::app::schedules::{self, Fetched, Schedule};
 use crate::app::submit::Submit;
 use crate::app::view::{Page, ScheduleRunView, ScheduleView};
 use crate::app::{self, App};
-use crate::config::Config;
+use crate::config::{Caps, Config};
 use crate::core::schedule::{InputFormat, Overlap};
 use crate::ports::Ports;
 
@@ -334,39 +335,44 @@ pub fn read_job(
             let message = "must be left out: it comes from `input_url`";
             return Err(vec![("input".to_owned(), message.to_owned())]);
         }
-        map.insert("input".to_owned(), input(fetched)?);
+        map.insert("input".to_owned(), input(fetched, &config.caps)?);
     }
     submit::check(job, config).map_err(ApiError::into_faults)
 }
 
-/// A file as the `input` of a submit.
-fn input(fetched: Fetched) -> Result<Value, Vec<(String, String)>> {
-    let fault = |message: String| vec![("input_url".to_owned(), message)];
-    let text = String::from_utf8(fetched.bytes).map_err(|_| fault("is not UTF-8".to_owned()))?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let items: Vec<Value> = match fetched.format {
-        InputFormat::Text => return Ok(json!({"text": text})),
-        InputFormat::Jsonl => text
-            .lines()
-            .enumerate()
-            .filter(|(_, line)| !line.trim().is_empty())
-            .map(|(place, line)| {
-                serde_json::from_str(line)
-                    .map_err(|error| fault(format!("line {} is not JSON: {error}", place + 1)))
-            })
-            .collect::<Result<_, _>>()?,
+/// A file as the `input` of a submit; what is wrong with its rows is told by their lines.
+fn input(fetched: Fetched, caps: &Caps) -> Result<Value, Vec<(String, String)>> {
+    // Quotes and escapes may double what an item's bytes are in a file.
+    let most = caps.item_bytes as usize * 2;
+    let mut rows = Vec::new();
+    match fetched.format {
         InputFormat::Csv => {
-            let mut reader = csv::Reader::from_reader(text.as_bytes());
-            let wrong = |error: csv::Error| fault(format!("is not CSV: {error}"));
-            let header = reader.headers().map_err(wrong)?.clone();
-            let item = |row: csv::StringRecord| {
-                let cells = header.iter().zip(row.iter());
-                let fields = cells.map(|(name, cell)| (name.to_owned(), Value::from(cell)));
-                Value::Object(fields.collect::<Map<_, _>>())
-            };
-            let rows = reader.records().map(|row| row.map(item).map_err(wrong));
-            rows.collect::<Result<_, _>>()?
+            let mut csv = Csv::new(most);
+            csv.push(&fetched.bytes, &mut rows);
+            csv.finish(&mut rows);
         }
-    };
-    Ok(json!({"items": items}))
+        InputFormat::Jsonl => {
+            let mut lines = Lines::new(most);
+            lines.push(&fetched.bytes, &mut rows);
+            lines.finish(&mut rows);
+        }
+        InputFormat::Text => {
+            let text = String::from_utf8(fetched.bytes);
+            let text = text.map_err(|_| vec![("input".to_owned(), "is not UTF-8".to_owned())])?;
+            return Ok(json!({"text": text.trim_start_matches('\u{feff}')}));
+        }
+    }
+    let mut items = Vec::with_capacity(rows.len());
+    let mut faults = Vec::new();
+    for row in rows {
+        match row.value {
+            Ok(item) => items.push(item),
+            Err(problem) => faults.push((format!("input line {}", row.line), problem)),
+        }
+    }
+    if faults.is_empty() {
+        Ok(json!({"items": items}))
+    } else {
+        Err(faults)
+    }
 }

@@ -86,7 +86,7 @@ fn a_body_with_every_field_is_read_whole() {
     let stage = &submit.stages[0];
     assert_eq!(stage.kind, StageKind::Map);
     assert_eq!(stage.output, Some(Output::Chunk));
-    assert_eq!(stage.chunk, Some(Chunk { items: 3 }));
+    assert_eq!(stage.chunk, Some(Chunk::of_items(3)));
     assert_eq!(stage.max_tokens, Some(100));
     assert_eq!(submit.metadata["team"], "support");
     let webhook = submit.webhook.unwrap();
@@ -198,9 +198,24 @@ fn each_fault_is_named_where_it_is() {
             "must be an object, is a number",
         ),
         (
-            with("/stages/0/chunk", json!({"tokens": 500})),
+            with("/stages/0/chunk", json!({"tokens": 49})),
             "stages[0].chunk.tokens",
-            "this version cuts chunks by `items` only",
+            "must be at least 50, is 49",
+        ),
+        (
+            with("/stages/0/chunk", json!({"tokens": 100, "overlap": 51})),
+            "stages[0].chunk.overlap",
+            "must be at most half of `tokens`, which is 50",
+        ),
+        (
+            with("/stages/0/chunk", json!({"items": 5, "overlap": 1})),
+            "stages[0].chunk.overlap",
+            "needs `tokens`",
+        ),
+        (
+            with("/stages/0/chunk", json!({})),
+            "stages[0].chunk",
+            "needs `items` or `tokens`",
         ),
         (
             with("/stages/1/chunk", json!({"items": 2})),
@@ -448,7 +463,7 @@ fn bodyish() -> impl Strategy<Value = Value> {
     ];
     scalar.prop_recursive(6, 60, 6, |inner| {
         let name = prop::sample::select(vec![
-            "task", "input", "items", "stages", "name", "kind", "instructions", "output", "output_schema", "chunk", "tokens",
+            "task", "input", "items", "documents", "urls", "url", "overlap", "stages", "name", "kind", "instructions", "output", "output_schema", "chunk", "tokens",
             "merge", "count_by", "limits", "concurrency", "max_cost_usd", "metadata", "mode", "id", "text", "type", "$ref", "x",
         ]);
         prop_oneof![

@@ -13,6 +13,7 @@ use crate::core::plan::{Output, ResolvedStage};
 const WORKER: &str = include_str!("../../prompts/worker.md");
 const ANSWER_ITEM: &str = include_str!("../../prompts/answer-item.md");
 const ANSWER_CHUNK: &str = include_str!("../../prompts/answer-chunk.md");
+const SLICE: &str = include_str!("../../prompts/slice.md");
 const REPAIR: &str = include_str!("../../prompts/repair.md");
 const SYNTHESIS: &str = include_str!("../../prompts/synthesis.md");
 
@@ -32,13 +33,17 @@ pub fn worker_frame(stage: &ResolvedStage) -> String {
         Output::Item => ANSWER_ITEM,
         Output::Chunk => ANSWER_CHUNK,
     };
-    fill(
+    let frame = fill(
         WORKER,
         &[
             ("instructions", &unfenced(&stage.instructions)),
             ("answer", answer.trim_end()),
         ],
-    )
+    );
+    if stage.chunk.tokens.is_none() {
+        return frame;
+    }
+    format!("{frame}\n\n{}", SLICE.trim_end())
 }
 
 /// The system prompt of a synthesis.
@@ -158,7 +163,7 @@ mod tests {
             instructions: "Say what {{ each }} ticket is about.\n</items>\nBe brief.".into(),
             output,
             output_schema: None,
-            chunk: Chunk { items: 10 },
+            chunk: Chunk::of_items(10),
             group_by: None,
             model: "claude-haiku-5-5".into(),
             max_tokens: 1_024,
@@ -192,6 +197,9 @@ mod tests {
     fn every_prompt_renders_as_its_golden_file() {
         golden("worker-item", &worker_frame(&stage(Output::Item)));
         golden("worker-chunk", &worker_frame(&stage(Output::Chunk)));
+        let mut sliced = stage(Output::Item);
+        sliced.chunk.tokens = Some(1_000);
+        golden("worker-slice", &worker_frame(&sliced));
         golden(
             "synthesis",
             &synthesis_frame("Find the recurring issues", &stage(Output::Item)),

@@ -7,7 +7,7 @@ use super::{App, AppError, ask, expand};
 use crate::claude::models::{Catalogue, Model};
 use crate::claude::request::{MessagesRequest, Role};
 use crate::claude::worker_schema::{default_schema, in_words, wire_format};
-use crate::core::plan::{Output, ResolvedStage, Spec, StageKind};
+use crate::core::plan::{InputKind, Output, ResolvedStage, Spec, StageKind};
 use crate::core::schema::Schema;
 use crate::core::verdict::Form;
 use crate::ports::Ports;
@@ -41,6 +41,15 @@ impl Kit {
             .map(|stage| StageKit::new(app, &spec, stage))
             .collect::<Result<_, _>>()?;
         Ok(Kit { spec, stages })
+    }
+
+    /// The workers of this stage read the pages that the input names.
+    pub fn fetches(&self, index: u32) -> bool {
+        let first_map = self
+            .stages
+            .iter()
+            .position(|kit| kit.stage.kind == StageKind::Map);
+        self.spec.input == InputKind::Urls && first_map == usize::try_from(index).ok()
     }
 
     pub fn stage(&self, index: u32) -> Option<&StageKit> {

@@ -1,8 +1,8 @@
 //! The use cases, generic over [`crate::ports`]: what a user or an event asks for, from beginning to end.
 //!
-//! - [`submit`]: a job comes in
+//! - [`submit`], [`intake`]: a job comes in, with its input
 //! - [`drive`]: a job is moved on: planned, expanded, fanned in, ended
-//! - [`expand`]: items become tasks; [`follow`]: so do the results of an earlier stage
+//! - [`expand`]: items become tasks, by number or, with [`slice`], by tokens; [`follow`]: so do the results of an earlier stage
 //! - [`coverage`]: which items have their results in every stage, and why others do not
 //! - [`pump`]: waiting tasks are queued
 //! - [`consume`]: messages arrive
@@ -13,7 +13,7 @@
 //! - [`notify`]: what happened is told to webhooks
 //! - [`remove`]: jobs are taken away, and what is old is forgotten
 //! - [`control`]: pause, resume, cancel, retry, new limits
-//! - [`web`]: pages are read, webhooks called
+//! - [`fetch`]: tasks that read a page first; [`web`]: pages are read, webhooks called
 //! - [`query`], [`report`]: jobs, tasks, results and reports are read; [`limits`]: what the account allows
 //! - [`ask`], [`kit`]: what is asked of Claude, and what a stage needs for it
 //! - [`bodies`], [`message`], [`view`]: stored texts, queue messages, what callers see
@@ -36,7 +36,9 @@ pub mod control;
 pub mod coverage;
 pub mod drive;
 pub mod expand;
+pub mod fetch;
 pub mod follow;
+pub mod intake;
 pub mod kit;
 pub mod limits;
 pub mod message;
@@ -48,6 +50,7 @@ pub mod report;
 pub mod resolve;
 pub mod schedules;
 pub mod settle;
+pub mod slice;
 pub mod submit;
 pub mod sweep;
 pub mod synthesise;

@@ -357,7 +357,8 @@ fn job_view(row: &Row) -> JobView {
     let counts: serde_json::Map<String, Value> = row.json("counts").unwrap_or_default();
     let count = |name: &str| counts.get(name).and_then(Value::as_u64).unwrap_or(0);
     let total = row.tokens("items_total");
-    let covered = row.tokens("covered_so_far");
+    // In a later stage a document is counted with each of its slices until all is known.
+    let covered = row.tokens("covered_so_far").min(total);
     JobView {
         id: row.text("id"),
         state: row.text("state"),

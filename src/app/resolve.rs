@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::call::{self, Begun, Ended};
 use super::expand::new_task;
+use super::fetch::{self, Gate};
 use super::kit::{Kit, Prior, StageKit, nano, only, wire_output};
 use super::work::{HeadNote, Step};
 use super::{App, AppError, bodies, coverage, query};
@@ -19,9 +20,10 @@ use crate::claude::request::{MessagesRequest, Trace};
 use crate::claude::response::{Message, StopReason};
 use crate::core::plan::{Output, StageKind};
 use crate::core::state::TaskState;
-use crate::core::verdict::{End, Form, Next, Standing, verdict, wait_ms};
+use crate::core::verdict::{End, FETCH, Form, Next, Standing, verdict, wait_ms};
 use crate::ports::{Clock, Ports};
 use crate::store::admission::Claimed;
+use crate::store::inputs::Fetched;
 use crate::store::settle::{ClosedAttempt, Half, KeptOutput, LedgerEntry, MovedTask, Saved};
 
 /// A value that another place has written and this one cannot read yet: looked at again after this.
@@ -36,6 +38,8 @@ pub struct Resolved {
     pub attempt: Option<ClosedAttempt>,
     pub output: Option<KeptOutput>,
     pub half: Option<Half>,
+    /// What the task has read, before it asks anything.
+    pub fetched: Option<Fetched>,
     pub ledger: Vec<LedgerEntry>,
     pub saved: Option<Saved>,
     /// The text of the answer, where one came, and why it stopped.
@@ -69,7 +73,8 @@ impl Resolved {
             .map_or(0, |attempt| text(&attempt.response) + text(&attempt.error));
         let output = self.output.as_ref().map_or(0, |output| text(&output.body));
         let ledger: usize = self.ledger.iter().map(|entry| text(&entry.body)).sum();
-        attempt.max(output).max(ledger) + self.task.ids.len() * 4 + 1_000
+        let fetched = self.fetched.as_ref().map_or(0, Fetched::bytes);
+        attempt.max(output).max(ledger).max(fetched) + self.task.ids.len() * 4 + 1_000
     }
 }
 
@@ -96,7 +101,11 @@ pub async fn call<P: Ports>(
     mark: [f64; 2],
     probe: bool,
     stop: Arc<AtomicBool>,
+    gate: Arc<Gate>,
 ) -> Step {
+    if task.form == FETCH {
+        return fetch::call(app, kit, task, gate).await;
+    }
     let Some(stage) = kit.stage(task.stage) else {
         return give_back(&app, &task, "the stage's plan is not readable");
     };
@@ -807,7 +816,7 @@ fn results_of(output: &Value) -> Vec<(String, Value)> {
 }
 
 /// The task as it was: to be claimed again, with nothing counted.
-fn blank(task: &Claimed) -> Resolved {
+pub fn blank(task: &Claimed) -> Resolved {
     Resolved {
         job: task.job.clone(),
         idx: task.idx,
@@ -815,6 +824,7 @@ fn blank(task: &Claimed) -> Resolved {
         attempt: None,
         output: None,
         half: None,
+        fetched: None,
         ledger: Vec::new(),
         saved: None,
         response: None,
@@ -850,7 +860,7 @@ fn blank(task: &Claimed) -> Resolved {
 }
 
 /// Nothing was sent: the attempt closes without cost, and the task waits a little.
-fn give_back<P: Ports>(app: &App<P>, task: &Claimed, why: &str) -> Step {
+pub fn give_back<P: Ports>(app: &App<P>, task: &Claimed, why: &str) -> Step {
     let now = app.ports.clock().now_ms();
     let mut resolved = blank(task);
     resolved.task.not_before = now.saturating_add_unsigned(NOT_YET_MS);

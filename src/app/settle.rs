@@ -41,6 +41,7 @@ pub fn statements<P: Ports>(
         settlement.attempts.extend(one.attempt.clone());
         settlement.outputs.extend(one.output.clone());
         settlement.halves.extend(one.half.clone());
+        settlement.fetched.extend(one.fetched.clone());
         settlement.ledger.extend(one.ledger.clone());
         settlement.saved.extend(one.saved.clone());
         settlement.tasks.push(one.task.clone());

@@ -34,6 +34,10 @@ pub enum WebError {
     TimedOut(u64),
     #[error("it cannot be reached: {0}")]
     Unreachable(String),
+    #[error("it cannot be read as HTML: {0}")]
+    Unreadable(String),
+    #[error("it holds no text")]
+    Empty,
 }
 
 impl WebError {
@@ -47,6 +51,8 @@ impl WebError {
             WebError::WrongType(_) => "wrong_type",
             WebError::TimedOut(_) => "fetch_timed_out",
             WebError::Unreachable(_) => "unreachable",
+            WebError::Unreadable(_) => "unreadable_page",
+            WebError::Empty => "empty_page",
         }
     }
 

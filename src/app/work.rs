@@ -21,6 +21,7 @@ use futures::stream::FuturesUnordered;
 use serde_json::json;
 
 use super::call::Head;
+use super::fetch::Gate;
 use super::kit::Kit;
 use super::resolve::{self, Resolved};
 use super::settle as ended;
@@ -28,7 +29,7 @@ use super::{App, AppError, message};
 use crate::core::admit::{Admission, Breaker, Candidate, Job, Snapshot, admit};
 use crate::core::money::Nano;
 use crate::core::time::day;
-use crate::core::verdict::Form;
+use crate::core::verdict::{FETCH, Form};
 use crate::ports::{Clock, Db, DbError, Ports, Queue};
 use crate::store::admission::{self, Claim, Claimed, Read, Take};
 use crate::store::row::Columns;
@@ -87,6 +88,8 @@ struct Consumer<'a, P: Ports> {
     stopped: bool,
     /// The same, for calls that still read what they ask.
     stop: Arc<AtomicBool>,
+    /// Where tasks that read a page wait for their turn.
+    gate: Arc<Gate>,
     /// The class of a head that came first: worth a look at once.
     news: bool,
     seen: Vec<String>,
@@ -133,6 +136,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             heads: Vec::new(),
             stopped: false,
             stop: Arc::new(AtomicBool::new(false)),
+            gate: Arc::new(Gate::new(app.config.fetching.at_once)),
             news: false,
             seen: Vec::new(),
             looked: now,
@@ -474,6 +478,16 @@ impl<'a, P: Ports> Consumer<'a, P> {
         let config = &self.app.config;
         let day_cap =
             |cap: Option<f64>, used: i64| cap.map(|usd| Nano::from_usd_floor(usd).0 - used);
+        // Pages that nobody here would get to are left to others.
+        let mut pages = self.gate.room();
+        read.waiting.retain(|task| {
+            if task.form == FETCH {
+                let room = pages > 0;
+                pages = pages.saturating_sub(1);
+                return room;
+            }
+            true
+        });
         read.waiting.retain(|task| {
             read.jobs.iter().any(|job| job.id == task.job)
                 && read.classes.iter().any(|row| row.class.name == task.class)
@@ -652,6 +666,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 mark,
                 probe && task.attempt.is_some(),
                 Arc::clone(&self.stop),
+                Arc::clone(&self.gate),
             );
             self.calls.push(call.boxed());
         }

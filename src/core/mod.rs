@@ -6,6 +6,7 @@
 //! - [`plan`]: jobs, stages, limits as callers write them
 //! - [`state`]: the two state machines, as total transition functions
 //! - [`chunk`]: items into chunks
+//! - [`slice`]: long texts into slices
 //! - [`admit`]: which tasks may call Claude now: permits, budget, fairness, breaker
 //! - [`verdict`]: what becomes of a task after an answer or an error
 //! - [`merge`]: the deterministic fan-in
@@ -13,6 +14,7 @@
 //! - [`webhook`]: who is told, and how a message is signed
 //! - [`cron`]: when a schedule is due
 //! - [`guard`]: which addresses on the web may be asked
+//! - [`readable`]: pages as text
 //! - [`schema`]: JSON Schema, compiled and checked
 //! - [`money`], [`time`], [`ids`]: small shared values
 
@@ -24,8 +26,10 @@ pub mod ids;
 pub mod merge;
 pub mod money;
 pub mod plan;
+pub mod readable;
 pub mod schedule;
 pub mod schema;
+pub mod slice;
 pub mod state;
 pub mod time;
 pub mod verdict;

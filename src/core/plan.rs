@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::slice::Size;
+
 /// How the work of a job was decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -64,13 +66,62 @@ pub enum Output {
     Chunk,
 }
 
-/// How many items one worker sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+/// How much one worker sees: so many items, or so many tokens. With both, whichever is reached first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
 pub struct Chunk {
-    /// Items per chunk.
+    /// The most items in a chunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 1000)]
-    pub items: u32,
+    pub items: Option<u32>,
+    /// The most tokens in a chunk, estimated: small items are packed up to it, longer texts are split at natural
+    /// boundaries into slices of at most so many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 50, maximum = 200000)]
+    pub tokens: Option<u32>,
+    /// Tokens of the text before it that a slice shows again; at most half of `tokens`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 100000)]
+    pub overlap: Option<u32>,
+}
+
+impl Chunk {
+    /// By number alone.
+    pub fn of_items(items: u32) -> Chunk {
+        Chunk {
+            items: Some(items),
+            ..Chunk::default()
+        }
+    }
+
+    /// The most items of one chunk.
+    pub fn most_items(&self) -> u32 {
+        self.items.unwrap_or(PACKED_ITEMS).max(1)
+    }
+
+    /// The size of slices, where long texts are split.
+    pub fn size(&self) -> Option<Size> {
+        self.tokens.map(|tokens| Size {
+            tokens,
+            overlap: self.overlap.unwrap_or(0),
+        })
+    }
+}
+
+/// Items that are packed into one chunk of `tokens` where nothing is said: each wants its own part of the answer.
+const PACKED_ITEMS: u32 = 50;
+
+/// What the input is made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputKind {
+    /// Small things, worked on as they are.
+    #[default]
+    Items,
+    /// Texts of any length, split where they are long.
+    Documents,
+    /// Addresses: what they hold is read by the workers.
+    Urls,
 }
 
 /// The deterministic fan-in of a map stage; no model call.
@@ -253,6 +304,8 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipe: Option<String>,
     pub mode: Mode,
+    #[serde(default)]
+    pub input: InputKind,
     /// Resolved: nothing is left to a default.
     pub stages: Vec<ResolvedStage>,
     /// As given, defaults filled in; `jobs` holds the figures the engine checks.
@@ -260,6 +313,13 @@ pub struct Spec {
     pub reuse: bool,
     #[serde(default)]
     pub metadata: Map<String, Value>,
+}
+
+impl Spec {
+    /// Ids of tasks may be those of slices.
+    pub fn slices(&self) -> bool {
+        self.stages.iter().any(|stage| stage.chunk.tokens.is_some())
+    }
 }
 
 /// A stage with every default filled in and its model known.

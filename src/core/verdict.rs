@@ -1,6 +1,9 @@
 //! What becomes of a task when a call has ended: the one place that decides about repair, retry,
 //! splitting and giving up.
 
+/// In the place of a form: the task reads a page first, and asks nothing yet.
+pub const FETCH: &str = "fetch";
+
 /// How a task asks next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Form {

@@ -59,8 +59,8 @@ FROM jobs j WHERE j.state IN ('running', 'synthesizing') AND (j.deadline_at IS N
 ORDER BY j.in_flight, j.created_at LIMIT 64";
 const WAITING: &str = "-- waiting_tasks
 SELECT t.id, t.job, t.stage, t.idx, t.class, t.bytes, t.max_tokens, t.worst_nano, t.form, s.answers, s.answer_tokens,
-  at_work.reuse = 1 AND EXISTS (SELECT 1 FROM ledger l
-    WHERE l.tenant = at_work.tenant AND l.key = t.key AND l.expires_at > ?1) AS free
+  t.form = 'fetch' OR (at_work.reuse = 1 AND EXISTS (SELECT 1 FROM ledger l
+    WHERE l.tenant = at_work.tenant AND l.key = t.key AND l.expires_at > ?1)) AS free
 FROM (SELECT id, tenant, reuse FROM jobs WHERE state IN ('running', 'synthesizing')
     ORDER BY in_flight, created_at LIMIT 64) at_work CROSS JOIN tasks t ON t.id IN (
     SELECT c.id FROM tasks c WHERE c.job = at_work.id AND c.state IN ('pending', 'queued') AND c.not_before <= ?1

@@ -194,6 +194,8 @@ pub struct StageRow {
     pub name: String,
     pub state: String,
     pub cursor: u32,
+    /// Where inside the item at `cursor` expansion stands.
+    pub within: Option<Value>,
     pub expanded: bool,
     pub pending: u32,
     pub queued: u32,
@@ -213,6 +215,7 @@ impl StageRow {
             name: row.text("name"),
             state: row.text("state"),
             cursor: row.count("cursor"),
+            within: row.json("within"),
             expanded: row.flag("expanded"),
             pending: row.count("pending"),
             queued: row.count("queued"),

@@ -6,6 +6,7 @@
 //!
 //! - [`row`]: reading values out of rows
 //! - [`jobs`]: jobs, specs, pages and stages
+//! - [`inputs`]: input as it comes in, and what is cut from it
 //! - [`tasks`]: expanding, queueing, leases
 //! - [`follow`]: what a later map stage reads of the one before
 //! - [`admission`]: the snapshot that admission decides on, and the claim that carries it out
@@ -21,6 +22,7 @@ pub mod admission;
 pub mod control;
 pub mod deliveries;
 pub mod follow;
+pub mod inputs;
 pub mod jobs;
 pub mod listing;
 pub mod removals;
@@ -35,8 +37,9 @@ use serde_json::Value;
 use crate::ports::Statement;
 
 /// The migrations, in order: what `wrangler d1 migrations apply` runs, for native databases.
-pub const MIGRATIONS: [&str; 3] = [
+pub const MIGRATIONS: [&str; 4] = [
     include_str!("../../migrations/0001_jobs.sql"),
+    include_str!("../../migrations/0003_inputs.sql"),
     include_str!("../../migrations/0004_stages.sql"),
     include_str!("../../migrations/0006_afterwards.sql"),
 ];

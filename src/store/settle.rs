@@ -6,6 +6,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::inputs::{self, Fetched};
 use super::jobs::to_json;
 use super::{params, sql};
 use crate::ports::Statement;
@@ -166,6 +167,7 @@ pub struct Settlement {
     pub attempts: Vec<ClosedAttempt>,
     pub outputs: Vec<KeptOutput>,
     pub halves: Vec<Half>,
+    pub fetched: Vec<Fetched>,
     pub ledger: Vec<LedgerEntry>,
     pub saved: Vec<Saved>,
     pub tasks: Vec<MovedTask>,
@@ -192,6 +194,9 @@ pub fn settle(settlement: &Settlement, lease: &str, now: i64, drive_at: i64) -> 
         let saved = to_json(&settlement.saved);
         statements.push(sql(SAVE, params![saved.as_str(), lease]));
         statements.push(sql(SHARE, params![saved]));
+    }
+    for page in &settlement.fetched {
+        statements.extend(inputs::fetched(page, lease));
     }
     for half in &settlement.halves {
         let task = &half.task;

@@ -12,6 +12,7 @@ use fanwise::api::{Api, auth::Auth, router};
 use fanwise::app::App;
 use fanwise::claude::models::Catalogue;
 use fanwise::config::Config;
+use fanwise::core::readable::Page;
 use fanwise::core::webhook::SigningKey;
 use fanwise::ports::{
     Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Keys, Log, Outgoing, Ports,
@@ -128,6 +129,14 @@ impl Web for Fake {
         &self,
         _: WebRequest,
     ) -> impl Future<Output = Result<WireResponse, TransportError>> + Send {
+        pending()
+    }
+
+    fn decode(&self, bytes: &[u8], _: &str) -> String {
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    fn read_html(&self, _: String) -> impl Future<Output = Result<Page, String>> + Send {
         pending()
     }
 }

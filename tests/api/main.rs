@@ -11,4 +11,5 @@ mod fuzz;
 mod limits;
 mod routes;
 mod schedules;
+mod upload;
 mod webhooks;

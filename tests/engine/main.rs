@@ -6,6 +6,7 @@ mod chaos;
 mod commands;
 mod flows;
 mod found;
+mod inputs;
 mod removal;
 mod schedules;
 mod simulation;

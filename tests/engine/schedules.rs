@@ -351,7 +351,7 @@ fn an_input_that_is_away_is_tried_again_and_one_that_is_wrong_is_told() {
         (Site::new(404), "dead_link"),
         (Site::redirect("http://127.0.0.1/"), "url_refused"),
         (Site::page("text/csv", "text\n\n"), "invalid_request"),
-        (Site::page("text/csv", "text\n\"broken"), "started"),
+        (Site::page("text/csv", "text\nx,y\n"), "invalid_request"),
         (
             Site::page("text/csv", "id,text\na,x\na,y\n"),
             "invalid_request",

@@ -1,7 +1,10 @@
 //! The open web of a world: servers with what each address answers, and the record of what they were asked.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
+use fanwise::core::readable::{Page, Readable, WITH_ENDS};
 use fanwise::ports::{Clock, TransportError, WebRequest, WireResponse};
 use futures::StreamExt;
 use futures::stream;
@@ -92,6 +95,43 @@ impl Site {
             body,
         })
     }
+}
+
+/// As the runtime's decoder does it.
+pub fn decode(bytes: &[u8], charset: &str) -> String {
+    let encoding = encoding_rs::Encoding::for_label(charset.as_bytes());
+    let encoding = encoding.unwrap_or(encoding_rs::UTF_8);
+    encoding.decode_with_bom_removal(bytes).0.into_owned()
+}
+
+/// As the runtime's parser does it: it is the same one.
+pub fn read_html(html: &str) -> Page {
+    use lol_html::html_content::{Element, EndTag, TextChunk};
+    use lol_html::{EndTagHandler, RewriteStrSettings, doc_text, element, rewrite_str};
+    let page = Rc::new(RefCell::new(Readable::default()));
+    let (begins, texts) = (Rc::clone(&page), Rc::clone(&page));
+    let settings = RewriteStrSettings::new()
+        .append_element_content_handler(element!("*", move |element: &mut Element| {
+            let tag = element.tag_name();
+            begins.borrow_mut().begin(&tag);
+            let ends = Rc::clone(&begins);
+            if WITH_ENDS.contains(&tag.as_str())
+                && let Some(handlers) = element.end_tag_handlers()
+            {
+                let handler: EndTagHandler = Box::new(move |tag: &mut EndTag| {
+                    ends.borrow_mut().end(&tag.name());
+                    Ok(())
+                });
+                handlers.push(handler);
+            }
+            Ok(())
+        }))
+        .append_document_content_handler(doc_text!(move |chunk: &mut TextChunk| {
+            texts.borrow_mut().text(chunk.as_str());
+            Ok(())
+        }));
+    rewrite_str(html, settings).unwrap();
+    page.take().finish()
 }
 
 /// All servers.

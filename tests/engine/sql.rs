@@ -3,6 +3,7 @@
 use fanwise::core::state::TaskEvent;
 use fanwise::ports::Statement;
 use fanwise::store::admission::{self, Claim, Take};
+use fanwise::store::inputs::Fetched;
 use fanwise::store::settle::{
     self, ClosedAttempt, Half, KeptOutput, LedgerEntry, Lesson, MovedTask, Saved, Settlement,
 };
@@ -94,6 +95,14 @@ fn settle_and_look() -> Vec<Statement> {
             job: JOB.into(),
             origin: "1:1".into(),
             task: new_task(),
+        }],
+        fetched: vec![Fetched {
+            task: 3,
+            attempts: 1,
+            job: JOB.into(),
+            body: Some("[]".into()),
+            blob: None,
+            document: Some(("a".into(), vec![new_task()])),
         }],
         ledger: vec![LedgerEntry {
             tenant: "default".into(),

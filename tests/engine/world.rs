@@ -17,6 +17,7 @@ use fanwise::app::{App, sweep};
 use fanwise::claude::models::Catalogue;
 use fanwise::config::Config;
 use fanwise::core::plan::Item;
+use fanwise::core::readable::Page;
 use fanwise::core::webhook::SigningKey;
 use fanwise::ports::{
     Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Keys, Log, Outgoing, Ports,
@@ -413,6 +414,7 @@ pub fn job(texts: &[String], body: Value) -> Submit {
         task: "Find the recurring issues".into(),
         mode: fanwise::core::plan::Mode::Static,
         stages: serde_json::from_value(body["stages"].clone()).unwrap(),
+        input: fanwise::core::plan::InputKind::Items,
         items: texts
             .iter()
             .enumerate()
@@ -892,6 +894,14 @@ impl Web for World {
             _ => {}
         }
         site.answer(self.clone())
+    }
+
+    fn decode(&self, bytes: &[u8], charset: &str) -> String {
+        crate::sites::decode(bytes, charset)
+    }
+
+    async fn read_html(&self, html: String) -> Result<Page, String> {
+        Ok(crate::sites::read_html(&html))
     }
 }
 
