@@ -239,7 +239,11 @@ fn change_rules(value: &Value, faults: &mut Faults) {
 }
 
 /// Refuses a body that says anything.
-async fn nothing<P: Ports>(api: &Api<P>, headers: &HeaderMap, body: Body) -> Result<(), ApiError> {
+pub async fn nothing<P: Ports>(
+    api: &Api<P>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(), ApiError> {
     let cap = api.app.config.caps.body_bytes;
     if let Some(value) = body::optional_json(headers, body, cap).await? {
         let Nothing {} = checked(value, openapi::nothing_shape()?, |_, _| ())?;
@@ -248,7 +252,7 @@ async fn nothing<P: Ports>(api: &Api<P>, headers: &HeaderMap, body: Body) -> Res
 }
 
 /// The value as a body, or everything that is wrong with it.
-fn checked<T: DeserializeOwned>(
+pub fn checked<T: DeserializeOwned>(
     mut value: Value,
     shape: &Shape,
     rules: impl FnOnce(&Value, &mut Faults),

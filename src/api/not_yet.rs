@@ -16,7 +16,7 @@ struct Field {
     message: &'static str,
 }
 
-const BODY: [Field; 6] = [
+const BODY: [Field; 5] = [
     Field {
         name: "recipe",
         harmless: Value::is_null,
@@ -31,11 +31,6 @@ const BODY: [Field; 6] = [
         name: "approval",
         harmless: |value| value.is_null() || value == false,
         message: "this version starts a job at once, without approval",
-    },
-    Field {
-        name: "webhook",
-        harmless: Value::is_null,
-        message: "this version sends no webhooks",
     },
     Field {
         name: "context",

@@ -37,6 +37,7 @@ use crate::app::submit::{self, Submit, Submitted};
 use crate::app::view::JobView;
 use crate::config::Config;
 use crate::core::plan::{Limits, Mode, Stage};
+use crate::core::webhook::Webhook;
 use crate::ports::Ports;
 
 /// All of the body but `input`: it becomes one row of the database, which holds 2 MB, with defaults filled in.
@@ -71,6 +72,9 @@ pub struct SubmitBody {
     /// How a plan is made; a static one is not, so nothing here changes it.
     #[serde(default, rename = "planning")]
     _planning: Option<Planning>,
+    /// Who is told what becomes of the job.
+    #[serde(default)]
+    webhook: Option<Webhook>,
     #[serde(default)]
     #[schema(schema_with = metadata_schema)]
     metadata: Option<Map<String, Value>>,
@@ -181,7 +185,7 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// A submit without its idempotency key, or everything that is wrong with it.
-fn check(value: Value, config: &Config) -> Result<Submit, ApiError> {
+pub fn check(value: Value, config: &Config) -> Result<Submit, ApiError> {
     let mut faults = Faults::default();
     let mut taken = Taken::default();
     let mut value = value;
@@ -244,6 +248,7 @@ pub fn plan(
         limits: body.limits.unwrap_or_default(),
         reuse: body.reuse.unwrap_or(true),
         metadata: body.metadata.unwrap_or_default(),
+        webhook: body.webhook,
         idempotency: None,
     })
 }

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::kit::Kit;
 use super::synthesise::{Next, SynthesisTask};
 use super::{
-    App, AppError, bodies, check, cite, coverage, follow, message, pump, query, reduce, synthesise,
+    App, AppError, bodies, check, cite, coverage, follow, message, notify, pump, query, reduce,
+    synthesise,
 };
 use crate::core::flags::Flag;
 use crate::core::plan::{OnBudget, StageKind};
@@ -510,6 +511,7 @@ async fn finish<P: Ports>(
             "state",
             json!({"state": to.as_str(), "run": job.run, "error": error}),
         );
+        notify::tell(app, &job.id).await;
     }
     Ok(Step::Again)
 }

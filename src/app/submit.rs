@@ -8,13 +8,15 @@ use serde_json::{Map, Value};
 use super::intake::Intake;
 use super::kit::Kit;
 use super::view::JobView;
-use super::{App, AppError, message, query, reduce, synthesise};
+use super::{App, AppError, message, notify, query, reduce, synthesise};
 use crate::core::money::Nano;
 use crate::core::plan::{
     Chunk, InputKind, Item, Limits, Mode, OnBudget, ResolvedStage, Spec, Stage, StageKind,
 };
 use crate::core::schema::Schema;
+use crate::core::webhook::Webhook;
 use crate::ports::{Clock, Db, DbError, Ports, Queue};
+use crate::store::deliveries;
 use crate::store::jobs::{self, NewJob};
 use crate::store::reduce as reduce_sql;
 use crate::store::row::Columns;
@@ -39,6 +41,8 @@ pub struct Submit {
     pub limits: Limits,
     pub reuse: bool,
     pub metadata: Map<String, Value>,
+    /// Who is told what becomes of the job.
+    pub webhook: Option<Webhook>,
     /// The caller's `Idempotency-Key` with the SHA-256 (hex) of the body it came with.
     pub idempotency: Option<(String, String)>,
 }
@@ -85,12 +89,13 @@ pub struct Draft<P: Ports> {
     id: String,
     tenant: String,
     spec: Spec,
+    webhook: Option<Webhook>,
 }
 
 /// Resolves the plan; the submit's items and idempotency key are not looked at.
 pub fn begin<P: Ports>(app: &App<P>, tenant: &str, submit: Submit) -> Result<Draft<P>, AppError> {
     let spec = Spec {
-        stages: resolve_stages(app, &submit.stages, submit.input)?,
+        stages: resolved(app, &submit)?,
         limits: resolve_limits(app, &submit.limits),
         task: submit.task,
         recipe: None,
@@ -105,6 +110,7 @@ pub fn begin<P: Ports>(app: &App<P>, tenant: &str, submit: Submit) -> Result<Dra
         id,
         tenant: tenant.to_owned(),
         spec,
+        webhook: submit.webhook,
     })
 }
 
@@ -155,6 +161,8 @@ pub async fn finish<P: Ports>(
     if let Some((bytes, nano_per_byte)) = synthesis.tree {
         statements.push(reduce_sql::price(id, bytes, nano_per_byte));
     }
+    let webhook = draft.webhook.as_ref();
+    statements.extend(webhook.map(|webhook| deliveries::insert(id, tenant, webhook)));
     match app.ports.db().batch(statements).await {
         Ok(_) => {}
         // Somebody came with the same key meanwhile.
@@ -181,6 +189,22 @@ pub async fn finish<P: Ports>(
     })
 }
 
+/// The outcome, unless there are faults of something else; then those of both.
+fn with_faults<T>(
+    mut faults: Vec<(String, String)>,
+    outcome: Result<T, AppError>,
+) -> Result<T, AppError> {
+    match outcome {
+        Ok(value) if faults.is_empty() => Ok(value),
+        Ok(_) => Err(AppError::Invalid(faults)),
+        Err(AppError::Invalid(more)) => {
+            faults.extend(more);
+            Err(AppError::Invalid(faults))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// The job that an idempotency key stands for already.
 async fn known_job<P: Ports>(
     app: &App<P>,
@@ -205,6 +229,18 @@ async fn known_job<P: Ports>(
         job: query::job(app, tenant, &row.text("job")).await?,
         created: false,
     }))
+}
+
+/// Whether a submit would be taken, as far as can be told beforehand.
+pub fn check<P: Ports>(app: &App<P>, submit: &Submit) -> Result<(), AppError> {
+    resolved(app, submit).map(|_| ())
+}
+
+/// Its stages, where nothing is wrong with them nor with its webhook.
+fn resolved<P: Ports>(app: &App<P>, submit: &Submit) -> Result<Vec<ResolvedStage>, AppError> {
+    let webhook = submit.webhook.as_ref();
+    let faults = webhook.map_or_else(Vec::new, |webhook| notify::faults(app, webhook));
+    with_faults(faults, resolve_stages(app, &submit.stages, submit.input))
 }
 
 /// Every default filled in; faults of all stages at once.

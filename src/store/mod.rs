@@ -15,6 +15,8 @@
 //! - [`settle`]: what a consumer writes when calls have ended
 //! - [`sweep`]: what time alone brings about
 //! - [`control`]: what callers' commands write
+//! - [`deliveries`]: webhooks and what they are told
+//! - [`schedules`]: schedules and their runs
 //! - [`removals`]: jobs that are taken away, and what is forgotten with age
 //! - [`listing`]: what callers read
 
@@ -22,6 +24,7 @@ pub mod admission;
 pub mod checks;
 pub mod control;
 pub mod flags;
+pub mod deliveries;
 pub mod follow;
 pub mod inputs;
 pub mod jobs;
@@ -29,6 +32,7 @@ pub mod listing;
 pub mod reduce;
 pub mod removals;
 pub mod row;
+pub mod schedules;
 pub mod settle;
 pub mod sweep;
 pub mod tasks;
