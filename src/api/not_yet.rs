@@ -44,22 +44,7 @@ const BODY: [Field; 5] = [
     },
 ];
 
-const STAGE: [Field; 5] = [
-    Field {
-        name: "verify",
-        harmless: empty,
-        message: "this version does not verify results",
-    },
-    Field {
-        name: "citations",
-        harmless: |value| empty(value) || value == false,
-        message: "this version asks for no citations",
-    },
-    Field {
-        name: "tools",
-        harmless: empty,
-        message: "this version gives workers no tools",
-    },
+const STAGE: [Field; 2] = [
     Field {
         name: "models",
         harmless: empty,

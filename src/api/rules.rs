@@ -108,9 +108,41 @@ fn fields(here: &str, stage: &Stage, faults: &mut Faults) {
             ("chunk", stage.chunk.is_some()),
             ("group_by", stage.group_by.is_some()),
             ("merge", stage.merge.is_some()),
+            ("verify", stage.verify.is_some()),
+            (
+                "tools",
+                stage.tools.as_ref().is_some_and(|tools| !tools.is_empty()),
+            ),
         ];
         for (name, _) in given.into_iter().filter(|(_, given)| *given) {
             faults.add(format_args!("{here}.{name}"), "only a `map` stage has this");
+        }
+    }
+    if stage.kind == StageKind::Map && stage.citations == Some(true) {
+        faults.add(
+            format_args!("{here}.citations"),
+            "only a `synthesis` has this",
+        );
+    }
+    if let Some(tools) = &stage.tools {
+        let named = [
+            ("web_search", &tools.web_search),
+            ("web_fetch", &tools.web_fetch),
+        ];
+        for (name, tool) in named {
+            let Some(tool) = tool else { continue };
+            if !tool.allowed_domains.is_empty() && !tool.blocked_domains.is_empty() {
+                faults.add(
+                    format_args!("{here}.tools.{name}.blocked_domains"),
+                    "is not taken with `allowed_domains`",
+                );
+            }
+            if name == "web_search" && tool.max_content_tokens.is_some() {
+                faults.add(
+                    format_args!("{here}.tools.{name}.max_content_tokens"),
+                    "only `web_fetch` has this",
+                );
+            }
         }
     }
     if let Some(merge) = &stage.merge {

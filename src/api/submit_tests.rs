@@ -75,7 +75,7 @@ fn a_body_with_every_field_is_read_whole() {
             {"name": "m", "kind": "map", "instructions": "i", "output": "chunk", "output_schema": {"type": "object"},
              "chunk": {"items": 3.0, "tokens": null, "overlap": null}, "model": "haiku", "max_tokens": 100.0, "effort": "xhigh",
              "merge": {"count_by": ["a"], "dedupe_by": ["b"]},
-             "group_by": null, "verify": null, "citations": false, "tools": {}, "models": [], "context": null},
+             "group_by": null, "verify": null, "citations": null, "tools": {}, "models": [], "context": null},
             {"name": "s", "kind": "synthesis", "instructions": "i", "output_schema": null, "chunk": null, "output": null, "merge": null}
         ]
     });
@@ -223,9 +223,37 @@ fn each_fault_is_named_where_it_is() {
             "must be the name of a field",
         ),
         (
-            with("/stages/0/verify", json!({"sample": 0.1})),
-            "stages[0].verify",
-            "this version does not verify results",
+            with("/stages/0/verify", json!({"sample": 2})),
+            "stages[0].verify.sample",
+            "must be at most 1, is 2",
+        ),
+        (
+            with("/stages/1/verify", json!({"sample": 0.1})),
+            "stages[1].verify",
+            "only a `map` stage has this",
+        ),
+        (
+            with("/stages/0/citations", json!(true)),
+            "stages[0].citations",
+            "only a `synthesis` has this",
+        ),
+        (
+            with("/stages/0/tools", json!({"web_search": {"max_uses": 0}})),
+            "stages[0].tools.web_search.max_uses",
+            "must be at least 1, is 0",
+        ),
+        (
+            with("/stages/0/tools", json!({"code": {}})),
+            "stages[0].tools.code",
+            "is not a known field",
+        ),
+        (
+            with(
+                "/stages/0/tools",
+                json!({"web_fetch": {"allowed_domains": ["a"], "blocked_domains": ["b"]}}),
+            ),
+            "stages[0].tools.web_fetch.blocked_domains",
+            "is not taken with `allowed_domains`",
         ),
         (
             with("/stages/0/output_schema", json!({"type": "objekt"})),

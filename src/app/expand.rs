@@ -10,6 +10,7 @@ use super::kit::{Kit, StageKit, nano};
 use super::{App, AppError};
 use crate::core::chunk;
 use crate::core::plan::Output;
+use crate::core::purpose::Purpose;
 use crate::core::verdict::Form;
 use crate::ports::{Clock, Db, DbError, Ports};
 use crate::store::admission::Body;
@@ -63,6 +64,8 @@ pub async fn slice<P: Ports>(
         next_cursor,
         next_index: job.next_index,
         last: next_cursor >= job.items_total,
+        purpose: Purpose::Work,
+        level: 0,
         now,
         drive_at: app.drive_at(now),
     };
@@ -96,7 +99,7 @@ pub async fn new_task<P: Ports>(
         ids: serde_json::json!(ids).to_string(),
         class: stage.model.class.clone(),
         key: stage.key(&request),
-        bytes: request.input_bound(&stage.model),
+        bytes: request.usual_input(&stage.model),
         max_tokens: request.max_tokens,
         worst_nano: nano(request.worst_case(&stage.model)),
         body,

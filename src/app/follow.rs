@@ -17,6 +17,7 @@ use super::kit::{Kit, StageKit};
 use super::{App, AppError, bodies, expand, query};
 use crate::core::merge;
 use crate::core::plan::Output;
+use crate::core::purpose::Purpose;
 use crate::core::verdict::Form;
 use crate::ports::{Clock, Db, DbError, Ports, Statement};
 use crate::store::admission::Body;
@@ -364,6 +365,8 @@ fn at<'a, P: Ports>(
         next_cursor,
         next_index: job.next_index,
         last,
+        purpose: Purpose::Work,
+        level: 0,
         now,
         drive_at: app.drive_at(now),
     }
@@ -393,7 +396,7 @@ fn given(found: &Found, taken: usize) -> Vec<Given> {
 }
 
 /// Bytes of items that the stage's model can read at once.
-fn room(kit: &StageKit) -> usize {
+pub fn room(kit: &StageKit) -> usize {
     let empty = kit.worker_request(Form::FRESH, &[], None);
     let tokens = kit
         .model
@@ -414,7 +417,7 @@ fn fitting(sizes: impl Iterator<Item = usize>, room: usize, most: usize) -> usiz
 }
 
 /// Items in chunks within `room` bytes and of at most `most`.
-fn cut(items: Vec<Value>, room: usize, most: usize) -> Vec<Vec<Value>> {
+pub fn cut(items: Vec<Value>, room: usize, most: usize) -> Vec<Vec<Value>> {
     let mut chunks = Vec::new();
     let mut rest = items;
     while !rest.is_empty() {

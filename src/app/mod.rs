@@ -7,7 +7,9 @@
 //! - [`pump`]: waiting tasks are queued
 //! - [`consume`]: messages arrive
 //! - [`work`]: tasks are claimed, called for and settled; [`call`] is one call, [`resolve`] its outcome, [`settle`] what is written
-//! - [`synthesise`]: results are merged and handed to the synthesis
+//! - [`synthesise`]: results are merged and handed to the synthesis; [`reduce`]: by way of a tree, where they are too many; [`sample`]: what is shown of them
+//! - [`check`]: results are judged, and asked for once more where they look wrong
+//! - [`cite`]: what a report rests on is looked up
 //! - [`sweep`]: what cron puts right
 //! - [`schedules`]: jobs that come in by themselves
 //! - [`notify`]: what happened is told to webhooks
@@ -31,6 +33,8 @@ use crate::ports::{Clock, DbError, Entropy, Log, Ports};
 pub mod ask;
 pub mod bodies;
 pub mod call;
+pub mod check;
+pub mod cite;
 pub mod consume;
 pub mod control;
 pub mod coverage;
@@ -43,9 +47,11 @@ pub mod message;
 pub mod notify;
 pub mod pump;
 pub mod query;
+pub mod reduce;
 pub mod remove;
 pub mod report;
 pub mod resolve;
+pub mod sample;
 pub mod schedules;
 pub mod settle;
 pub mod submit;

@@ -5,8 +5,9 @@ use std::iter::Peekable;
 use serde_json::{Map, Value};
 
 use super::bodies::{job_prefix, sha256_hex};
+use super::kit::Kit;
 use super::view::JobView;
-use super::{App, AppError, ask, kit, message, notify, query};
+use super::{App, AppError, message, notify, query, reduce, synthesise};
 use crate::core::money::Nano;
 use crate::core::plan::{
     Chunk, Item, Limits, Mode, OnBudget, ResolvedStage, Spec, Stage, StageKind,
@@ -16,6 +17,7 @@ use crate::core::webhook::Webhook;
 use crate::ports::{Blobs, Clock, Db, DbError, Ports, Queue};
 use crate::store::deliveries;
 use crate::store::jobs::{self, NewJob, NewPage};
+use crate::store::reduce as reduce_sql;
 use crate::store::row::Columns;
 
 /// Up to here the input of a job stands in the database, in pages of `inline_bytes`: all of them go in as one bound
@@ -81,7 +83,7 @@ pub async fn submit<P: Ports>(
     let id = app.id("job");
     let items_total = u32::try_from(submit.items.len()).unwrap_or(u32::MAX);
     let pages = pages(app, &id, submit.items).await?;
-    let (synthesis_fixed_nano, synthesis_nano_per_byte) = synthesis_price(app, &spec);
+    let synthesis = synthesis_price(app, &spec)?;
     let limits = &spec.limits;
     let job = NewJob {
         id: &id,
@@ -99,14 +101,17 @@ pub async fn submit<P: Ports>(
             .unwrap_or(app.config.defaults.max_attempts),
         min_success_ratio: limits.min_success_ratio.unwrap_or(0.0),
         limit_nano: limits.max_cost_usd.map(|usd| Nano::from_usd_floor(usd).0),
-        synthesis_fixed_nano,
-        synthesis_nano_per_byte,
+        synthesis_fixed_nano: synthesis.fixed_nano,
+        synthesis_nano_per_byte: synthesis.nano_per_byte,
         items_total,
         spec: &spec,
         idempotency: submit.idempotency.as_ref(),
         classes: classes(app, &spec),
     };
     let mut statements = jobs::insert(&job, &pages);
+    if let Some((bytes, nano_per_byte)) = synthesis.tree {
+        statements.push(reduce_sql::price(&id, bytes, nano_per_byte));
+    }
     statements.extend(webhook.map(|webhook| deliveries::insert(&id, tenant, webhook)));
     match app.ports.db().batch(statements).await {
         Ok(_) => {}
@@ -238,6 +243,9 @@ fn resolve_stages<P: Ports>(
             max_tokens,
             effort: stage.effort,
             merge: stage.merge.clone().unwrap_or_default(),
+            tools: stage.tools.clone().filter(|tools| !tools.is_empty()),
+            verify: stage.verify.filter(|verify| verify.sample > 0.0),
+            citations: stage.citations.unwrap_or(false),
         });
     }
     if faults.is_empty() {
@@ -259,21 +267,34 @@ fn resolve_limits<P: Ports>(app: &App<P>, limits: &Limits) -> Limits {
     }
 }
 
-/// What the job's synthesis costs at worst, whatever it reads, and per byte that it reads.
-fn synthesis_price<P: Ports>(app: &App<P>, spec: &Spec) -> (i64, i64) {
-    let Some(stage) = spec.stages.iter().find(|s| s.kind == StageKind::Synthesis) else {
-        return (0, 0);
+/// What the hold for the job's synthesis must know.
+struct SynthesisPrice {
+    /// At worst, whatever it reads.
+    fixed_nano: i64,
+    nano_per_byte: i64,
+    /// Bytes of results from which on there is a tree, and what that costs for each byte; `None` without a synthesis.
+    tree: Option<(u64, i64)>,
+}
+
+fn synthesis_price<P: Ports>(app: &App<P>, spec: &Spec) -> Result<SynthesisPrice, AppError> {
+    let kit = Kit::new(app, spec.clone())?;
+    let Some((_, synthesis)) = synthesise::stage_of(&kit) else {
+        return Ok(SynthesisPrice {
+            fixed_nano: 0,
+            nano_per_byte: 0,
+            tree: None,
+        });
     };
-    let Ok(model) = app.models.resolve(&stage.model) else {
-        return (0, 0);
-    };
-    let frame = ask::synthesis_frame(&spec.task, stage);
-    let request = ask::synthesis(stage, &frame, model, None, stage.max_tokens, "", "");
-    let per_million = model.prices.worst_case(1_000_000, 0, None);
-    (
-        kit::nano(request.worst_case(model)),
-        kit::nano(per_million.div_ceil(1_000_000)),
-    )
+    let (fixed_nano, per_million) = synthesise::prices(synthesis);
+    let tree = kit.reduce.as_ref().map(|reader| {
+        let bytes = synthesise::context_bytes(synthesis);
+        (bytes, reduce::nano_per_byte(reader))
+    });
+    Ok(SynthesisPrice {
+        fixed_nano,
+        nano_per_byte: per_million / 1_000_000 + 1,
+        tree,
+    })
 }
 
 fn classes<P: Ports>(app: &App<P>, spec: &Spec) -> Vec<String> {

@@ -554,7 +554,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             let Some(kit) = self
                 .kits
                 .get(&task.job)
-                .and_then(|kit| kit.stage(task.stage))
+                .and_then(|kit| kit.of(task.stage, task.purpose))
             else {
                 continue;
             };
@@ -705,7 +705,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 continue;
             };
             let left = row.limit_nano.unwrap_or(i64::MAX) - row.used_nano - row.held_nano;
-            ended::over_budget(self.app, job, row.limit_nano, left, now).await?;
+            ended::over_budget(self.app, job, row.stage, row.limit_nano, left, now).await?;
             moved.push(job.clone());
         }
         for job in day {

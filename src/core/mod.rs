@@ -18,12 +18,15 @@
 
 pub mod admit;
 pub mod chunk;
+pub mod cite;
 pub mod cron;
+pub mod flags;
 pub mod guard;
 pub mod ids;
 pub mod merge;
 pub mod money;
 pub mod plan;
+pub mod purpose;
 pub mod schedule;
 pub mod schema;
 pub mod state;

@@ -85,6 +85,58 @@ pub struct Merge {
     pub dedupe_by: Vec<String>,
 }
 
+/// How many results of a stage a second call judges.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Verify {
+    /// The share of them.
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    pub sample: f64,
+}
+
+/// Tools that run on Anthropic's side.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tools {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub web_search: Option<WebTool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub web_fetch: Option<WebTool>,
+}
+
+impl Tools {
+    pub fn is_empty(&self) -> bool {
+        self.web_search.is_none() && self.web_fetch.is_none()
+    }
+}
+
+/// How far a worker may use a tool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebTool {
+    /// In one call.
+    #[serde(default = "WebTool::default_uses")]
+    #[schema(minimum = 1, maximum = 20)]
+    pub max_uses: u32,
+    /// Only these; not together with `blocked_domains`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 100)]
+    pub allowed_domains: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 100)]
+    pub blocked_domains: Vec<String>,
+    /// `web_fetch` only: about how much of a page the worker reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 100, maximum = 1000000)]
+    pub max_content_tokens: Option<u32>,
+}
+
+impl WebTool {
+    fn default_uses() -> u32 {
+        5
+    }
+}
+
 /// How much work the model puts into an answer, lowest first.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
@@ -154,6 +206,15 @@ pub struct Stage {
     /// `map` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge: Option<Merge>,
+    /// `map` only: Claude's own tools, which its workers may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Tools>,
+    /// `map` only: a second call judges a sample of the results.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verify>,
+    /// `synthesis` only: claims name the ids they rest on, as `[[ID]]`; ids that do not exist are flagged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub citations: Option<bool>,
 }
 
 /// What a job does when the rest of its work does not fit its budget.
@@ -282,6 +343,12 @@ pub struct ResolvedStage {
     pub effort: Option<Effort>,
     #[serde(default)]
     pub merge: Merge,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Tools>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verify>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub citations: bool,
 }
 
 impl ResolvedStage {

@@ -8,6 +8,8 @@
 //! - [`jobs`]: jobs, specs, pages and stages
 //! - [`tasks`]: expanding, queueing, leases
 //! - [`follow`]: what a later map stage reads of the one before
+//! - [`reduce`]: the tree before a synthesis
+//! - [`checks`], [`flags`]: checks of results, and what they found
 //! - [`admission`]: the snapshot that admission decides on, and the claim that carries it out
 //! - [`settle`]: what a consumer writes when calls have ended
 //! - [`sweep`]: what time alone brings about
@@ -18,11 +20,14 @@
 //! - [`listing`]: what callers read
 
 pub mod admission;
+pub mod checks;
 pub mod control;
 pub mod deliveries;
+pub mod flags;
 pub mod follow;
 pub mod jobs;
 pub mod listing;
+pub mod reduce;
 pub mod removals;
 pub mod row;
 pub mod schedules;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod chaos;
+mod checks;
 mod commands;
 mod flows;
 mod found;
@@ -12,6 +13,7 @@ mod simulation;
 mod sites;
 mod sql;
 mod stages;
+mod tree;
 mod web;
 mod webhooks;
 mod world;

@@ -116,6 +116,7 @@ fn settle_and_look() -> Vec<Statement> {
             moved(2, "pending"),
             moved(3, "succeeded"),
         ],
+        flags: Vec::new(),
         jobs: vec![JOB.into()],
     };
     let lesson = Lesson {

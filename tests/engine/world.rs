@@ -113,10 +113,12 @@ impl World {
                 .find(|(known, _)| *known == name)
                 .map(|(_, value)| (*value).to_owned())
         });
+        let config = config.unwrap();
+        let models = Catalogue::load(config.models_json.as_deref()).unwrap();
         App {
             ports: self.clone(),
-            config: Arc::new(config.unwrap()),
-            models: Arc::new(Catalogue::load(None).unwrap()),
+            config: Arc::new(config),
+            models: Arc::new(models),
             signing: SigningKey::new(SIGNING_KEY),
         }
     }
