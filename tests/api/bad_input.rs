@@ -192,11 +192,7 @@ fn a_body_beyond_the_cap() {
 
 #[test]
 fn a_body_of_another_type() {
-    for content_type in [
-        "text/plain",
-        "application/x-www-form-urlencoded",
-        "multipart/form-data",
-    ] {
+    for content_type in ["text/plain", "application/x-www-form-urlencoded"] {
         assert_problem(
             &post("/v1/jobs", content_type, job().to_string()),
             json!({

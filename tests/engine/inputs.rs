@@ -24,7 +24,9 @@ fn world() -> World {
 
 /// A job over items of a kind, without a synthesis.
 fn of_kind(input: InputKind, items: Vec<(&str, Value)>, chunk: Value) -> Submit {
-    let stages = json!([{"name": "read", "kind": "map", "instructions": "Read.", "chunk": chunk}]);
+    let schema = json!({"type": "object", "properties": {"topic": {"type": "string", "enum": ["bug", "other"]}},
+        "required": ["topic"], "additionalProperties": false});
+    let stages = json!([{"name": "read", "kind": "map", "instructions": "Read.", "chunk": chunk, "output_schema": schema}]);
     let fields = |value: Value| match value {
         Value::Object(fields) => fields,
         _ => Map::new(),
