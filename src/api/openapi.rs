@@ -20,7 +20,8 @@ use super::control::{ChangeBody, Nothing, RetryBody};
 use super::problem::{self, ApiError, Code, Fault, Problem};
 use super::shape::Shape;
 use super::submit::SubmitBody;
-use super::{control, jobs, limits, reply, report, results, submit, tasks};
+use super::plans::PlanBody;
+use super::{control, jobs, limits, plans, recipes, reply, report, results, submit, tasks};
 use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
 
 #[derive(OpenApi)]
@@ -39,6 +40,12 @@ use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
         control::pause,
         control::resume,
         control::retry,
+        plans::estimate,
+        plans::get,
+        plans::replace,
+        plans::approve,
+        recipes::list,
+        recipes::get,
         tasks::list,
         tasks::get,
         results::get,
@@ -51,6 +58,7 @@ use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
     security(("bearer" = [])),
     tags(
         (name = "jobs", description = "Jobs and what became of them"),
+        (name = "plans", description = "What a job will do, and what that takes"),
         (name = "limits", description = "What the account allows"),
         (name = "service", description = "The service itself; no token needed"),
     ),
@@ -84,6 +92,12 @@ pub fn submit_shape() -> Result<&'static Shape, ApiError> {
 pub fn nothing_shape() -> Result<&'static Shape, ApiError> {
     static SHAPE: Made = OnceLock::new();
     shape(&SHAPE, &Nothing::name(), |_| ())
+}
+
+/// The check of the stages that take the place of a plan.
+pub fn plan_shape() -> Result<&'static Shape, ApiError> {
+    static SHAPE: Made = OnceLock::new();
+    shape(&SHAPE, &PlanBody::name(), |_| ())
 }
 
 /// The check of a retry's body.

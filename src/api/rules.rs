@@ -1,17 +1,14 @@
 //! What a schema cannot say about a plan: how its stages stand together.
 
 use crate::config::Caps;
-use crate::core::plan::{Mode, Stage, StageKind};
+use crate::core::plan::{Stage, StageKind};
 use crate::core::schema::Schema;
 
 use super::problem::Faults;
 use super::shape::below;
 
 /// Adds a fault for each rule that the plan breaks.
-pub fn check(mode: Option<Mode>, stages: &[Stage], caps: &Caps, faults: &mut Faults) {
-    if mode == Some(Mode::Dynamic) {
-        faults.add("mode", "this version runs `static` plans only");
-    }
+pub fn check(stages: &[Stage], caps: &Caps, faults: &mut Faults) {
     let cap = usize::try_from(caps.stages).unwrap_or(usize::MAX);
     if stages.len() > cap {
         let count = stages.len();

@@ -29,11 +29,11 @@ use super::auth::Caller;
 use super::items::{self, Input, json_len};
 use super::params::NoQuery;
 use super::problem::{ApiError, Faults, Problem};
-use super::{Api, body, not_yet, openapi, reply, rules};
+use super::{Api, body, not_yet, openapi, recipes, reply, rules};
 use crate::app::submit::{self, Submit, Submitted};
 use crate::app::view::JobView;
 use crate::config::Config;
-use crate::core::plan::{Limits, Mode, Stage};
+use crate::core::plan::{Limits, Mode, Planning, Stage};
 use crate::ports::Ports;
 
 /// All of the body but `input`: it becomes one row of the database, which holds 2 MB, with defaults filled in.
@@ -47,9 +47,13 @@ const METADATA_BYTES: u64 = 4_096;
 #[serde(deny_unknown_fields)]
 #[schema(as = Submit)]
 pub struct SubmitBody {
-    /// What the job is for; every stage is told.
+    /// What the job is for; the synthesis is told. May be left out where a recipe brings one.
     #[schema(pattern = r"\S")]
     task: String,
+    /// The name of a ready plan; see `GET /v1/recipes`.
+    #[serde(default, rename = "recipe")]
+    #[schema(max_length = 64)]
+    _recipe: Option<String>,
     // Read apart, by `items::read`: by now it is null.
     #[serde(rename = "input")]
     #[schema(value_type = Input)]
@@ -57,7 +61,9 @@ pub struct SubmitBody {
     /// `static`: the stages are given here.
     #[serde(default)]
     mode: Option<Mode>,
-    /// The plan: one `map` stage, and a `synthesis` last if one is wanted.
+    /// The plan: one `map` stage, and a `synthesis` last if one is wanted. With a recipe it may be left out; stages given
+    /// all the same are laid over the recipe's of the same name, field by field, and faults are named by the
+    /// places of the recipe's stages.
     #[schema(min_items = 1, max_items = 64)]
     stages: Vec<Stage>,
     #[serde(default)]
@@ -66,22 +72,14 @@ pub struct SubmitBody {
     #[serde(default)]
     reuse: Option<bool>,
     /// How a plan is made; a static one is not, so nothing here changes it.
-    #[serde(default, rename = "planning")]
-    _planning: Option<Planning>,
+    #[serde(default)]
+    planning: Option<Planning>,
+    /// True: the plan can be read, replaced, approved or cancelled before anything of it is paid.
+    #[serde(default)]
+    approval: Option<bool>,
     #[serde(default)]
     #[schema(schema_with = metadata_schema)]
     metadata: Option<Map<String, Value>>,
-}
-
-/// Who plans, and what if that fails.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Planning {
-    #[serde(default, rename = "model")]
-    #[schema(min_length = 1, max_length = 100)]
-    _model: Option<String>,
-    #[serde(default, rename = "fallback")]
-    _fallback: Option<bool>,
 }
 
 pub fn metadata_schema() -> Schema {
@@ -174,11 +172,13 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// A submit without its idempotency key, or everything that is wrong with it.
-fn check(value: Value, config: &Config) -> Result<Submit, ApiError> {
+pub fn check(value: Value, config: &Config) -> Result<Submit, ApiError> {
     let mut faults = Faults::default();
     let mut items = Vec::new();
     let mut value = value;
+    let mut recipe = None;
     if let Some(map) = value.as_object_mut() {
+        recipe = recipes::apply(map, &mut faults);
         not_yet::set_aside(map, &mut faults);
         whole_numbers(map);
         if let Some(input) = map.get_mut("input") {
@@ -206,12 +206,18 @@ fn check(value: Value, config: &Config) -> Result<Submit, ApiError> {
             return Err(ApiError::invalid(faults));
         }
     };
-    rules::check(body.mode, &body.stages, &config.caps, &mut faults);
+    if body.mode == Some(Mode::Dynamic) {
+        faults.add("mode", "this version runs `static` plans only");
+    }
+    rules::check(&body.stages, &config.caps, &mut faults);
     faults.into_result()?;
     Ok(Submit {
         task: body.task,
+        recipe: recipe.map(str::to_owned),
         mode: Mode::Static,
         stages: body.stages,
+        planning: body.planning.unwrap_or_default(),
+        approval: body.approval.unwrap_or(false),
         items,
         limits: body.limits.unwrap_or_default(),
         reuse: body.reuse.unwrap_or(true),

@@ -235,9 +235,14 @@ fn each_fault_is_named_where_it_is() {
             "must be an object, is an array",
         ),
         (
-            with("/recipe", json!("support-tickets")),
+            with("/recipe", json!("soup")),
             "recipe",
-            "this version has no recipes; give `stages`",
+            "is not known; there are: code-review, competitor-pages, content-qa, financial-documents, product-catalog, research-papers, support-tickets",
+        ),
+        (
+            with("/recipe", json!("support-tickets")),
+            "stages[0].name",
+            "names no stage of the recipe `support-tickets`, which has: classify, report",
         ),
         (
             with("/delivery", json!("batch")),
@@ -245,9 +250,9 @@ fn each_fault_is_named_where_it_is() {
             "this version delivers `live` only",
         ),
         (
-            with("/approval", json!(true)),
+            with("/approval", json!("yes")),
             "approval",
-            "this version starts a job at once, without approval",
+            "must be a boolean, is a string",
         ),
         (
             with("/webhook", json!({})),

@@ -7,13 +7,13 @@
 use serde_json::{Value, json};
 
 use super::kit::Kit;
-use super::{App, AppError, expand, message, pump, report, synthesise};
+use super::{App, AppError, expand, message, plan, pump, report, synthesise};
 use crate::core::plan::{OnBudget, StageKind};
 use crate::core::state::{JobEvent, JobState, TaskEvent, next_job};
 use crate::ports::{Clock, Db, DbError, Ports, Queue};
 use crate::store::jobs::{self, JobRow, StageRow};
 use crate::store::row::Columns;
-use crate::store::{listing, tasks};
+use crate::store::{listing, plans, tasks};
 
 /// A control consumer gives up its turn after this long; what is left goes on with the next message.
 const TURN_MS: i64 = 20_000;
@@ -87,6 +87,7 @@ async fn step<P: Ports>(app: &App<P>, loaded: &Loaded) -> Result<Step, AppError>
     }
     match loaded.job.state {
         JobState::Queued => start(app, loaded, JobEvent::PlanStarted, now).await,
+        JobState::Planning if loaded.job.needs_approval => ask_approval(app, loaded, now).await,
         // The plan was checked when the job came in.
         JobState::Planning => start(app, loaded, JobEvent::PlanReady, now).await,
         JobState::Running => run(app, loaded, now).await,
@@ -145,6 +146,20 @@ async fn start<P: Ports>(
         &job.id,
         "state",
         json!({"state": to.as_str(), "run": job.run}),
+    );
+    Ok(Step::Again)
+}
+
+/// `planning → awaiting_approval`.
+async fn ask_approval<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, AppError> {
+    let job = &loaded.job;
+    let halt = plan::halt();
+    let statement = plans::await_approval(&job.id, 0, &halt, now, app.drive_at(now));
+    app.ports.db().batch(vec![statement]).await?;
+    app.log_job(
+        &job.id,
+        "state",
+        json!({"state": JobState::AwaitingApproval.as_str(), "run": job.run}),
     );
     Ok(Step::Again)
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`submit`]: a job comes in
 //! - [`drive`]: a job is moved on: planned, expanded, fanned in, ended
+//! - [`plan`]: plans are read, replaced, approved; [`estimate`]: what one will take
 //! - [`expand`]: items become tasks
 //! - [`pump`]: waiting tasks are queued
 //! - [`consume`]: messages arrive
@@ -28,10 +29,12 @@ pub mod call;
 pub mod consume;
 pub mod control;
 pub mod drive;
+pub mod estimate;
 pub mod expand;
 pub mod kit;
 pub mod limits;
 pub mod message;
+pub mod plan;
 pub mod pump;
 pub mod query;
 pub mod report;

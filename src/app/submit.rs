@@ -6,14 +6,18 @@ use serde_json::{Map, Value};
 
 use super::bodies::{job_prefix, sha256_hex};
 use super::view::JobView;
-use super::{App, AppError, ask, kit, message, query};
+use super::estimate::Paces;
+use super::kit::Kit;
+use super::{App, AppError, ask, estimate, kit, message, query};
 use crate::core::money::Nano;
 use crate::core::plan::{
-    Chunk, Item, Limits, Mode, OnBudget, ResolvedStage, Spec, Stage, StageKind,
+    Chunk, Item, Limits, Mode, OnBudget, Planning, ResolvedStage, Spec, Stage, StageKind,
 };
+use crate::core::profile::{Profile, Profiler};
 use crate::core::schema::Schema;
 use crate::ports::{Blobs, Clock, Db, DbError, Ports, Queue};
 use crate::store::jobs::{self, NewJob, NewPage};
+use crate::store::plans::Round;
 use crate::store::row::Columns;
 
 /// Up to here the input of a job stands in the database, in pages of `inline_bytes`: all of them go in as one bound
@@ -30,8 +34,14 @@ const DEFAULT_CHUNK: u32 = 10;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Submit {
     pub task: String,
+    /// The recipe that the stages come from.
+    pub recipe: Option<String>,
     pub mode: Mode,
+    /// Empty where the mode is dynamic.
     pub stages: Vec<Stage>,
+    pub planning: Planning,
+    /// The plan must be approved before anything of it is done.
+    pub approval: bool,
     /// Ids are unique and none is empty; at least one item.
     pub items: Vec<Item>,
     pub limits: Limits,
@@ -62,20 +72,17 @@ pub async fn submit<P: Ports>(
     if let Some(known) = known_job(app, tenant, submit.idempotency.as_ref()).await? {
         return Ok(known);
     }
-    let spec = Spec {
-        stages: resolve_stages(app, &submit.stages)?,
-        limits: resolve_limits(app, &submit.limits),
-        task: submit.task,
-        recipe: None,
-        mode: submit.mode,
-        reuse: submit.reuse,
-        metadata: submit.metadata,
-    };
+    let kit = kit_of(app, &submit)?;
+    let spec = &kit.spec;
     let now = app.ports.clock().now_ms();
     let id = app.id("job");
     let items_total = u32::try_from(submit.items.len()).unwrap_or(u32::MAX);
-    let pages = pages(app, &id, submit.items).await?;
-    let (synthesis_fixed_nano, synthesis_nano_per_byte) = synthesis_price(app, &spec);
+    let (pages, profile) = pages(app, &id, submit.items, profiler(spec.mode)).await?;
+    let round = match spec.mode {
+        Mode::Static => Some(first_round(app, &kit, &profile, now).await?),
+        Mode::Dynamic => None,
+    };
+    let (synthesis_fixed_nano, synthesis_nano_per_byte) = synthesis_price(app, spec);
     let limits = &spec.limits;
     let job = NewJob {
         id: &id,
@@ -96,9 +103,12 @@ pub async fn submit<P: Ports>(
         synthesis_fixed_nano,
         synthesis_nano_per_byte,
         items_total,
-        spec: &spec,
+        approval: submit.approval,
+        spec,
+        profile: &profile,
+        round: round.as_ref(),
         idempotency: submit.idempotency.as_ref(),
-        classes: classes(app, &spec),
+        classes: classes(app, spec),
     };
     match app.ports.db().batch(jobs::insert(&job, &pages)).await {
         Ok(_) => {}
@@ -151,8 +161,56 @@ async fn known_job<P: Ports>(
     }))
 }
 
+/// The plan of a submit, resolved and ready to be reckoned with.
+pub fn kit_of<P: Ports>(app: &App<P>, submit: &Submit) -> Result<Kit, AppError> {
+    let spec = Spec {
+        stages: resolve_stages(app, &submit.stages)?,
+        limits: resolve_limits(app, &submit.limits),
+        task: submit.task.clone(),
+        recipe: submit.recipe.clone(),
+        mode: submit.mode,
+        planning: None,
+        reuse: submit.reuse,
+        metadata: submit.metadata.clone(),
+    };
+    Kit::new(app, spec)
+}
+
+/// A plan is made from fields and samples; what a given one costs follows from sizes alone.
+pub fn profiler(mode: Mode) -> Profiler {
+    match mode {
+        Mode::Static => Profiler::of_sizes(),
+        Mode::Dynamic => Profiler::whole(),
+    }
+}
+
+/// The plan that the caller, or a recipe, brought.
+async fn first_round<P: Ports>(
+    app: &App<P>,
+    kit: &Kit,
+    profile: &Profile,
+    now: i64,
+) -> Result<Round, AppError> {
+    let paces = Paces::known(app).await?;
+    let spec = &kit.spec;
+    Ok(Round {
+        round: 0,
+        source: if spec.recipe.is_some() {
+            "recipe"
+        } else {
+            "caller"
+        }
+        .to_owned(),
+        rationale: None,
+        stages: spec.stages.iter().map(|stage| stage.name.clone()).collect(),
+        faults: Vec::new(),
+        expected: Some(estimate::expected(app, kit, profile, &spec.limits, &paces)),
+        at: now,
+    })
+}
+
 /// Every default filled in; faults of all stages at once.
-fn resolve_stages<P: Ports>(
+pub fn resolve_stages<P: Ports>(
     app: &App<P>,
     stages: &[Stage],
 ) -> Result<Vec<ResolvedStage>, AppError> {
@@ -228,7 +286,7 @@ fn resolve_limits<P: Ports>(app: &App<P>, limits: &Limits) -> Limits {
 }
 
 /// What the job's synthesis costs at worst, whatever it reads, and per byte that it reads.
-fn synthesis_price<P: Ports>(app: &App<P>, spec: &Spec) -> (i64, i64) {
+pub fn synthesis_price<P: Ports>(app: &App<P>, spec: &Spec) -> (i64, i64) {
     let Some(stage) = spec.stages.iter().find(|s| s.kind == StageKind::Synthesis) else {
         return (0, 0);
     };
@@ -244,7 +302,8 @@ fn synthesis_price<P: Ports>(app: &App<P>, spec: &Spec) -> (i64, i64) {
     )
 }
 
-fn classes<P: Ports>(app: &App<P>, spec: &Spec) -> Vec<String> {
+/// The model classes that the plan's calls draw on.
+pub fn classes<P: Ports>(app: &App<P>, spec: &Spec) -> Vec<String> {
     let mut classes: Vec<String> = spec
         .stages
         .iter()
@@ -256,7 +315,7 @@ fn classes<P: Ports>(app: &App<P>, spec: &Spec) -> Vec<String> {
     classes
 }
 
-/// The input in pages of whole items; large ones are in the blob store when this returns.
+/// The input in pages of whole items, and its profile; large ones are in the blob store when this returns.
 ///
 /// Items are taken one by one and let go as soon as their text is on a page, and a page as soon as it is stored: what
 /// is held beside the items still to come is [`INLINE_INPUT`] or [`PUTS`] pages, not a second and a third copy of
@@ -265,8 +324,14 @@ async fn pages<P: Ports>(
     app: &App<P>,
     id: &str,
     items: Vec<Item>,
-) -> Result<Vec<NewPage>, AppError> {
-    let mut texts = items.into_iter().map(|item| item.into_wire().to_string());
+    mut profiler: Profiler,
+) -> Result<(Vec<NewPage>, Profile), AppError> {
+    let mut texts = items.into_iter().map(|item| {
+        let item = item.into_wire();
+        let text = item.to_string();
+        profiler.add(&item, text.len() as u64);
+        text
+    });
     // Where the input belongs is known once so much of it has been read.
     let mut head = Vec::new();
     let mut bytes = 0;
@@ -308,7 +373,9 @@ async fn pages<P: Ports>(
         }
     }
     put_all(app, &mut blobs).await?;
-    Ok(pages)
+    // Nothing is left in it; it borrows the profiler.
+    drop(texts);
+    Ok((pages, profiler.finish()))
 }
 
 /// The next items as one JSON array of at most so many bytes, and how many they are; at least one, where any is left.

@@ -17,9 +17,9 @@ use crate::ports::Ports;
 use crate::store::tasks::NewTask;
 
 /// Bytes of text that a token stands for at the least in what workers write; real text has more.
-const BYTES_PER_TOKEN: u64 = 2;
+pub const BYTES_PER_TOKEN: u64 = 2;
 /// Kept free of the context for the frame and the coverage.
-const CONTEXT_RESERVE: u64 = 8_000;
+pub const CONTEXT_RESERVE: u64 = 8_000;
 /// Missing items that the synthesis is told by name.
 const MISSING_NAMED: usize = 200;
 /// A synthesis with less room to answer is not worth its money.

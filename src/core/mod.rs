@@ -4,20 +4,25 @@
 //! needs is passed in, and what it decides comes back as a value.
 //!
 //! - [`plan`]: jobs, stages, limits as callers write them
+//! - [`recipe`]: ready plans, from their files
 //! - [`state`]: the two state machines, as total transition functions
 //! - [`chunk`]: items into chunks
 //! - [`admit`]: which tasks may call Claude now: permits, budget, fairness, breaker
 //! - [`verdict`]: what becomes of a task after an answer or an error
 //! - [`merge`]: the deterministic fan-in
+//! - [`profile`]: an input in figures; [`estimate`]: what a plan is expected to take
 //! - [`schema`]: JSON Schema, compiled and checked
 //! - [`money`], [`time`], [`ids`]: small shared values
 
 pub mod admit;
 pub mod chunk;
+pub mod estimate;
 pub mod ids;
 pub mod merge;
 pub mod money;
 pub mod plan;
+pub mod profile;
+pub mod recipe;
 pub mod schema;
 pub mod state;
 pub mod time;

@@ -241,6 +241,19 @@ impl Item {
     }
 }
 
+/// Who makes the plan of a dynamic job, and what if that fails.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Planning {
+    /// A model id or an alias.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 100)]
+    pub model: Option<String>,
+    /// False: the job fails where no sound plan comes; otherwise it gets a plain one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<bool>,
+}
+
 /// A job as the engine keeps it: the plan and what cannot change while it runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Spec {
@@ -248,8 +261,12 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipe: Option<String>,
     pub mode: Mode,
-    /// Resolved: nothing is left to a default.
+    /// Resolved: nothing is left to a default. Empty while the plan is still to be made; stages are only ever
+    /// added at the end once tasks exist.
     pub stages: Vec<ResolvedStage>,
+    /// Of a dynamic job, its model resolved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planning: Option<Planning>,
     /// As given, defaults filled in; `jobs` holds the figures the engine checks.
     pub limits: Limits,
     pub reuse: bool,
@@ -278,6 +295,23 @@ pub struct ResolvedStage {
 }
 
 impl ResolvedStage {
+    /// The stage as a caller writes it: submitted again, it makes the very same calls.
+    pub fn pinned(&self) -> Stage {
+        let map = self.kind == StageKind::Map;
+        Stage {
+            name: self.name.clone(),
+            kind: self.kind,
+            instructions: self.instructions.clone(),
+            output: map.then_some(self.output),
+            output_schema: self.output_schema.clone(),
+            chunk: map.then_some(self.chunk),
+            model: Some(self.model.clone()),
+            max_tokens: Some(self.max_tokens),
+            effort: self.effort,
+            merge: (map && self.merge != Merge::default()).then(|| self.merge.clone()),
+        }
+    }
+
     /// The fields of one result, in the order of the schema; `None` where the schema names none.
     pub fn columns(&self) -> Option<Vec<String>> {
         let Some(schema) = &self.output_schema else {

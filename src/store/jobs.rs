@@ -2,9 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
+use super::plans::{self, Round};
 use super::row::{Columns, Row};
 use super::{params, sql};
 use crate::core::plan::{OnBudget, Spec};
+use crate::core::profile::Profile;
 use crate::core::state::{JobEvent, JobState, job_states_that_accept};
 use crate::ports::Statement;
 
@@ -22,7 +24,12 @@ pub struct NewJob<'a> {
     pub synthesis_fixed_nano: i64,
     pub synthesis_nano_per_byte: i64,
     pub items_total: u32,
+    /// The plan waits for a caller's approval.
+    pub approval: bool,
     pub spec: &'a Spec,
+    pub profile: &'a Profile,
+    /// The plan as it came in; `None` where it is still to be made.
+    pub round: Option<&'a Round>,
     /// Key and body hash.
     pub idempotency: Option<&'a (String, String)>,
     /// Model classes its calls will draw on.
@@ -40,10 +47,10 @@ pub struct NewPage {
 const INSERT_JOB: &str = "-- insert_job
 INSERT INTO jobs (id, tenant, state, mode, created_at, updated_at, deadline_at, drive_at, concurrency,
   max_attempts, min_success_ratio, on_budget, reuse, limit_nano, synthesis_fixed_nano,
-  synthesis_nano_per_byte, items_total)
-VALUES (?1, ?2, 'queued', ?3, ?4, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+  synthesis_nano_per_byte, items_total, approval)
+VALUES (?1, ?2, 'queued', ?3, ?4, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
 const INSERT_SPEC: &str = "-- insert_spec
-INSERT INTO specs (job, spec, metadata) VALUES (?1, ?2, ?3)";
+INSERT INTO specs (job, spec, metadata, profile) VALUES (?1, ?2, ?3, ?4)";
 const INSERT_PAGES: &str = "-- insert_pages
 INSERT INTO pages (job, first, count, body, blob)
 SELECT ?1, value->>'$.first', value->>'$.count', value->>'$.body', value->>'$.blob' FROM json_each(?2)";
@@ -86,6 +93,7 @@ pub fn insert(job: &NewJob<'_>, pages: &[NewPage]) -> Vec<Statement> {
             job.synthesis_fixed_nano,
             job.synthesis_nano_per_byte,
             job.items_total,
+            job.approval.then_some("wanted"),
         ],
     ));
     statements.push(sql(
@@ -93,7 +101,8 @@ pub fn insert(job: &NewJob<'_>, pages: &[NewPage]) -> Vec<Statement> {
         params![
             job.id,
             to_json(spec),
-            Value::Object(spec.metadata.clone()).to_string()
+            Value::Object(spec.metadata.clone()).to_string(),
+            to_json(job.profile),
         ],
     ));
     let pages: Vec<Value> = pages
@@ -114,6 +123,7 @@ pub fn insert(job: &NewJob<'_>, pages: &[NewPage]) -> Vec<Statement> {
         params![job.id, Value::Array(stages).to_string()],
     ));
     statements.push(sql(INSERT_CLASSES, params![to_json(&job.classes)]));
+    statements.extend(job.round.map(|round| plans::keep(job.id, round)));
     statements
 }
 
@@ -135,6 +145,8 @@ pub struct JobRow {
     pub resume_state: Option<JobState>,
     pub halt: Option<Value>,
     pub stage: u32,
+    /// A caller's approval is wanted and was not given yet.
+    pub needs_approval: bool,
     pub created_at: i64,
     pub deadline_at: Option<i64>,
     pub concurrency: u32,
@@ -164,6 +176,7 @@ impl JobRow {
                 .and_then(|text| JobState::parse(&text)),
             halt: row.json("halt"),
             stage: row.count("stage"),
+            needs_approval: row.text("approval") == "wanted",
             created_at: row.int("created_at"),
             deadline_at: row.maybe_int("deadline_at"),
             concurrency: row.count("concurrency"),

@@ -11,12 +11,14 @@
 //! - [`settle`]: what a consumer writes when calls have ended
 //! - [`sweep`]: what time alone brings about
 //! - [`control`]: what callers' commands write
+//! - [`plans`]: rounds of planning, the stages they bring, approval
 //! - [`listing`]: what callers read
 
 pub mod admission;
 pub mod control;
 pub mod jobs;
 pub mod listing;
+pub mod plans;
 pub mod row;
 pub mod settle;
 pub mod sweep;
@@ -27,7 +29,10 @@ use serde_json::Value;
 use crate::ports::Statement;
 
 /// The migrations, in order: what `wrangler d1 migrations apply` runs, for native databases.
-pub const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_jobs.sql")];
+pub const MIGRATIONS: [&str; 2] = [
+    include_str!("../../migrations/0001_jobs.sql"),
+    include_str!("../../migrations/0002_plans.sql"),
+];
 
 /// A statement with its values.
 pub fn sql(text: &'static str, params: impl Into<Vec<Value>>) -> Statement {

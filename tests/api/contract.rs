@@ -23,6 +23,7 @@ fn address(template: &str) -> String {
     template
         .replace("{id}", "job_0199c1d2e3f47a5b8c6d7e8f90a1b2c3")
         .replace("{index}", "0")
+        .replace("{name}", "support-tickets")
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod chaos;
 mod commands;
 mod flows;
 mod found;
+mod plans;
 mod simulation;
 mod sql;
 mod world;

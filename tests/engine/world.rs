@@ -388,7 +388,13 @@ fn name(queue: QueueName) -> &'static str {
 pub fn job(texts: &[String], body: Value) -> Submit {
     Submit {
         task: "Find the recurring issues".into(),
+        recipe: None,
         mode: fanwise::core::plan::Mode::Static,
+        planning: fanwise::core::plan::Planning::default(),
+        approval: body
+            .get("approval")
+            .and_then(Value::as_bool)
+            .unwrap_or(false),
         stages: serde_json::from_value(body["stages"].clone()).unwrap(),
         items: texts
             .iter()
