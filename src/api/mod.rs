@@ -94,10 +94,7 @@ pub fn router<P: Ports>(api: Api<P>) -> Router {
         )
         .route("/recipes", allowing(READ, get(recipes::list::<P>)))
         .route("/recipes/{name}", allowing(READ, get(recipes::get::<P>)))
-        .route(
-            "/estimates",
-            allowing(POST, post(plans::estimate::<P>)),
-        )
+        .route("/estimates", allowing(POST, post(plans::estimate::<P>)))
         .route("/jobs/{id}/tasks", allowing(READ, get(tasks::list::<P>)))
         .route(
             "/jobs/{id}/tasks/{index}",

@@ -17,10 +17,10 @@ use utoipa::openapi::{self, Content, ContentBuilder, ObjectBuilder, Ref, RefOr, 
 use utoipa::{Modify, OpenApi, ToSchema};
 
 use super::control::{ChangeBody, Nothing, RetryBody};
+use super::plans::PlanBody;
 use super::problem::{self, ApiError, Code, Fault, Problem};
 use super::shape::Shape;
 use super::submit::SubmitBody;
-use super::plans::PlanBody;
 use super::{control, jobs, limits, plans, recipes, reply, report, results, submit, tasks};
 use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
 

@@ -95,15 +95,15 @@ pub async fn get<P: Ports>(
 /// them. Gives back its name; what the body has is checked afterwards like any other.
 pub fn apply(body: &mut Map<String, Value>, faults: &mut Faults) -> Option<&'static str> {
     // What is no text is named by the body's schema.
-    let name = body.get("recipe").and_then(Value::as_str)?;
-    let Some(recipe) = recipe::find(name) else {
+    let name = body.get("recipe").and_then(Value::as_str)?.to_owned();
+    let Some(recipe) = recipe::find(&name) else {
         let known: Vec<&str> = recipe::all().iter().map(|recipe| recipe.name).collect();
         faults.add(
             "recipe",
             format!("is not known; there are: {}", known.join(", ")),
         );
-        // Its absence need not be told on top of that.
-        body.entry("task").or_insert_with(|| name_of_nothing());
+        // That it would have brought a task need not be told on top of that.
+        body.entry("task").or_insert_with(|| name.into());
         return None;
     };
     let task = body.entry("task").or_insert(Value::Null);
@@ -124,12 +124,10 @@ pub fn apply(body: &mut Map<String, Value>, faults: &mut Faults) -> Option<&'sta
             for (position, message) in wrong {
                 faults.add(format_args!("stages[{position}].name"), message);
             }
-            body.shift_remove("stages");
+            // The rest is checked as if these were not there.
+            let stages = recipe.stages.iter().cloned().map(Value::Object);
+            body.insert("stages".to_owned(), stages.collect());
         }
     }
     Some(recipe.name)
-}
-
-fn name_of_nothing() -> Value {
-    "-".into()
 }

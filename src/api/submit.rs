@@ -58,20 +58,22 @@ pub struct SubmitBody {
     #[serde(rename = "input")]
     #[schema(value_type = Input)]
     _input: IgnoredAny,
-    /// `static`: the stages are given here.
+    /// `static`: the stages are given, here or by a recipe; `dynamic`: the orchestrator model makes them. Without a mode,
+    /// a job with stages is static and one without is dynamic.
     #[serde(default)]
     mode: Option<Mode>,
     /// The plan: one `map` stage, and a `synthesis` last if one is wanted. With a recipe it may be left out; stages given
     /// all the same are laid over the recipe's of the same name, field by field, and faults are named by the
     /// places of the recipe's stages.
+    #[serde(default)]
     #[schema(min_items = 1, max_items = 64)]
-    stages: Vec<Stage>,
+    stages: Option<Vec<Stage>>,
     #[serde(default)]
     limits: Option<Limits>,
     /// False: answers that were paid for before are not used again.
     #[serde(default)]
     reuse: Option<bool>,
-    /// How a plan is made; a static one is not, so nothing here changes it.
+    /// How the plan of a dynamic job is made.
     #[serde(default)]
     planning: Option<Planning>,
     /// True: the plan can be read, replaced, approved or cancelled before anything of it is paid.
@@ -206,16 +208,15 @@ pub fn check(value: Value, config: &Config) -> Result<Submit, ApiError> {
             return Err(ApiError::invalid(faults));
         }
     };
-    if body.mode == Some(Mode::Dynamic) {
-        faults.add("mode", "this version runs `static` plans only");
-    }
-    rules::check(&body.stages, &config.caps, &mut faults);
+    let mode = rules::mode(body.mode, body.stages.is_some(), &mut faults);
+    let stages = body.stages.unwrap_or_default();
+    rules::check(&stages, &config.caps, &mut faults);
     faults.into_result()?;
     Ok(Submit {
         task: body.task,
         recipe: recipe.map(str::to_owned),
-        mode: Mode::Static,
-        stages: body.stages,
+        mode,
+        stages,
         planning: body.planning.unwrap_or_default(),
         approval: body.approval.unwrap_or(false),
         items,

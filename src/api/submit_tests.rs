@@ -111,7 +111,7 @@ fn each_fault_is_named_where_it_is() {
         (
             with("/mode", json!("dynamic")),
             "mode",
-            "this version runs `static` plans only",
+            "the stages of a `dynamic` job are made for it: leave out `stages` and `recipe`",
         ),
         (
             with("/input", json!(null)),
@@ -338,7 +338,7 @@ fn faults_of_all_parts_come_at_once() {
 fn what_is_missing_is_named() {
     let mut faults = faults_of(json!({}));
     faults.sort_unstable();
-    let expected = ["input", "stages", "task"].map(|p| (p.to_owned(), "is required".to_owned()));
+    let expected = ["input", "task"].map(|p| (p.to_owned(), "is required".to_owned()));
     assert_eq!(faults, expected);
     let stages = faults_of(with("/stages", json!([{}])));
     let expected = ["instructions", "kind", "name"]

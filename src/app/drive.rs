@@ -7,8 +7,8 @@
 use serde_json::{Value, json};
 
 use super::kit::Kit;
-use super::{App, AppError, expand, message, plan, pump, report, synthesise};
-use crate::core::plan::{OnBudget, StageKind};
+use super::{App, AppError, expand, message, plan, planning, pump, report, synthesise};
+use crate::core::plan::{OnBudget, PLAN_STAGE, StageKind};
 use crate::core::state::{JobEvent, JobState, TaskEvent, next_job};
 use crate::ports::{Clock, Db, DbError, Ports, Queue};
 use crate::store::jobs::{self, JobRow, StageRow};
@@ -19,7 +19,7 @@ use crate::store::{listing, plans, tasks};
 const TURN_MS: i64 = 20_000;
 
 /// What a step left behind.
-enum Step {
+pub(super) enum Step {
     /// The job stands somewhere else now: look again.
     Again,
     /// Nothing to do before a call ends, a caller acts, or time passes.
@@ -87,8 +87,11 @@ async fn step<P: Ports>(app: &App<P>, loaded: &Loaded) -> Result<Step, AppError>
     }
     match loaded.job.state {
         JobState::Queued => start(app, loaded, JobEvent::PlanStarted, now).await,
+        JobState::Planning if loaded.kit.spec.stages.is_empty() => {
+            planning::plan(app, loaded, now).await
+        }
         JobState::Planning if loaded.job.needs_approval => ask_approval(app, loaded, now).await,
-        // The plan was checked when the job came in.
+        // The plan was checked when it came in.
         JobState::Planning => start(app, loaded, JobEvent::PlanReady, now).await,
         JobState::Running => run(app, loaded, now).await,
         JobState::Synthesizing => synthesis(app, loaded, now).await,
@@ -129,6 +132,7 @@ async fn start<P: Ports>(
         .iter()
         .find(|stage| stage.kind == StageKind::Map.as_str() && stage.state != "done")
         .or_else(|| last_map(loaded))
+        .or_else(|| loaded.stages.iter().find(|stage| stage.idx == PLAN_STAGE))
         .map_or(0, |stage| stage.idx);
     let mut statements = vec![jobs::advance(
         &job.id,
@@ -167,6 +171,12 @@ async fn ask_approval<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Resu
 /// The current map stage: expanded, pumped, or left behind.
 async fn run<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, AppError> {
     let job = &loaded.job;
+    if job.stage == PLAN_STAGE {
+        return match planning::again(app, loaded, now).await? {
+            Some(step) => Ok(step),
+            None => maps_done(app, loaded, now).await,
+        };
+    }
     let Some(stage) = loaded.stages.iter().find(|stage| stage.idx == job.stage) else {
         return fail(app, job, "internal", "the plan has no such stage", now).await;
     };
@@ -208,7 +218,10 @@ async fn run<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, 
                 .await?;
             Ok(Step::Again)
         }
-        None => maps_done(app, loaded, now).await,
+        None => match planning::due(app, loaded).await? {
+            Some(round) => planning::ask_again(app, loaded, round, now).await,
+            None => maps_done(app, loaded, now).await,
+        },
     }
 }
 
@@ -349,7 +362,8 @@ async fn end<P: Ports>(
     finish(app, job, event, None, now).await
 }
 
-async fn fail<P: Ports>(
+/// Ends the run: what is there stays readable.
+pub(super) async fn fail<P: Ports>(
     app: &App<P>,
     job: &JobRow,
     code: &str,
@@ -391,10 +405,13 @@ async fn finish<P: Ports>(
 /// The deadline has passed: what is open is skipped, and what is there is synthesised, in the time of grace.
 async fn expire<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, AppError> {
     let job = &loaded.job;
+    let reason = json!({"code": "deadline", "message": "the deadline passed first"});
     if job.state == JobState::Running && last_map(loaded).is_some_and(StageRow::is_done) {
+        // What was to be thought over is not any more.
+        let close = tasks::close_open(&job.id, TaskEvent::Skipped, &reason, now);
+        app.ports.db().batch(vec![close]).await?;
         return maps_done(app, loaded, now).await;
     }
-    let reason = json!({"code": "deadline", "message": "the deadline passed first"});
     let mut statements = vec![
         tasks::close_open(&job.id, TaskEvent::Skipped, &reason, now),
         jobs::end_expansion(&job.id),

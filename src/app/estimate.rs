@@ -8,9 +8,7 @@ use super::synthesise::{BYTES_PER_TOKEN, CONTEXT_RESERVE};
 use super::{App, AppError, query};
 use crate::claude::models::{Model, ThinkingMode};
 use crate::claude::request::{Effort, Thinking};
-use crate::core::estimate::{
-    self, Expected, Figures, Pace, Price, Prose, tokens_at_most, value_chars,
-};
+use crate::core::estimate::{self, Expected, Figures, Pace, Price, Prose, value_chars};
 use crate::core::plan::{Limits, Output, StageKind};
 use crate::core::profile::Profile;
 use crate::core::verdict::Form;
@@ -26,6 +24,9 @@ const ID_CHARS: (u64, u64) = (1, 48);
 const AROUND_ANSWER: u64 = 14;
 /// Frequencies and coverage, as a synthesis is told them.
 const COVERAGE_BYTES: (u64, u64) = (60, 24_000);
+/// A task with its input's profile, and a plan.
+const PROFILE_BYTES: (u64, u64) = (500, 40_000);
+const PLAN_CHARS: (u64, u64) = (300, 12_000);
 /// The least that a text without a schema has.
 const SHORT_TEXT: u64 = 10;
 
@@ -53,11 +54,7 @@ impl Paces {
             };
         };
         let window = class.window.map_or(u32::MAX, |window| window as u32);
-        let limits = (
-            class.requests.limit,
-            class.input.limit,
-            class.output.limit,
-        );
+        let limits = (class.requests.limit, class.input.limit, class.output.limit);
         Pace {
             concurrency: concurrency.min(window).max(1),
             limits: (limits.0 > 0.0).then_some(limits),
@@ -100,12 +97,18 @@ pub fn figures<P: Ports>(
         bytes: (profile.bytes, profile.bytes + u64::from(profile.items)),
     };
     let mut results = input;
-    let mut figures = Vec::with_capacity(kit.stages.len());
+    let mut figures = Vec::with_capacity(kit.stages.len() + 1);
+    figures.extend(kit.plan.as_ref().map(|stage| {
+        let pace = paces.of(&stage.model.class, 1, app.config.governor_start);
+        planning(stage, pace)
+    }));
     for stage in maps_then_synthesis(kit) {
         let pace = paces.of(&stage.model.class, concurrency, app.config.governor_start);
         let (figure, out) = match stage.stage.kind {
             StageKind::Map => map(stage, input, pace),
-            StageKind::Synthesis => (synthesis(stage, results, limits, pace), results),
+            StageKind::Synthesis | StageKind::Plan => {
+                (synthesis(stage, results, limits, pace), results)
+            }
         };
         results = out;
         figures.push(figure);
@@ -220,18 +223,34 @@ fn synthesis(kit: &StageKit, results: Flow, limits: &Limits, pace: Pace) -> Figu
     }
 }
 
+/// Making the plan: a profile in, a plan out.
+fn planning(kit: &StageKit, pace: Pace) -> Figures {
+    let none = serde_json::Value::Null;
+    let request = kit.plan_request(kit.stage.max_tokens, Form::FRESH, &none, None);
+    Figures {
+        stage: kit.stage.name.clone(),
+        tasks: 1,
+        fixed_bytes: request.body().len() as u64,
+        format: true,
+        item_bytes: PROFILE_BYTES,
+        answer_chars: PLAN_CHARS,
+        max_tokens: kit.stage.max_tokens,
+        thinking: thinking(kit, request.thinking),
+        price: price(&kit.model),
+        pace,
+    }
+}
+
 /// Characters of one result of a map stage.
 fn result_chars(kit: &StageKit) -> (u64, u64) {
     match &kit.stage.output_schema {
         Some(schema) => value_chars(schema, Prose::Brief),
         // A text of any length.
-        None => (SHORT_TEXT, value_chars(&serde_json::json!({"type": "string"}), Prose::Long).1),
+        None => (
+            SHORT_TEXT,
+            value_chars(&serde_json::json!({"type": "string"}), Prose::Long).1,
+        ),
     }
-}
-
-/// Tokens that a result of this schema takes at most, for plans that must fit.
-pub fn result_tokens(schema: &serde_json::Value) -> u64 {
-    tokens_at_most(value_chars(schema, Prose::Brief).1 + AROUND_RESULT + ID_CHARS.1)
 }
 
 /// What a call may spend on thinking; it is paid as output.
@@ -247,7 +266,7 @@ fn thinking(kit: &StageKit, asked: Option<Thinking>) -> u32 {
     }
     let effort = kit.stage.effort.or(match kit.stage.kind {
         StageKind::Map => Some(Effort::Low),
-        StageKind::Synthesis => kit.model.default_effort,
+        StageKind::Synthesis | StageKind::Plan => kit.model.default_effort,
     });
     match effort {
         Some(Effort::Low) => 1_500,

@@ -7,7 +7,8 @@ use super::{App, AppError, ask, expand};
 use crate::claude::models::{Catalogue, Model};
 use crate::claude::request::{MessagesRequest, Role};
 use crate::claude::worker_schema::{default_schema, in_words, wire_format};
-use crate::core::plan::{Output, ResolvedStage, Spec, StageKind};
+use crate::core::plan::{Chunk, Merge, Output, PLAN_STAGE, ResolvedStage, Spec, StageKind};
+use crate::core::planner;
 use crate::core::schema::Schema;
 use crate::core::verdict::Form;
 use crate::ports::Ports;
@@ -17,6 +18,8 @@ use crate::ports::Ports;
 pub struct Kit {
     pub spec: Spec,
     pub stages: Vec<StageKit>,
+    /// Where a dynamic job's plan is made.
+    pub plan: Option<StageKit>,
 }
 
 /// One stage, ready to work with.
@@ -40,10 +43,16 @@ impl Kit {
             .iter()
             .map(|stage| StageKit::new(app, &spec, stage))
             .collect::<Result<_, _>>()?;
-        Ok(Kit { spec, stages })
+        let plan = planning_stage(app, &spec)
+            .map(|stage| StageKit::new(app, &spec, &stage))
+            .transpose()?;
+        Ok(Kit { spec, stages, plan })
     }
 
     pub fn stage(&self, index: u32) -> Option<&StageKit> {
+        if index == PLAN_STAGE {
+            return self.plan.as_ref();
+        }
         self.stages.get(usize::try_from(index).ok()?)
     }
 }
@@ -65,7 +74,7 @@ impl StageKit {
         };
         let source = match stage.kind {
             StageKind::Map => Some(stage.output_schema.clone().unwrap_or_else(default_schema)),
-            StageKind::Synthesis => stage.output_schema.clone(),
+            StageKind::Synthesis | StageKind::Plan => stage.output_schema.clone(),
         };
         let schema = source
             .as_ref()
@@ -80,6 +89,7 @@ impl StageKit {
         let frame = match stage.kind {
             StageKind::Map => ask::worker_frame(stage),
             StageKind::Synthesis => ask::synthesis_frame(&spec.task, stage),
+            StageKind::Plan => ask::orchestrator_frame(),
         };
         Ok(StageKit {
             words: source
@@ -100,6 +110,7 @@ impl StageKit {
             _ if form.repair => Role::Repair,
             StageKind::Map => Role::Worker,
             StageKind::Synthesis => Role::Synthesis,
+            StageKind::Plan => Role::Orchestrator,
         }
     }
 
@@ -142,6 +153,26 @@ impl StageKit {
         self.formed(request, form, prior)
     }
 
+    /// What the orchestrator is asked: `input` holds the message, and the answer that could not be carried out with
+    /// what is wrong with it, where there was one.
+    pub fn plan_request(
+        &self,
+        max_tokens: u32,
+        form: Form,
+        input: &Value,
+        prior: Option<&Prior>,
+    ) -> MessagesRequest {
+        let request = ask::orchestrator(
+            &self.stage,
+            &self.frame,
+            &self.model,
+            self.format.clone(),
+            max_tokens,
+            input,
+        );
+        self.formed(request, form, prior)
+    }
+
     fn formed(
         &self,
         request: MessagesRequest,
@@ -172,6 +203,27 @@ impl StageKit {
     }
 }
 
+/// The stage in which a dynamic job is planned.
+fn planning_stage<P: Ports>(app: &App<P>, spec: &Spec) -> Option<ResolvedStage> {
+    let planning = spec.planning.as_ref()?;
+    let defaults = &app.config.defaults;
+    Some(ResolvedStage {
+        name: planner::PLAN.to_owned(),
+        kind: StageKind::Plan,
+        instructions: String::new(),
+        output: Output::Chunk,
+        output_schema: Some(planner::answer_schema()),
+        chunk: Chunk { items: 1 },
+        model: planning
+            .model
+            .clone()
+            .unwrap_or_else(|| defaults.planning_model.clone()),
+        max_tokens: defaults.planning_max_tokens,
+        effort: None,
+        merge: Merge::default(),
+    })
+}
+
 /// An answer that could not be used whole, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prior {
@@ -183,7 +235,7 @@ pub struct Prior {
 pub fn wire_output(stage: &ResolvedStage) -> Output {
     match stage.kind {
         StageKind::Map => stage.output,
-        StageKind::Synthesis => Output::Chunk,
+        StageKind::Synthesis | StageKind::Plan => Output::Chunk,
     }
 }
 

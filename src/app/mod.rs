@@ -2,6 +2,7 @@
 //!
 //! - [`submit`]: a job comes in
 //! - [`drive`]: a job is moved on: planned, expanded, fanned in, ended
+//! - [`planning`]: the orchestrator makes a plan, and adds to it
 //! - [`plan`]: plans are read, replaced, approved; [`estimate`]: what one will take
 //! - [`expand`]: items become tasks
 //! - [`pump`]: waiting tasks are queued
@@ -35,6 +36,7 @@ pub mod kit;
 pub mod limits;
 pub mod message;
 pub mod plan;
+pub mod planning;
 pub mod pump;
 pub mod query;
 pub mod report;

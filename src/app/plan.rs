@@ -10,9 +10,10 @@ use super::estimate::{self, Paces};
 use super::kit::Kit;
 use super::submit::{self, Submit};
 use super::view::JobView;
-use super::{App, AppError, control, query};
+use super::{App, AppError, control, planning, query};
 use crate::core::estimate::Expected;
 use crate::core::plan::{Mode, Stage};
+use crate::core::planner;
 use crate::core::profile::Profile;
 use crate::core::state::{JobEvent, JobState, job_states_that_accept};
 use crate::core::time::rfc3339;
@@ -76,13 +77,20 @@ pub struct EstimateView {
 
 /// What the job of this submit would take. Nothing is called and nothing is written.
 pub async fn estimate<P: Ports>(app: &App<P>, submit: Submit) -> Result<EstimateView, AppError> {
-    let kit = submit::kit_of(app, &submit)?;
+    let mut kit = submit::kit_of(app, &submit)?;
     let mut profiler = submit::profiler(submit.mode);
     for item in submit.items {
         let item = item.into_wire();
         profiler.add(&item, item.to_string().len() as u64);
     }
     let profile = profiler.finish();
+    if submit.mode == Mode::Dynamic {
+        let bounds = planning::bounds_of(app, &profile, &[], false)?;
+        let stages = planner::default_plan(&submit.task, &bounds);
+        let mut spec = kit.spec.clone();
+        spec.stages = submit::resolve_stages(app, &stages)?;
+        kit = Kit::new(app, spec)?;
+    }
     let paces = Paces::known(app).await?;
     let spec = &kit.spec;
     Ok(EstimateView {
@@ -113,6 +121,13 @@ pub async fn replace<P: Ports>(
     let loaded = load(app, id).await?;
     let (_, profile) = history(app, id).await?;
     let now = app.ports.clock().now_ms();
+    let reserved = stages.iter().position(|stage| stage.name == planner::PLAN);
+    if let (Some(at), Some(_)) = (reserved, &loaded.kit.plan) {
+        return Err(AppError::Invalid(vec![(
+            format!("stages[{at}].name"),
+            "is the name of the stage in which this job was planned".to_owned(),
+        )]));
+    }
     let mut spec = loaded.kit.spec.clone();
     spec.stages = submit::resolve_stages(app, stages)?;
     let kit = Kit::new(app, spec)?;
@@ -124,7 +139,13 @@ pub async fn replace<P: Ports>(
         rationale: None,
         stages: stages.iter().map(|stage| stage.name.clone()).collect(),
         faults: Vec::new(),
-        expected: Some(estimate::expected(app, &kit, &profile, &spec.limits, &paces)),
+        expected: Some(estimate::expected(
+            app,
+            &kit,
+            &profile,
+            &spec.limits,
+            &paces,
+        )),
         at: now,
     };
     let mut statements = plans::set_stages(
@@ -177,10 +198,7 @@ async fn load<P: Ports>(app: &App<P>, id: &str) -> Result<Loaded, AppError> {
 }
 
 /// The rounds of a job, and the profile of its input.
-pub async fn history<P: Ports>(
-    app: &App<P>,
-    id: &str,
-) -> Result<(Vec<Round>, Profile), AppError> {
+pub async fn history<P: Ports>(app: &App<P>, id: &str) -> Result<(Vec<Round>, Profile), AppError> {
     let answers = app.ports.db().batch(plans::load(id)).await?;
     let rounds = answers
         .first()

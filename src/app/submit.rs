@@ -5,9 +5,9 @@ use std::iter::Peekable;
 use serde_json::{Map, Value};
 
 use super::bodies::{job_prefix, sha256_hex};
-use super::view::JobView;
 use super::estimate::Paces;
 use super::kit::Kit;
+use super::view::JobView;
 use super::{App, AppError, ask, estimate, kit, message, query};
 use crate::core::money::Nano;
 use crate::core::plan::{
@@ -169,11 +169,27 @@ pub fn kit_of<P: Ports>(app: &App<P>, submit: &Submit) -> Result<Kit, AppError> 
         task: submit.task.clone(),
         recipe: submit.recipe.clone(),
         mode: submit.mode,
-        planning: None,
+        planning: planning(app, submit)?,
         reuse: submit.reuse,
         metadata: submit.metadata.clone(),
     };
     Kit::new(app, spec)
+}
+
+/// Who plans, where the job is dynamic: the model is known and its classes can be opened.
+fn planning<P: Ports>(app: &App<P>, submit: &Submit) -> Result<Option<Planning>, AppError> {
+    if submit.mode == Mode::Static {
+        return Ok(None);
+    }
+    let wanted = submit.planning.model.as_ref();
+    let wanted = wanted.unwrap_or(&app.config.defaults.planning_model);
+    let model = app.models.resolve(wanted).map_err(|unknown| {
+        AppError::Invalid(vec![("planning.model".to_owned(), unknown.to_string())])
+    })?;
+    Ok(Some(Planning {
+        model: Some(model.id.clone()),
+        fallback: submit.planning.fallback,
+    }))
 }
 
 /// A plan is made from fields and samples; what a given one costs follows from sizes alone.
@@ -223,7 +239,9 @@ pub fn resolve_stages<P: Ports>(
         };
         let (model, max_tokens) = match stage.kind {
             StageKind::Map => (&defaults.worker_model, defaults.worker_max_tokens),
-            StageKind::Synthesis => (&defaults.synthesis_model, defaults.synthesis_max_tokens),
+            StageKind::Synthesis | StageKind::Plan => {
+                (&defaults.synthesis_model, defaults.synthesis_max_tokens)
+            }
         };
         let model = match app.models.resolve(stage.model.as_ref().unwrap_or(model)) {
             Ok(model) => model,
@@ -281,6 +299,7 @@ fn resolve_limits<P: Ports>(app: &App<P>, limits: &Limits) -> Limits {
         max_attempts: limits.max_attempts.or(Some(defaults.max_attempts)),
         min_success_ratio: limits.min_success_ratio.or(Some(0.0)),
         on_budget: limits.on_budget.or(Some(OnBudget::Finish)),
+        max_rounds: limits.max_rounds.or(Some(defaults.max_rounds)),
         ..limits.clone()
     }
 }
@@ -304,10 +323,13 @@ pub fn synthesis_price<P: Ports>(app: &App<P>, spec: &Spec) -> (i64, i64) {
 
 /// The model classes that the plan's calls draw on.
 pub fn classes<P: Ports>(app: &App<P>, spec: &Spec) -> Vec<String> {
+    let planning = spec.planning.iter().filter_map(|p| p.model.as_ref());
     let mut classes: Vec<String> = spec
         .stages
         .iter()
-        .filter_map(|stage| app.models.resolve(&stage.model).ok())
+        .map(|stage| &stage.model)
+        .chain(planning)
+        .filter_map(|model| app.models.resolve(model).ok())
         .map(|model| model.class.clone())
         .collect();
     classes.sort();

@@ -165,6 +165,17 @@ struct Gathered {
     total: u64,
 }
 
+/// Results and coverage in the form that a synthesis is told them, of at most about so many bytes.
+pub async fn digest<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    bytes: u64,
+) -> Result<(String, String), AppError> {
+    let gathered = gather(app, loaded, bytes).await?;
+    let (coverage, note) = coverage(app, loaded, &gathered).await?;
+    Ok((results_json(&gathered, note.as_deref()), coverage))
+}
+
 /// Reads every map stage's results once; keeps an even sample of the last stage's of at most `bytes`.
 async fn gather<P: Ports>(app: &App<P>, loaded: &Loaded, bytes: u64) -> Result<Gathered, AppError> {
     let mut gathered = Gathered {

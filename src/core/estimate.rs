@@ -187,7 +187,14 @@ impl Figures {
         // The buckets may be full at the start, which saves up to a minute's worth.
         let low = (waves(calls.low) * one.0).max(by_rate(calls.low, input.0, output.0) - 60.0);
         let high = waves(calls.high) * one.1 + by_rate(calls.high, input.1, output.1);
-        span(low, if self.tasks == 0 { 0.0 } else { high + SLACK_SECONDS })
+        span(
+            low,
+            if self.tasks == 0 {
+                0.0
+            } else {
+                high + SLACK_SECONDS
+            },
+        )
     }
 }
 
@@ -327,7 +334,9 @@ fn chars(schema: &Value, prose: Prose, depth: u32) -> (u64, u64) {
 fn either(forms: impl Iterator<Item = (u64, u64)>) -> (u64, u64) {
     let mut sum: Option<(u64, u64)> = None;
     for (low, high) in forms {
-        sum = Some(sum.map_or((low, high), |(least, most)| (least.min(low), most.max(high))));
+        sum = Some(sum.map_or((low, high), |(least, most)| {
+            (least.min(low), most.max(high))
+        }));
     }
     sum.unwrap_or((0, 0))
 }
@@ -389,7 +398,13 @@ mod tests {
             assert!(part.low < part.high, "{part:?}");
             assert_eq!((sum.low, sum.high), (part.low * 2, part.high * 2));
         }
-        assert_eq!(one.calls, Span { low: 100, high: 133 });
+        assert_eq!(
+            one.calls,
+            Span {
+                low: 100,
+                high: 133
+            }
+        );
         // 100 × 4,000 bytes of prompt: 0.24 to 0.52 tokens each, and what the schema adds.
         assert_eq!(one.input_tokens.low, 96_000 + 2_000);
         assert!(one.cost_usd.low > 0.0 && one.cost_usd.high < one.cost_usd.low * 8.0);
@@ -431,7 +446,10 @@ mod tests {
             ..figures()
         };
         let whole = expected(&[nothing]);
-        assert_eq!((whole.calls.high, whole.cost_usd.low, whole.seconds.high), (0, 0.0, 0));
+        assert_eq!(
+            (whole.calls.high, whole.cost_usd.low, whole.seconds.high),
+            (0, 0.0, 0)
+        );
     }
 
     #[test]
@@ -446,7 +464,8 @@ mod tests {
         );
         let object = json!({"type": "object", "properties": {"a": {"type": "boolean"}, "b": {"type": "null"}}, "required": ["a"]});
         assert_eq!(chars(object), (2 + 4 + 4, 4 + (4 + 5 + 2) + (4 + 4 + 2)));
-        let list = json!({"type": "array", "items": {"type": "boolean"}, "minItems": 1, "maxItems": 2});
+        let list =
+            json!({"type": "array", "items": {"type": "boolean"}, "minItems": 1, "maxItems": 2});
         assert_eq!(chars(list), (2 + 5, 2 + 2 * 7));
         // One that refers to itself ends.
         let mut deep = json!({"type": "string"});

@@ -34,13 +34,21 @@ pub enum StageKind {
     Map,
     /// One answer from all that came before.
     Synthesis,
+    /// The orchestrator makes the plan, or adds to it. Never written by a caller: a dynamic job has it by itself,
+    /// beside the stages of its plan.
+    #[serde(skip)]
+    Plan,
 }
+
+/// The position of the stage in which a dynamic job is planned: beyond every stage that a plan can have.
+pub const PLAN_STAGE: u32 = 1_000;
 
 impl StageKind {
     pub fn as_str(self) -> &'static str {
         match self {
             StageKind::Map => "map",
             StageKind::Synthesis => "synthesis",
+            StageKind::Plan => "plan",
         }
     }
 
@@ -48,6 +56,7 @@ impl StageKind {
         match text {
             "map" => Some(StageKind::Map),
             "synthesis" => Some(StageKind::Synthesis),
+            "plan" => Some(StageKind::Plan),
             _ => None,
         }
     }

@@ -114,19 +114,19 @@ pub fn answer_schema() -> Value {
     };
     let field = closed(json!({
         "name": text,
-        "type": {"type": "string", "enum": ["string", "number", "integer", "boolean", "strings"]},
+        "type": {"enum": ["string", "number", "integer", "boolean", "strings"]},
         "values": {"type": "array", "items": text},
         "description": text,
     }));
     let stage = closed(json!({
         "name": text,
-        "kind": {"type": "string", "enum": ["map", "synthesis"]},
+        "kind": {"enum": ["map", "synthesis"]},
         "instructions": text,
-        "output": {"type": "string", "enum": ["item", "chunk"]},
+        "output": {"enum": ["item", "chunk"]},
         "fields": {"type": "array", "items": field},
         "chunk_items": {"type": "integer"},
         "chunk_tokens": {"type": "integer"},
-        "tier": {"type": "string", "enum": ["worker", "synthesis"]},
+        "tier": {"enum": ["worker", "synthesis"]},
         "count_by": {"type": "array", "items": text},
     }));
     closed(json!({"rationale": text, "stages": {"type": "array", "items": stage}}))
@@ -161,7 +161,9 @@ fn order(planned: &[Planned], bounds: &Bounds<'_>, faults: &mut Vec<String>) {
     }
     if planned.len() > MOST_STAGES {
         let have = planned.len();
-        faults.push(format!("has {have} stages; at most {MOST_STAGES} are taken"));
+        faults.push(format!(
+            "has {have} stages; at most {MOST_STAGES} are taken"
+        ));
     }
     let syntheses = count(StageKind::Synthesis);
     if bounds.has_synthesis && syntheses > 0 {
@@ -189,7 +191,9 @@ fn name(
 ) {
     let name = planned.name.as_str();
     let plain = (1..=64).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
         && name.starts_with(|c: char| c.is_ascii_alphanumeric());
     if !plain {
         faults.push(
@@ -243,12 +247,16 @@ fn stage(planned: &Planned, bounds: &Bounds<'_>, faults: &mut Vec<String>) -> St
     }
     for field in &planned.count_by {
         if !planned.fields.iter().any(|known| known.name == *field) {
-            faults.push(format!("count_by names {field:?}, which is none of its fields"));
+            faults.push(format!(
+                "count_by names {field:?}, which is none of its fields"
+            ));
         }
     }
     let items = chunk_items(planned, bounds.profile, faults);
     let result = stage.output_schema.as_ref().map_or(0, |schema| {
-        tokens_at_most(value_chars(schema, Prose::Brief).1 + AROUND_RESULT)
+        // Results of a chunk are not all as long as they can be: the middle, in dense tokens.
+        let (least, most) = value_chars(schema, Prose::Brief);
+        tokens_at_most(u64::midpoint(least, most) + AROUND_RESULT)
     });
     let needed = match planned.output {
         Output::Item => result.saturating_mul(items),
@@ -259,9 +267,9 @@ fn stage(planned: &Planned, bounds: &Bounds<'_>, faults: &mut Vec<String>) -> St
         let fit = most / result.max(1);
         faults.push(match planned.output {
             Output::Item if fit > 0 => format!(
-                "{items} results of up to {result} tokens each do not fit the {most} tokens of an answer: at most {fit} items a chunk"
+                "{items} results of about {result} tokens each do not fit the {most} tokens of an answer: at most {fit} items a chunk"
             ),
-            _ => format!("a result of up to {result} tokens does not fit the {most} tokens of an answer: fewer fields"),
+            _ => format!("a result of about {result} tokens does not fit the {most} tokens of an answer: fewer fields"),
         });
     }
     fits_input(items, bounds.profile, reach, faults);
@@ -336,9 +344,16 @@ fn schema(fields: &[Field], faults: &mut Vec<String>) -> Option<Value> {
     }
     if fields.len() > MOST_FIELDS {
         let have = fields.len();
-        faults.push(format!("has {have} fields; at most {MOST_FIELDS} are taken"));
+        faults.push(format!(
+            "has {have} fields; at most {MOST_FIELDS} are taken"
+        ));
     }
-    let plain = |field: &Field| matches!(field.kind, FieldKind::Number | FieldKind::Integer | FieldKind::Boolean);
+    let plain = |field: &Field| {
+        matches!(
+            field.kind,
+            FieldKind::Number | FieldKind::Integer | FieldKind::Boolean
+        )
+    };
     let mut left = NULLABLE;
     let mut nullable = vec![false; fields.len()];
     for wanted in [true, false] {
@@ -366,7 +381,9 @@ fn check_field(field: &Field, doubled: bool, faults: &mut Vec<String>) {
     let plain = (1..=64).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     if !plain {
-        faults.push(format!("field {name:?}: a name is made of 1 to 64 letters, digits and _"));
+        faults.push(format!(
+            "field {name:?}: a name is made of 1 to 64 letters, digits and _"
+        ));
     }
     if name == "id" {
         faults.push("field \"id\": every result has its id already".to_owned());
@@ -387,7 +404,9 @@ fn check_field(field: &Field, doubled: bool, faults: &mut Vec<String>) {
         .iter()
         .any(|value| value.trim().is_empty() || !seen.insert(value.to_lowercase()))
     {
-        faults.push(format!("field {name:?}: its values must be different and none blank"));
+        faults.push(format!(
+            "field {name:?}: its values must be different and none blank"
+        ));
     }
 }
 
@@ -433,12 +452,33 @@ pub fn default_plan(task: &str, bounds: &Bounds<'_>) -> Vec<Stage> {
         description: description.to_owned(),
     };
     let fields = vec![
-        field("relevance", FieldKind::String, &["high", "some", "none"], "How much the item says about the task."),
-        field("topic", FieldKind::String, &[], "What it is about, in one to four words, so that like items share it."),
-        field("findings", FieldKind::Strings, &[], "What it contributes to the task, each in one sentence that stands alone; none if it contributes nothing."),
-        field("note", FieldKind::String, &[], "What a reader should know before relying on it; null where there is nothing."),
+        field(
+            "relevance",
+            FieldKind::String,
+            &["high", "some", "none"],
+            "How much the item says about the task.",
+        ),
+        field(
+            "topic",
+            FieldKind::String,
+            &[],
+            "What it is about, in one to four words, so that like items share it.",
+        ),
+        field(
+            "findings",
+            FieldKind::Strings,
+            &[],
+            "What it contributes to the task, each in one sentence that stands alone; none if it contributes nothing.",
+        ),
+        field(
+            "note",
+            FieldKind::String,
+            &[],
+            "What a reader should know before relying on it; null where there is nothing.",
+        ),
     ];
-    let average = prompt_tokens_at_most(bounds.profile.bytes / u64::from(bounds.profile.items.max(1)));
+    let average =
+        prompt_tokens_at_most(bounds.profile.bytes / u64::from(bounds.profile.items.max(1)));
     let mut planned = Planned {
         name: "read".to_owned(),
         kind: StageKind::Map,

@@ -320,7 +320,8 @@ mod tests {
 
     #[test]
     fn sizes_are_known_to_a_power_of_two() {
-        let profile = profile((0..100).map(|n| json!({"text": "x".repeat(if n < 90 { 80 } else { 4_000 })})));
+        let profile =
+            profile((0..100).map(|n| json!({"text": "x".repeat(if n < 90 { 80 } else { 4_000 })})));
         assert_eq!(profile.median(), 128);
         assert_eq!(profile.share(0.9), 128);
         assert_eq!(profile.share(0.95), profile.largest);

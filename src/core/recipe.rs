@@ -188,14 +188,17 @@ mod tests {
     #[test]
     fn a_caller_s_fields_take_the_place_of_the_recipe_s() {
         let recipe = find("support-tickets").unwrap();
-        let over = [json!({"name": "classify", "model": "sonnet", "effort": null, "chunk": {"items": 3}})];
+        let over =
+            [json!({"name": "classify", "model": "sonnet", "effort": null, "chunk": {"items": 3}})];
         let stages = recipe.with(&over).unwrap();
         assert_eq!(stages[0]["model"], "sonnet");
         assert_eq!(stages[0]["chunk"], json!({"items": 3}));
         assert!(stages[0].get("effort").is_none());
         assert_eq!(stages[0]["instructions"], recipe.stages[0]["instructions"]);
         assert_eq!(stages[1], Value::Object(recipe.stages[1].clone()));
-        let faults = recipe.with(&[json!({"name": "sort"}), json!(3)]).unwrap_err();
+        let faults = recipe
+            .with(&[json!({"name": "sort"}), json!(3)])
+            .unwrap_err();
         assert_eq!((faults[0].0, faults[1].0), (0, 1));
         assert!(faults[0].1.contains("classify, report"), "{faults:?}");
     }

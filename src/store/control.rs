@@ -32,7 +32,7 @@ const REOPEN_MAPS: &str = "-- reopen_maps
 UPDATE stages SET state = 'waiting', expanded = (cursor >= (SELECT items_total FROM jobs WHERE id = ?1))
 WHERE job = ?1 AND kind = 'map'";
 const REOPEN_SYNTHESIS: &str = "-- reopen_synthesis
-UPDATE stages SET state = 'waiting', cursor = 0, expanded = 0 WHERE job = ?1 AND kind = 'synthesis'";
+UPDATE stages SET state = 'waiting', cursor = 0, expanded = 0 WHERE job = ?1 AND kind IN ('synthesis', 'plan')";
 
 /// After [`guard`]: the job waits for its next run.
 pub fn next_run(id: &str, now: i64) -> Statement {
@@ -44,7 +44,7 @@ pub fn reopen_maps(id: &str) -> Statement {
     sql(REOPEN_MAPS, params![id])
 }
 
-/// A new run has a synthesis of its own.
+/// A new run has a synthesis of its own, and plans anew where no plan came.
 pub fn reopen_synthesis(id: &str) -> Statement {
     sql(REOPEN_SYNTHESIS, params![id])
 }

@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 use super::plans::{self, Round};
 use super::row::{Columns, Row};
 use super::{params, sql};
-use crate::core::plan::{OnBudget, Spec};
+use crate::core::plan::{OnBudget, PLAN_STAGE, Spec, StageKind};
+use crate::core::planner::PLAN;
 use crate::core::profile::Profile;
 use crate::core::state::{JobEvent, JobState, job_states_that_accept};
 use crate::ports::Statement;
@@ -56,7 +57,7 @@ INSERT INTO pages (job, first, count, body, blob)
 SELECT ?1, value->>'$.first', value->>'$.count', value->>'$.body', value->>'$.blob' FROM json_each(?2)";
 const INSERT_STAGES: &str = "-- insert_stages
 INSERT INTO stages (job, idx, kind, name)
-SELECT ?1, key, value->>'$.kind', value->>'$.name' FROM json_each(?2)";
+SELECT ?1, value->>'$.idx', value->>'$.kind', value->>'$.name' FROM json_each(?2)";
 const GUARD_IDEMPOTENCY: &str = "-- guard_idempotency
 INSERT INTO guards SELECT NOT EXISTS (SELECT 1 FROM idempotency WHERE tenant = ?1 AND key = ?2)";
 const INSERT_IDEMPOTENCY: &str = "-- insert_idempotency
@@ -113,11 +114,14 @@ pub fn insert(job: &NewJob<'_>, pages: &[NewPage]) -> Vec<Statement> {
         INSERT_PAGES,
         params![job.id, Value::Array(pages).to_string()],
     ));
-    let stages: Vec<Value> = spec
-        .stages
-        .iter()
-        .map(|s| json!({"kind": s.kind.as_str(), "name": s.name}))
+    let mut stages: Vec<Value> = (0_u32..)
+        .zip(&spec.stages)
+        .map(|(idx, s)| json!({"idx": idx, "kind": s.kind.as_str(), "name": s.name}))
         .collect();
+    if spec.planning.is_some() {
+        let kind = StageKind::Plan.as_str();
+        stages.push(json!({"idx": PLAN_STAGE, "kind": kind, "name": PLAN}));
+    }
     statements.push(sql(
         INSERT_STAGES,
         params![job.id, Value::Array(stages).to_string()],
@@ -161,6 +165,8 @@ pub struct JobRow {
     pub spent_nano: i64,
     pub reserved_nano: i64,
     pub unknown_nano: i64,
+    /// What answers from the ledger would have cost.
+    pub saved_nano: i64,
 }
 
 impl JobRow {
@@ -195,6 +201,7 @@ impl JobRow {
             spent_nano: row.int("spent_nano"),
             reserved_nano: row.int("reserved_nano"),
             unknown_nano: row.int("unknown_nano"),
+            saved_nano: row.int("saved_nano"),
         })
     }
 }

@@ -107,6 +107,23 @@ pub fn set_stages(
     ]
 }
 
+const STAND_AT: &str = "-- stand_at_stage
+UPDATE jobs SET stage = ?2, updated_at = ?3, drive_at = ?4 WHERE id = ?1";
+
+/// After a guard: the job stands at this stage.
+pub fn stand_at(job: &str, stage: u32, now: i64, drive_at: i64) -> Statement {
+    sql(STAND_AT, params![job, stage, now, drive_at])
+}
+
+const FORGET: &str = "-- forget_answers
+DELETE FROM ledger WHERE (tenant, key) IN (SELECT j.tenant, t.key FROM tasks t JOIN jobs j ON j.id = t.job
+  WHERE t.job = ?1 AND t.stage = ?2)";
+
+/// What a stage was answered is not used again.
+pub fn forget_answers(job: &str, stage: u32) -> Statement {
+    sql(FORGET, params![job, stage])
+}
+
 const AWAIT: &str = "-- await_approval
 UPDATE jobs SET state = ?3, stage = ?4, halt = ?5, awaits_since = ?6, updated_at = ?6, drive_at = ?7
 WHERE id = ?1 AND state = ?2 AND approval = 'wanted' RETURNING id";

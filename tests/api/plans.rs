@@ -29,10 +29,17 @@ fn every_recipe_is_a_plan_that_a_submit_takes() {
         let reply = estimate(&json!({"recipe": name, "input": {"items": ["one", "two"]}}));
         assert_eq!(reply.status, 200, "{name}: {}", reply.json());
         let estimate = reply.json();
-        assert_eq!((&estimate["mode"], &estimate["items"]), (&json!("static"), &json!(2)));
+        assert_eq!(
+            (&estimate["mode"], &estimate["items"]),
+            (&json!("static"), &json!(2))
+        );
         assert!(estimate["expected"]["cost_usd"]["high"].as_f64().unwrap() > 0.0);
         for stage in recipe["stages"].as_array().unwrap() {
-            let words = stage["instructions"].as_str().unwrap().split_whitespace().count();
+            let words = stage["instructions"]
+                .as_str()
+                .unwrap()
+                .split_whitespace()
+                .count();
             assert!(words > 80, "{name}: {words} words are no showpiece");
             // The API enforces the form; it need not be said in words.
             if let Some(schema) = stage.get("output_schema") {
@@ -80,7 +87,12 @@ fn an_estimate_names_every_fault_of_its_body() {
         .iter()
         .map(|fault| fault["path"].as_str().unwrap())
         .collect();
-    for path in ["task", "input.items", "stages[0].kind", "stages[0].instructions"] {
+    for path in [
+        "task",
+        "input.items",
+        "stages[0].kind",
+        "stages[0].instructions",
+    ] {
         assert!(paths.contains(&path), "{paths:?}");
     }
 }
@@ -90,7 +102,12 @@ fn a_plan_to_be_put_is_checked_like_a_submit() {
     let put = |body: Value| {
         send(
             &service_over(Fake::default(), Some(TOKEN)),
-            with_body("PUT", &format!("{JOB}/plan"), "application/json", body.to_string()),
+            with_body(
+                "PUT",
+                &format!("{JOB}/plan"),
+                "application/json",
+                body.to_string(),
+            ),
         )
     };
     let map = json!({"name": "a", "kind": "map", "instructions": "x"});
@@ -99,13 +116,20 @@ fn a_plan_to_be_put_is_checked_like_a_submit() {
         (json!({"stages": []}), "stages"),
         (json!({"stages": [map], "task": "x"}), "task"),
         (json!({"stages": [map, map]}), "stages[1].kind"),
-        (json!({"stages": [{"name": "a", "kind": "plan", "instructions": "x"}]}), "stages[0].kind"),
+        (
+            json!({"stages": [{"name": "a", "kind": "plan", "instructions": "x"}]}),
+            "stages[0].kind",
+        ),
     ] {
         let reply = put(body.clone());
         assert_eq!(reply.status, 422, "{body}");
         let errors = reply.json()["errors"].clone();
         assert!(
-            errors.as_array().unwrap().iter().any(|fault| fault["path"] == path),
+            errors
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|fault| fault["path"] == path),
             "{body}: {errors}"
         );
     }

@@ -4,6 +4,7 @@
 
 mod chaos;
 mod commands;
+mod dynamic;
 mod flows;
 mod found;
 mod plans;
