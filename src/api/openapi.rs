@@ -22,6 +22,7 @@ use super::problem::{self, ApiError, Code, Fault, Problem};
 use super::shape::Shape;
 use super::submit::SubmitBody;
 use super::{control, jobs, limits, plans, recipes, reply, report, results, submit, tasks};
+use crate::app::plan::{EstimateView, PlanView};
 use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
 
 #[derive(OpenApi)]
@@ -262,12 +263,16 @@ fn holds(content: &RefOr<Content>, name: &str) -> bool {
     content.schema == Some(RefOr::Ref(Ref::from_schema_name(name)))
 }
 
-/// The two types that are hardest to picture.
+/// The types that are hardest to picture.
 fn add_example(content: &mut RefOr<Content>) {
     let example = if holds(content, &JobView::name()) {
         serde_json::to_value(job_example()).ok()
     } else if holds(content, &SubmitBody::name()) {
         Some(submit_example())
+    } else if holds(content, &PlanView::name()) {
+        serde_json::to_value(plans::plan_example()).ok()
+    } else if holds(content, &EstimateView::name()) {
+        serde_json::to_value(plans::estimate_example()).ok()
     } else {
         return;
     };
@@ -432,6 +437,14 @@ mod tests {
             (
                 JobView::name(),
                 serde_json::to_value(job_example()).unwrap(),
+            ),
+            (
+                PlanView::name(),
+                serde_json::to_value(plans::plan_example()).unwrap(),
+            ),
+            (
+                EstimateView::name(),
+                serde_json::to_value(plans::estimate_example()).unwrap(),
             ),
         ];
         for (name, example) in cases {

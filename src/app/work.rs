@@ -504,7 +504,9 @@ impl<'a, P: Ports> Consumer<'a, P> {
             .iter()
             .filter_map(|index| Some((read.waiting.get(*index)?, snapshot.tasks.get(*index)?)))
             .collect();
-        let stages = chosen.iter().map(|(task, _)| (task.job.clone(), task.stage));
+        let stages = chosen
+            .iter()
+            .map(|(task, _)| (task.job.clone(), task.stage));
         self.load_kits(stages.collect()).await?;
         let mut takes = Vec::with_capacity(chosen.len());
         for (task, candidate) in chosen {

@@ -2,7 +2,7 @@
 
 use fanwise::app::view::TaskView;
 use fanwise::app::{control, plan, query, report};
-use fanwise::core::plan::{Limits, Mode};
+use fanwise::core::plan::{Limits, Mode, Stage};
 use serde_json::{Value, json};
 
 use crate::flows::texts;
@@ -207,7 +207,7 @@ fn a_planned_job_waits_for_approval_and_its_plan_can_be_replaced() {
     stages[0]["chunk"] = json!({"items": 10});
     let (app, id) = (story.app.clone(), story.id.clone());
     let replaced = story.world.block_on(async move {
-        let stages: Vec<_> = serde_json::from_value(stages.clone()).unwrap();
+        let stages: Vec<Stage> = serde_json::from_value(stages).unwrap();
         let mut reserved = stages.clone();
         reserved[0].name = "plan".into();
         assert!(plan::replace(&app, TENANT, &id, &reserved).await.is_err());
