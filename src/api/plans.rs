@@ -214,7 +214,7 @@ fn example_figures() -> Expected {
     };
     let classify = Figures {
         stage: "classify".to_owned(),
-        tasks: 30,
+        tasks: (30, 30),
         fixed_bytes: 3_900,
         format: true,
         item_bytes: (54_000, 54_300),
@@ -226,7 +226,7 @@ fn example_figures() -> Expected {
     };
     let report = Figures {
         stage: "report".to_owned(),
-        tasks: 1,
+        tasks: (1, 1),
         fixed_bytes: 2_600,
         format: false,
         item_bytes: (36_000, 87_000),

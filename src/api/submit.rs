@@ -62,9 +62,9 @@ pub struct SubmitBody {
     /// a job with stages is static and one without is dynamic.
     #[serde(default)]
     mode: Option<Mode>,
-    /// The plan: one `map` stage, and a `synthesis` last if one is wanted. With a recipe it may be left out; stages given
-    /// all the same are laid over the recipe's of the same name, field by field, and faults are named by the
-    /// places of the recipe's stages.
+    /// The plan: `map` stages, each reading the results of the one before, and a `synthesis` last if one is wanted. With a
+    /// recipe it may be left out; stages given all the same are laid over the recipe's of the same name, field by
+    /// field, and faults are named by the places of the recipe's stages.
     #[serde(default)]
     #[schema(min_items = 1, max_items = 64)]
     stages: Option<Vec<Stage>>,

@@ -62,11 +62,13 @@ impl Paces {
     }
 }
 
-/// What reaches a stage: how many items and how many bytes, at least and at most.
-#[derive(Debug, Clone, Copy)]
+/// What reaches a stage: items and their bytes, at least and at most.
+#[derive(Debug, Clone)]
 struct Flow {
-    items: u64,
+    items: (u64, u64),
     bytes: (u64, u64),
+    /// The schema of what are results.
+    schema: Option<serde_json::Value>,
 }
 
 /// What the job's plan is expected to take.
@@ -91,12 +93,14 @@ pub fn figures<P: Ports>(
     let concurrency = limits
         .concurrency
         .unwrap_or(app.config.defaults.concurrency);
-    let input = Flow {
-        items: u64::from(profile.items),
+    let items = u64::from(profile.items);
+    // What the next stage reads: the input, then what the stages before bring.
+    let mut flow = Flow {
+        items: (items, items),
         // A comma each.
-        bytes: (profile.bytes, profile.bytes + u64::from(profile.items)),
+        bytes: (profile.bytes, profile.bytes + items),
+        schema: None,
     };
-    let mut results = input;
     let mut figures = Vec::with_capacity(kit.stages.len() + 1);
     figures.extend(kit.plan.as_ref().map(|stage| {
         let pace = paces.of(&stage.model.class, 1, app.config.governor_start);
@@ -104,14 +108,16 @@ pub fn figures<P: Ports>(
     }));
     for stage in maps_then_synthesis(kit) {
         let pace = paces.of(&stage.model.class, concurrency, app.config.governor_start);
-        let (figure, out) = match stage.stage.kind {
-            StageKind::Map => map(stage, input, pace),
-            StageKind::Synthesis | StageKind::Plan => {
-                (synthesis(stage, results, limits, pace), results)
+        match stage.stage.kind {
+            StageKind::Map => {
+                let (figure, results) = map(stage, &flow, pace);
+                figures.push(figure);
+                flow = results;
             }
-        };
-        results = out;
-        figures.push(figure);
+            StageKind::Synthesis | StageKind::Plan => {
+                figures.push(synthesis(stage, &flow, limits, pace));
+            }
+        }
     }
     figures
 }
@@ -123,46 +129,63 @@ pub fn maps_then_synthesis(kit: &Kit) -> impl Iterator<Item = &StageKit> {
     maps.chain(kit.stages.iter().filter(of(StageKind::Synthesis)))
 }
 
+/// How many groups there are, at least and at most, as far as the schema of what is grouped tells.
+fn groups(field: &str, input: &Flow) -> (u64, u64) {
+    let named = input
+        .schema
+        .as_ref()
+        .and_then(|schema| schema.pointer("/properties")?.get(field));
+    let most = match named {
+        // A value, or none.
+        Some(property) => values(property).map_or(input.items.1, |values| values + 1),
+        None => input.items.1,
+    };
+    (input.items.0.min(1), input.items.1.min(most))
+}
+
+/// How many values a property can have, where they are listed.
+fn values(property: &serde_json::Value) -> Option<u64> {
+    let listed = |property: &serde_json::Value| {
+        let values = property.get("enum")?.as_array()?;
+        u64::try_from(values.len()).ok()
+    };
+    listed(property).or_else(|| {
+        let forms = property.get("anyOf")?.as_array()?;
+        forms.iter().find_map(listed)
+    })
+}
+
 /// A map stage over `input`, and what it hands on.
-fn map(kit: &StageKit, input: Flow, pace: Pace) -> (Figures, Flow) {
+fn map(kit: &StageKit, input: &Flow, pace: Pace) -> (Figures, Flow) {
     let stage = &kit.stage;
-    let per_call = u64::from(stage.chunk.items.max(1));
-    let tasks = input.items.div_ceil(per_call);
+    let (tasks, per_call) = match &stage.group_by {
+        Some(field) => (groups(field, input), input.items.1),
+        None => {
+            let items = u64::from(stage.chunk.items.max(1));
+            let tasks = (input.items.0.div_ceil(items), input.items.1.div_ceil(items));
+            (tasks, items)
+        }
+    };
     let result = result_chars(kit);
     let one = (
         result.0 + AROUND_RESULT + ID_CHARS.0,
         result.1 + AROUND_RESULT + ID_CHARS.1,
     );
-    let (answer, out) = match stage.output {
+    let (answer, items, bytes) = match stage.output {
         Output::Item => {
             // A short last chunk makes the average call smaller.
-            let items = (input.items / tasks.max(1), input.items.min(per_call));
+            let each = (input.items.0 / tasks.1.max(1), input.items.1.min(per_call));
             let answer = (
-                AROUND_ANSWER + items.0 * one.0,
-                AROUND_ANSWER + items.1 * one.1,
+                AROUND_ANSWER + each.0 * one.0,
+                AROUND_ANSWER + each.1 * one.1,
             );
-            let bytes = (input.items * one.0, input.items * one.1);
-            (
-                answer,
-                Flow {
-                    items: input.items,
-                    bytes,
-                },
-            )
+            let bytes = (input.items.0 * one.0, input.items.1 * one.1);
+            (answer, input.items, bytes)
         }
         Output::Chunk => {
-            let ids = (
-                ID_CHARS.0 * input.items,
-                (ID_CHARS.1 + 3) * input.items + one.1 * tasks,
-            );
-            let bytes = (ids.0 + result.0 * tasks, ids.1);
-            (
-                result,
-                Flow {
-                    items: tasks,
-                    bytes,
-                },
-            )
+            // Each result names the items it rests on.
+            let ids = (ID_CHARS.1 + 3) * input.items.1;
+            (result, tasks, (tasks.0 * one.0, tasks.1 * one.1 + ids))
         }
     };
     let request = kit.worker_request(Form::FRESH, &[], None);
@@ -181,11 +204,17 @@ fn map(kit: &StageKit, input: Flow, pace: Pace) -> (Figures, Flow) {
         price: price(&kit.model),
         pace,
     };
+    let schema = stage.output_schema.clone();
+    let out = Flow {
+        items,
+        bytes,
+        schema,
+    };
     (figures, out)
 }
 
 /// A synthesis over all results, or the sample of them that fits.
-fn synthesis(kit: &StageKit, results: Flow, limits: &Limits, pace: Pace) -> Figures {
+fn synthesis(kit: &StageKit, results: &Flow, limits: &Limits, pace: Pace) -> Figures {
     let stage = &kit.stage;
     let request = kit.synthesis_request(stage.max_tokens, Form::FRESH, "", "", None);
     let room = kit
@@ -205,7 +234,7 @@ fn synthesis(kit: &StageKit, results: Flow, limits: &Limits, pace: Pace) -> Figu
     };
     Figures {
         stage: stage.name.clone(),
-        tasks: 1,
+        tasks: (1, 1),
         fixed_bytes: request.body().len() as u64,
         format: request
             .output_config
@@ -229,7 +258,7 @@ fn planning(kit: &StageKit, pace: Pace) -> Figures {
     let request = kit.plan_request(kit.stage.max_tokens, Form::FRESH, &none, None);
     Figures {
         stage: kit.stage.name.clone(),
-        tasks: 1,
+        tasks: (1, 1),
         fixed_bytes: request.body().len() as u64,
         format: true,
         item_bytes: PROFILE_BYTES,

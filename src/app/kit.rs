@@ -214,6 +214,7 @@ fn planning_stage<P: Ports>(app: &App<P>, spec: &Spec) -> Option<ResolvedStage> 
         output: Output::Chunk,
         output_schema: Some(planner::answer_schema()),
         chunk: Chunk { items: 1 },
+        group_by: None,
         model: planning
             .model
             .clone()

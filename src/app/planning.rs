@@ -29,7 +29,7 @@ use crate::store::tasks::{self, NewTask};
 /// Bytes of results that the orchestrator is shown when it is asked again.
 const DIGEST_BYTES: u64 = 24_000;
 /// What added stages read.
-const READS: &str = "An added stage reads the same items as the first.";
+const READS: &str = "An added stage reads the results of the stage before it, under the ids of their items: the fields of a result, not the item itself. So tell its workers what those fields mean.";
 
 /// What the newest task of the planning stage brought.
 struct Said {
@@ -245,6 +245,8 @@ async fn question<P: Ports>(
         worst_nano: nano(request.worst_case(&kit.model)),
         body,
         blob,
+        grp: None,
+        labelled: false,
     })
 }
 

@@ -62,7 +62,7 @@ pub struct Expected {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ExpectedStage {
     pub stage: String,
-    pub tasks: u64,
+    pub tasks: Span,
     pub calls: Span,
     pub input_tokens: Span,
     pub output_tokens: Span,
@@ -104,7 +104,8 @@ pub struct Pace {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figures {
     pub stage: String,
-    pub tasks: u64,
+    /// At least and at most.
+    pub tasks: (u64, u64),
     /// Bytes of a request without its items.
     pub fixed_bytes: u64,
     /// A schema is sent.
@@ -123,43 +124,47 @@ pub struct Figures {
 impl Figures {
     /// What this stage takes.
     fn expected(&self) -> ExpectedStage {
-        let tasks = self.tasks as f64;
+        let tasks = (self.tasks.0 as f64, self.tasks.1 as f64);
         let format = if self.format {
             FORMAT_TOKENS
         } else {
             (0.0, 0.0)
         };
-        let each = |per_byte: f64, format: f64, item_bytes: u64| {
+        // Of one call of the average size.
+        let each = |tasks: f64, per_byte: f64, format: f64, item_bytes: u64| {
             (self.fixed_bytes as f64 + item_bytes as f64 / tasks.max(1.0)) * per_byte + format
         };
         let most = f64::from(self.max_tokens);
         let input = (
-            each(TOKENS_PER_BYTE.0, format.0, self.item_bytes.0),
-            each(TOKENS_PER_BYTE.1, format.1, self.item_bytes.1),
+            each(tasks.0, TOKENS_PER_BYTE.0, format.0, self.item_bytes.0),
+            each(tasks.1, TOKENS_PER_BYTE.1, format.1, self.item_bytes.1),
         );
         let output = (
             (self.answer_chars.0 as f64 * TOKENS_PER_CHAR.0).min(most),
             (self.answer_chars.1 as f64 * TOKENS_PER_CHAR.1 + f64::from(self.thinking)).min(most),
         );
         // One call more than its share, so that a single repair of a single call is within the range.
-        let more = |per_call: f64| (tasks * MORE_TOKENS + 1.0) * per_call;
+        let more = |per_call: f64| (tasks.1 * MORE_TOKENS + 1.0) * per_call;
         let dearest = self.price.dearest_percent as f64 / 100.0;
         let calls = Span {
-            low: self.tasks,
-            high: if self.tasks == 0 {
+            low: self.tasks.0,
+            high: if self.tasks.1 == 0 {
                 0
             } else {
-                self.tasks + (tasks * MORE_CALLS).ceil() as u64 + SPARE_CALLS
+                self.tasks.1 + (tasks.1 * MORE_CALLS).ceil() as u64 + SPARE_CALLS
             },
         };
         ExpectedStage {
             stage: self.stage.clone(),
-            tasks: self.tasks,
+            tasks: Span {
+                low: self.tasks.0,
+                high: self.tasks.1,
+            },
             calls,
-            input_tokens: span(tasks * input.0, more(input.1)),
-            output_tokens: span(tasks * output.0, more(output.1)),
+            input_tokens: span(tasks.0 * input.0, more(input.1)),
+            output_tokens: span(tasks.0 * output.0, more(output.1)),
             cost_usd: Dollars {
-                low: dollars(tasks * self.price.of_call(input.0, output.0)),
+                low: dollars(tasks.0 * self.price.of_call(input.0, output.0)),
                 high: dollars(more(self.price.of_call(input.1, output.1)) * dearest),
             },
             seconds: self.seconds(calls, input, output),
@@ -187,14 +192,8 @@ impl Figures {
         // The buckets may be full at the start, which saves up to a minute's worth.
         let low = (waves(calls.low) * one.0).max(by_rate(calls.low, input.0, output.0) - 60.0);
         let high = waves(calls.high) * one.1 + by_rate(calls.high, input.1, output.1);
-        span(
-            low,
-            if self.tasks == 0 {
-                0.0
-            } else {
-                high + SLACK_SECONDS
-            },
-        )
+        let slack = if calls.high == 0 { 0.0 } else { SLACK_SECONDS };
+        span(low, high + slack)
     }
 }
 
@@ -365,7 +364,7 @@ mod tests {
     fn figures() -> Figures {
         Figures {
             stage: "classify".into(),
-            tasks: 100,
+            tasks: (100, 100),
             fixed_bytes: 2_000,
             format: true,
             item_bytes: (200_000, 200_000),
@@ -441,7 +440,7 @@ mod tests {
     #[test]
     fn nothing_to_do_costs_nothing() {
         let nothing = Figures {
-            tasks: 0,
+            tasks: (0, 0),
             item_bytes: (0, 0),
             ..figures()
         };

@@ -7,6 +7,7 @@
 //! - [`row`]: reading values out of rows
 //! - [`jobs`]: jobs, specs, pages and stages
 //! - [`tasks`]: expanding, queueing, leases
+//! - [`follow`]: what a later map stage reads of the one before
 //! - [`admission`]: the snapshot that admission decides on, and the claim that carries it out
 //! - [`settle`]: what a consumer writes when calls have ended
 //! - [`sweep`]: what time alone brings about
@@ -16,6 +17,7 @@
 
 pub mod admission;
 pub mod control;
+pub mod follow;
 pub mod jobs;
 pub mod listing;
 pub mod plans;
@@ -29,9 +31,10 @@ use serde_json::Value;
 use crate::ports::Statement;
 
 /// The migrations, in order: what `wrangler d1 migrations apply` runs, for native databases.
-pub const MIGRATIONS: [&str; 2] = [
+pub const MIGRATIONS: [&str; 3] = [
     include_str!("../../migrations/0001_jobs.sql"),
     include_str!("../../migrations/0002_plans.sql"),
+    include_str!("../../migrations/0004_stages.sql"),
 ];
 
 /// A statement with its values.

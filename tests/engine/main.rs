@@ -10,4 +10,5 @@ mod found;
 mod plans;
 mod simulation;
 mod sql;
+mod stages;
 mod world;

@@ -184,7 +184,12 @@ fn an_estimate_is_the_figures_of_the_plan_and_starts_nothing() {
     assert_eq!(plan.stages, estimate.stages);
     assert_eq!(plan.source.as_deref(), Some("caller"));
     assert_eq!(estimate.limit_usd, Some(3.0));
-    let calls: Vec<u64> = estimate.expected.stages.iter().map(|s| s.tasks).collect();
+    let calls: Vec<u64> = estimate
+        .expected
+        .stages
+        .iter()
+        .map(|s| s.tasks.high)
+        .collect();
     assert_eq!(calls, [12, 1]);
     assert!(!estimate.expected.limits_known);
 }
@@ -235,7 +240,7 @@ fn a_plan_that_waits_can_be_replaced() {
     assert_eq!(plan.stages.len(), 1);
     assert_eq!(plan.stages[0].name, "sort");
     assert_ne!(plan.expected, before.expected);
-    assert_eq!(plan.expected.as_ref().unwrap().stages[0].tasks, 10);
+    assert_eq!(plan.expected.as_ref().unwrap().stages[0].tasks.high, 10);
     let wrong = json!([{"name": "x", "kind": "map", "instructions": "x", "model": "gpt"}]);
     let error = story.replace(&wrong).unwrap_err();
     assert!(matches!(error, AppError::Invalid(faults) if faults[0].0 == "stages[0].model"));
