@@ -22,8 +22,10 @@ const AROUND_RESULT: u64 = 20;
 const ID_CHARS: (u64, u64) = (1, 48);
 /// Around all results of an answer.
 const AROUND_ANSWER: u64 = 14;
-/// Frequencies and coverage, as a synthesis is told them.
-const COVERAGE_BYTES: (u64, u64) = (60, 24_000);
+/// Frequencies and coverage, as a synthesis is told them: at least, at most, and for each item that may be missing.
+const COVERAGE_BYTES: (u64, u64, u64) = (60, 4_000, 100);
+/// Missing items that are named.
+const NAMED: u64 = 200;
 /// A task with its input's profile, and a plan.
 const PROFILE_BYTES: (u64, u64) = (500, 40_000);
 const PLAN_CHARS: (u64, u64) = (300, 12_000);
@@ -242,7 +244,9 @@ fn synthesis(kit: &StageKit, results: &Flow, limits: &Limits, pace: Pace) -> Fig
             .is_some_and(|config| config.format.is_some()),
         item_bytes: (
             least + COVERAGE_BYTES.0,
-            results.bytes.1.min(room) + COVERAGE_BYTES.1,
+            results.bytes.1.min(room)
+                + COVERAGE_BYTES.1
+                + COVERAGE_BYTES.2 * results.items.1.min(NAMED),
         ),
         answer_chars: answer,
         max_tokens: stage.max_tokens,

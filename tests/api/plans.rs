@@ -115,7 +115,7 @@ fn a_plan_to_be_put_is_checked_like_a_submit() {
         (json!({}), "stages"),
         (json!({"stages": []}), "stages"),
         (json!({"stages": [map], "task": "x"}), "task"),
-        (json!({"stages": [map, map]}), "stages[1].kind"),
+        (json!({"stages": [map, map]}), "stages[1].name"),
         (
             json!({"stages": [{"name": "a", "kind": "plan", "instructions": "x"}]}),
             "stages[0].kind",
@@ -139,4 +139,31 @@ fn a_plan_to_be_put_is_checked_like_a_submit() {
     assert_eq!(call("POST", &format!("{JOB}/approve")).status, 404);
     let body = post(&format!("{JOB}/approve"), "application/json", "{\"x\":1}");
     assert_eq!(body.status, 422);
+}
+
+#[test]
+fn who_makes_the_plan_follows_from_what_is_given() {
+    let items = json!({"items": [{"text": "one", "plan": "pro"}]});
+    let dynamic = estimate(&json!({"task": "Sort these", "input": items}));
+    assert_eq!(dynamic.status, 200, "{}", dynamic.json());
+    let dynamic = dynamic.json();
+    assert_eq!(dynamic["mode"], "dynamic");
+    assert_eq!(dynamic["expected"]["stages"][0]["stage"], "plan");
+    let stage = json!([{"name": "a", "kind": "map", "instructions": "x"}]);
+    for (more, path) in [
+        (json!({"mode": "static"}), "stages"),
+        (json!({"mode": "dynamic", "stages": stage}), "mode"),
+        (json!({"mode": "dynamic", "recipe": "content-qa"}), "mode"),
+        (json!({"planning": {"model": "gpt"}}), "planning.model"),
+        (json!({"planning": {"style": "bold"}}), "planning.style"),
+        (json!({"limits": {"max_rounds": 11}}), "limits.max_rounds"),
+    ] {
+        let mut body = json!({"task": "Sort these", "input": items});
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let reply = estimate(&body);
+        assert_eq!(reply.status, 422, "{more}");
+        assert_eq!(reply.json()["errors"][0]["path"], path, "{more}");
+    }
 }

@@ -117,7 +117,9 @@ pub fn assert_expected(story: &Story) {
         (range.low..=range.high).contains(&cost),
         "cost: {cost} is not within {range:?}"
     );
-    assert!(range.high < cost * 30.0, "{range:?} says little of {cost}");
+    // A report may be as long as it is allowed to be, and be written twice: that alone is half a dollar.
+    let most = cost * 12.0 + 0.6;
+    assert!(range.high < most, "{range:?} says little of {cost}");
     let seconds = (story.world.now() - START) as u64 / 1_000;
     // A virtual Claude answers sooner than a real one can.
     assert!(seconds <= expected.seconds.high, "{seconds} {expected:?}");
