@@ -153,6 +153,20 @@ fn the_actual_cost_falls_within_the_range() {
     ]);
     let mut dear = stages(10);
     dear[0]["model"] = json!("sonnet");
+    let classify = stages(10)[0].clone();
+    let grouped = json!([
+        classify,
+        {"name": "causes", "kind": "map", "instructions": "Name the causes.", "output": "chunk", "group_by": "primary_category",
+         "output_schema": {"type": "object", "properties": {"causes": {"type": "array", "items": {"type": "string"}}},
+            "required": ["causes"], "additionalProperties": false}},
+        {"name": "report", "kind": "synthesis", "instructions": "Sum up."}
+    ]);
+    let after_another = json!([
+        classify,
+        {"name": "again", "kind": "map", "instructions": "Is it so?", "chunk": {"items": 20},
+         "output_schema": {"type": "object", "properties": {"sure": {"type": "boolean"}},
+            "required": ["sure"], "additionalProperties": false}}
+    ]);
     let workloads = [
         ("300 short tickets", texts(300), stages(25)),
         ("one a call", texts(200), stages(1)),
@@ -160,6 +174,8 @@ fn the_actual_cost_falls_within_the_range() {
         ("long texts, free answers", long.clone(), free_text),
         ("themes of a chunk", long, by_chunk),
         ("a dearer model", texts(150), dear),
+        ("groups of results", texts(150), grouped),
+        ("map after map", texts(150), after_another),
     ];
     for (name, texts, stages) in workloads {
         for faults in [json!({}), a_bad_day()] {
