@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fanwise::app::view::ResultLine;
 use fanwise::app::{App, AppError, plan, query, report};
+use fanwise::core::plan::PLAN_STAGE;
 use futures::executor::LocalPool;
 use serde_json::Value;
 
@@ -40,7 +41,7 @@ fn paid_twice(run: &Run, faults: &mut Vec<String>) {
         return;
     }
     let rows = run.world.query(
-        "SELECT a.job, a.idx, a.n, a.tenant, j.reuse, o.seq AS opened, r.seq AS recorded
+        "SELECT a.job, a.idx, a.n, a.stage, a.tenant, j.reuse, o.seq AS opened, r.seq AS recorded
          FROM attempts a JOIN jobs j ON j.id = a.job LEFT JOIN opened o ON o.attempt = a.id
            LEFT JOIN recorded r ON r.attempt = a.id WHERE j.reuse = 1",
     );
@@ -51,7 +52,12 @@ fn paid_twice(run: &Run, faults: &mut Vec<String>) {
     }
     type Seen = (i64, Option<i64>, String);
     let mut asked: BTreeMap<(String, u128), Vec<Seen>> = BTreeMap::new();
+    // Plans that could not be carried out are forgotten, so that they may be asked for again.
+    let forgotten = !run.story.claude.rules.is_empty();
     for row in &rows {
+        if forgotten && row["stage"] == PLAN_STAGE {
+            continue;
+        }
         let text = |name: &str| row[name].as_str().unwrap().to_owned();
         let name = (text("job"), row["idx"].to_string(), row["n"].to_string());
         let Some(key) = keys.get(&name) else {
