@@ -403,7 +403,7 @@ async fn finish<P: Ports>(
     let answers = app
         .ports
         .db()
-        .batch(vec![jobs::finish(job, to, event, error.clone(), now)])
+        .batch(vec![jobs::finish(job, to, error.clone(), now)])
         .await?;
     if answers
         .first()

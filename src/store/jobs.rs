@@ -335,13 +335,12 @@ pub fn drive_at(id: &str, at: i64) -> Statement {
 
 const FINISH: &str = "-- finish_job
 UPDATE jobs SET state = ?2, error = ?3, halt = NULL, resume_state = NULL, updated_at = ?4, finished_at = ?4
-WHERE id = ?1 AND run = ?5 AND state IN (SELECT value FROM json_each(?6)) RETURNING id";
+WHERE id = ?1 AND run = ?5 AND state = ?6 RETURNING id";
 
-/// Ends a run. Of two that try, one gets a row back.
+/// Ends a run of a job that still stands where it was when that was decided. Of two that try, one gets a row back.
 pub fn finish(
     job: &JobRow,
     to: JobState,
-    event: JobEvent,
     error: Option<Value>,
     now: i64,
 ) -> Statement {
@@ -353,7 +352,7 @@ pub fn finish(
             error.map(|e| e.to_string()),
             now,
             job.run,
-            to_json(&job_states_that_accept(event)),
+            job.state.as_str(),
         ],
     )
 }
