@@ -326,7 +326,10 @@ async fn read(
 }
 
 /// Fields of results in plans of the stand-in's, and in the plain plan.
-const PLANNED: [&[&str]; 3] = [
+const PLANNED: [&[&str]; 6] = [
+    &["topic", "sentiment", "needs_attention", "summary"],
+    &["topic", "sentiment", "rating", "summary"],
+    &["summary", "key_points", "risks"],
     &["primary_category", "sentiment", "urgency", "issue"],
     &["reason", "act"],
     &["relevance", "topic", "findings", "note"],
