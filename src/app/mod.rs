@@ -2,7 +2,7 @@
 //!
 //! - [`submit`]: a job comes in
 //! - [`drive`]: a job is moved on: planned, expanded, fanned in, ended
-//! - [`planning`]: the orchestrator makes a plan, and adds to it
+//! - [`planning`]: the orchestrator makes a plan, and adds to it; [`judge`]: whether it can be carried out
 //! - [`plan`]: plans are read, replaced, approved; [`estimate`]: what one will take
 //! - [`expand`]: items become tasks; [`follow`]: so do the results of an earlier stage
 //! - [`coverage`]: which items have their results in every stage, and why others do not
@@ -35,6 +35,7 @@ pub mod drive;
 pub mod estimate;
 pub mod expand;
 pub mod follow;
+pub mod judge;
 pub mod kit;
 pub mod limits;
 pub mod message;

@@ -10,13 +10,13 @@ use super::estimate::{self, Paces};
 use super::kit::Kit;
 use super::submit::{self, Submit};
 use super::view::JobView;
-use super::{App, AppError, control, planning, query};
+use super::{App, AppError, control, judge, query};
 use crate::core::estimate::Expected;
 use crate::core::plan::{Mode, Stage};
-use crate::core::planner;
 use crate::core::profile::Profile;
 use crate::core::state::{JobEvent, JobState, job_states_that_accept};
 use crate::core::time::rfc3339;
+use crate::core::{plain_plan, planner};
 use crate::ports::{Clock, Db, Ports};
 use crate::store::plans::{self, Round};
 use crate::store::row::Columns;
@@ -85,8 +85,8 @@ pub async fn estimate<P: Ports>(app: &App<P>, submit: Submit) -> Result<Estimate
     }
     let profile = profiler.finish();
     if submit.mode == Mode::Dynamic {
-        let bounds = planning::bounds_of(app, &profile, &[], false)?;
-        let stages = planner::default_plan(&submit.task, &bounds);
+        let bounds = judge::bounds_of(app, &profile, &[], false)?;
+        let stages = plain_plan::stages(&submit.task, &bounds);
         let mut spec = kit.spec.clone();
         spec.stages = submit::resolve_stages(app, &stages)?;
         kit = Kit::new(app, spec)?;

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use super::drive::{self, Loaded, Step};
 use super::estimate::{self, Paces};
-use super::kit::{Kit, StageKit, nano};
+use super::judge::{Judged, bounds, judge, left_usd, with_stages};
+use super::kit::{StageKit, nano};
 use super::{App, AppError, ask, bodies, plan, pump, query, submit, synthesise};
-use crate::claude::models::Model;
 use crate::core::estimate::{expected, usual_tokens_per_byte};
-use crate::core::money::Nano;
-use crate::core::plan::{Limits, Mode, PLAN_STAGE, ResolvedStage, Stage, StageKind};
-use crate::core::planner::{self, Answer, Bounds, PLAN, Reach};
+use crate::core::plain_plan;
+use crate::core::plan::{Limits, Mode, PLAN_STAGE, ResolvedStage, Stage};
+use crate::core::planner::PLAN;
 use crate::core::profile::Profile;
 use crate::core::state::JobState;
 use crate::core::verdict::Form;
@@ -40,15 +40,6 @@ struct Said {
     corrected: Option<Vec<String>>,
     /// The answer, or why there is none.
     answer: Result<Value, String>,
-}
-
-/// What becomes of an answer.
-enum Judged {
-    Sound {
-        rationale: String,
-        stages: Vec<Stage>,
-    },
-    Unsound(Vec<String>),
 }
 
 /// A job in `planning` without stages: asked, waited for, judged.
@@ -312,53 +303,6 @@ async fn said<P: Ports>(app: &App<P>, loaded: &Loaded) -> Result<Said, AppError>
     })
 }
 
-/// Whether the answer is a plan that can be carried out, within what is left of the budget.
-async fn judge<P: Ports>(
-    app: &App<P>,
-    loaded: &Loaded,
-    profile: &Profile,
-    answer: &Value,
-) -> Result<Judged, AppError> {
-    let answer: Answer = match serde_json::from_value(answer.clone()) {
-        Ok(answer) => answer,
-        Err(error) => return Ok(Judged::Unsound(vec![error.to_string()])),
-    };
-    let spec = &loaded.kit.spec;
-    let known: Vec<String> = spec.stages.iter().map(|stage| stage.name.clone()).collect();
-    let stages = match planner::stages(&answer, &bounds(app, loaded, profile, &known)?) {
-        Ok(stages) => stages,
-        Err(faults) => return Ok(Judged::Unsound(faults)),
-    };
-    let resolved = match submit::resolve_stages(app, &stages) {
-        Ok(resolved) => resolved,
-        Err(AppError::Invalid(faults)) => {
-            let faults = faults
-                .into_iter()
-                .map(|(path, text)| format!("{path}: {text}"));
-            return Ok(Judged::Unsound(faults.collect()));
-        }
-        Err(error) => return Err(error),
-    };
-    let paces = Paces::known(app).await?;
-    let kit = with_stages(app, loaded, resolved)?;
-    let mut figures = estimate::figures(app, &kit, profile, &spec.limits, &paces);
-    // What is done is paid.
-    figures.retain(|figure| figure.stage != PLAN && !known.contains(&figure.stage));
-    let cost = expected(&figures).cost_usd;
-    let middle = f64::midpoint(cost.low, cost.high);
-    if let Some(left) = left_usd(&loaded.job)
-        && middle > left
-    {
-        return Ok(Judged::Unsound(vec![format!(
-            "it is expected to cost {middle:.2} dollars or more, and {left:.2} are left: larger chunks, fewer or shorter fields, or the tier \"worker\" make it cheaper"
-        )]));
-    }
-    Ok(Judged::Sound {
-        rationale: answer.rationale.trim().to_owned(),
-        stages,
-    })
-}
-
 /// No sound plan came: a plain one stands in, or the job fails, as its caller wished.
 async fn without<P: Ports>(
     app: &App<P>,
@@ -382,7 +326,7 @@ async fn without<P: Ports>(
         let message = format!("no sound plan came: {}", all.join("; "));
         return drive::fail(app, &loaded.job, "planning_failed", &message, now).await;
     }
-    let stages = planner::default_plan(&spec.task, &bounds(app, loaded, profile, &[])?);
+    let stages = plain_plan::stages(&spec.task, &bounds(app, loaded, profile, &[])?);
     let rationale = "The orchestrator's plan could not be used, so a plain one stands in: each item is read for what it contributes to the task, and a report brings that together.";
     let round = round(0, "default", rationale.to_owned(), all, now);
     take(app, loaded, profile, &stages, round).await
@@ -449,71 +393,6 @@ async fn take<P: Ports>(
     Ok(Step::Again)
 }
 
-/// The plan with these stages added.
-fn with_stages<P: Ports>(
-    app: &App<P>,
-    loaded: &Loaded,
-    stages: Vec<ResolvedStage>,
-) -> Result<Kit, AppError> {
-    let mut spec = loaded.kit.spec.clone();
-    spec.stages.extend(stages);
-    Kit::new(app, spec)
-}
-
-/// What a plan of this job must fit.
-fn bounds<'a, P: Ports>(
-    app: &'a App<P>,
-    loaded: &Loaded,
-    profile: &'a Profile,
-    known: &'a [String],
-) -> Result<Bounds<'a>, AppError> {
-    let stages = &loaded.kit.spec.stages;
-    bounds_of(
-        app,
-        profile,
-        known,
-        stages.iter().any(|s| s.kind == StageKind::Synthesis),
-    )
-}
-
-/// The same for a job that is not there yet.
-pub fn bounds_of<'a, P: Ports>(
-    app: &'a App<P>,
-    profile: &'a Profile,
-    known: &'a [String],
-    has_synthesis: bool,
-) -> Result<Bounds<'a>, AppError> {
-    let defaults = &app.config.defaults;
-    let model = |name: &str| {
-        app.models
-            .resolve(name)
-            .map_err(|unknown| AppError::Unavailable(unknown.to_string()))
-    };
-    let worker = model(&defaults.worker_model)?;
-    let strong = model(&defaults.synthesis_model)?;
-    let reach = |model: &Model| Reach {
-        input_tokens: model
-            .prices
-            .long_prompt
-            .map_or(u64::MAX, |long| long.above_tokens)
-            .min(
-                model
-                    .context_tokens
-                    .saturating_sub(u64::from(defaults.worker_max_tokens)),
-            ),
-        output_tokens: u64::from(model.max_output_tokens),
-        usual_output: defaults.worker_max_tokens.min(model.max_output_tokens),
-    };
-    Ok(Bounds {
-        profile,
-        worker: reach(worker),
-        strong: reach(strong),
-        models: (&worker.id, &strong.id),
-        known,
-        has_synthesis,
-    })
-}
-
 /// The caller's limits, in words. Figures that differ from run to run of the same job would make every question a new
 /// one, so what the ledger has saved counts as spent and dollars have two digits.
 fn limits_told(job: &JobRow, limits: &Limits) -> String {
@@ -533,12 +412,6 @@ fn limits_told(job: &JobRow, limits: &Limits) -> String {
         lines.push(format!("- items that must have a result: {percent} %"));
     }
     lines.join("\n")
-}
-
-/// Dollars that are left of the job's budget, as if nothing had been reused.
-fn left_usd(job: &JobRow) -> Option<f64> {
-    let left = job.limit_nano? - job.spent_nano - job.unknown_nano - job.saved_nano;
-    Some(Nano(left.max(0)).usd())
 }
 
 /// Rounded down to two digits that mean something.

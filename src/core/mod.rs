@@ -5,7 +5,7 @@
 //!
 //! - [`plan`]: jobs, stages, limits as callers write them
 //! - [`recipe`]: ready plans, from their files
-//! - [`planner`]: the orchestrator's answer, what makes a plan sound, and one that always is
+//! - [`planner`]: the orchestrator's answer, what makes a plan sound; [`plain_plan`]: one that always is
 //! - [`state`]: the two state machines, as total transition functions
 //! - [`chunk`]: items into chunks
 //! - [`admit`]: which tasks may call Claude now: permits, budget, fairness, breaker
@@ -21,6 +21,7 @@ pub mod estimate;
 pub mod ids;
 pub mod merge;
 pub mod money;
+pub mod plain_plan;
 pub mod plan;
 pub mod planner;
 pub mod profile;

@@ -260,7 +260,7 @@ fn added_stages_have_names_of_their_own_and_bring_no_second_report() {
 fn the_default_plan_is_sound_for_any_input() {
     for (items, bytes) in [(1, 10), (100_000, 50), (300, 2_000), (50, 400_000)] {
         let profile = profile(items, bytes);
-        let stages = default_plan("Find\n\nthe issues ", &bounds(&profile));
+        let stages = super::super::plain_plan::stages("Find\n\nthe issues ", &bounds(&profile));
         assert_eq!(stages.len(), 2);
         let chunk = stages[0].chunk.unwrap().items;
         assert!((1..=10).contains(&chunk));
