@@ -7,7 +7,8 @@
 //! - [`frame`]: what every response has
 //! - [`auth`]: who is calling
 //! - [`params`], [`cursor`], [`body`]: what stands in URLs and bodies
-//! - [`submit`]: a job comes in, with [`not_yet`], [`items`], [`shape`] and [`rules`] for its checks
+//! - [`submit`]: a job comes in, with [`not_yet`], [`items`], [`documents`], [`shape`] and [`rules`] for its checks
+//! - [`upload`]: one whose input is a file, by [`rows`]
 //! - [`jobs`], [`tasks`], [`results`] (with [`table`]), [`report`], [`limits`]: what is read
 //! - [`control`]: what is done to a job that exists; [`plans`]: what it will do, and what that takes; [`recipes`]: ready plans
 //! - [`openapi`]: the document of all that
@@ -30,6 +31,7 @@ pub mod auth;
 mod body;
 mod control;
 mod cursor;
+mod documents;
 mod frame;
 mod items;
 mod jobs;
@@ -43,11 +45,13 @@ mod recipes;
 mod reply;
 mod report;
 mod results;
+mod rows;
 mod rules;
 mod shape;
 mod submit;
 mod table;
 mod tasks;
+mod upload;
 
 /// What the routes need: the engine, and who may use it.
 #[derive(Clone)]
@@ -61,13 +65,15 @@ pub fn router<P: Ports>(api: Api<P>) -> Router {
     const READ: &str = "GET, HEAD, OPTIONS";
     const READ_POST: &str = "GET, HEAD, POST, OPTIONS";
     const READ_PUT: &str = "GET, HEAD, PUT, OPTIONS";
-    const READ_PATCH: &str = "GET, HEAD, PATCH, OPTIONS";
+    const READ_CHANGE: &str = "GET, HEAD, PATCH, DELETE, OPTIONS";
     const POST: &str = "POST, OPTIONS";
     let jobs = get(jobs::list::<P>).post(submit::submit::<P>);
-    let job = get(jobs::get::<P>).patch(control::change::<P>);
+    let job = get(jobs::get::<P>)
+        .patch(control::change::<P>)
+        .delete(control::delete::<P>);
     let v1 = Router::new()
         .route("/jobs", allowing(READ_POST, jobs))
-        .route("/jobs/{id}", allowing(READ_PATCH, job))
+        .route("/jobs/{id}", allowing(READ_CHANGE, job))
         .route(
             "/jobs/{id}/cancel",
             allowing(POST, post(control::cancel::<P>)),

@@ -37,6 +37,7 @@ use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
         jobs::list,
         jobs::get,
         control::change,
+        control::delete,
         control::cancel,
         control::pause,
         control::resume,

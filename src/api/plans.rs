@@ -19,7 +19,7 @@ use super::{Api, body, control, not_yet, openapi, reply, rules};
 use crate::app::plan::{self, EstimateView, PlanView, RoundView};
 use crate::app::view::JobView;
 use crate::core::estimate::{self, Expected, Figures, Pace, Price};
-use crate::core::plan::{Mode, Stage};
+use crate::core::plan::{InputKind, Mode, Stage};
 use crate::core::recipe;
 use crate::ports::Ports;
 
@@ -125,7 +125,13 @@ fn stages<P: Ports>(mut value: Value, api: &Api<P>) -> Result<Vec<Stage>, ApiErr
             return Err(ApiError::invalid(faults));
         }
     };
-    rules::check(&body.stages, &api.app.config.caps, &mut faults);
+    // What the job reads is known where its row is; there the rest is checked.
+    rules::check(
+        &body.stages,
+        InputKind::Items,
+        &api.app.config.caps,
+        &mut faults,
+    );
     faults.into_result()?;
     Ok(body.stages)
 }
@@ -222,6 +228,8 @@ fn example_figures() -> Expected {
         max_tokens: 4_096,
         thinking: 0,
         price: price(100, 500),
+        more: 1.0,
+        fee_nano: 0,
         pace,
     };
     let report = Figures {
@@ -234,6 +242,8 @@ fn example_figures() -> Expected {
         max_tokens: 8_192,
         thinking: 5_000,
         price: price(4_000, 20_000),
+        more: 1.0,
+        fee_nano: 0,
         pace,
     };
     estimate::expected(&[classify, report])

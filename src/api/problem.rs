@@ -116,6 +116,11 @@ impl Faults {
         self.total == 0
     }
 
+    /// More would only be counted.
+    pub fn is_full(&self) -> bool {
+        self.total >= MAX_LISTED
+    }
+
     /// `Ok` where nothing was found.
     pub fn into_result(self) -> Result<(), ApiError> {
         if self.is_empty() {

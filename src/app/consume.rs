@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
-use super::message::{Drive, Wake};
-use super::{App, drive, work};
+use super::message::{Drive, Remove, Wake};
+use super::{App, drive, remove, work};
 use crate::ports::{Clock, Db, Ports};
+use crate::store::removals::What;
 use crate::store::sweep;
 
 /// What becomes of a message.
@@ -20,12 +21,28 @@ const LATER: Settle = Settle::Retry { delay_seconds: 5 };
 /// One message of the control queue. Replay is harmless: [`drive::drive`] looks where the job stands.
 pub async fn control<P: Ports>(app: &App<P>, body: &str) -> Settle {
     let Ok(message) = serde_json::from_str::<Drive>(body) else {
-        return dead_letter(app, "control", body).await;
+        return removal(app, body).await;
     };
     match drive::drive(app, &message.job).await {
         Ok(()) => Settle::Ack,
         Err(error) => {
             app.log_fault("drive", &format!("{}: {error}", message.job));
+            LATER
+        }
+    }
+}
+
+/// The other kind of control message. Replay is harmless: rows are deleted once.
+async fn removal<P: Ports>(app: &App<P>, body: &str) -> Settle {
+    let message = serde_json::from_str::<Remove>(body).ok();
+    let known = message.and_then(|message| Some((What::parse(&message.what)?, message.remove)));
+    let Some((what, job)) = known else {
+        return dead_letter(app, "control", body).await;
+    };
+    match remove::go_on(app, &job, what).await {
+        Ok(()) => Settle::Ack,
+        Err(error) => {
+            app.log_fault("remove", &format!("{job}: {error}"));
             LATER
         }
     }

@@ -4,12 +4,12 @@
 use std::collections::HashMap;
 
 use super::kit::{Kit, StageKit};
-use super::synthesise::{BYTES_PER_TOKEN, CONTEXT_RESERVE};
-use super::{App, AppError, query};
+use super::synthesise::context_bytes;
+use super::{App, AppError, query, reduce};
 use crate::claude::models::{Model, ThinkingMode};
 use crate::claude::request::{Effort, Thinking};
 use crate::core::estimate::{self, Expected, Figures, Pace, Price, Prose, value_chars};
-use crate::core::plan::{Limits, Output, StageKind};
+use crate::core::plan::{Chunk, InputKind, Limits, Output, ResolvedStage, StageKind, WebTool};
 use crate::core::profile::Profile;
 use crate::core::verdict::Form;
 use crate::ports::Ports;
@@ -26,6 +26,9 @@ const AROUND_ANSWER: u64 = 14;
 const COVERAGE_BYTES: (u64, u64, u64) = (60, 4_000, 100);
 /// Missing items that are named.
 const NAMED: u64 = 200;
+/// Of a page as text, at most; and of what one use of a tool brings.
+const PAGE_BYTES: u64 = 60_000;
+const TOOL_BYTES: u64 = 40_000;
 /// A task with its input's profile, and a plan.
 const PROFILE_BYTES: (u64, u64) = (500, 40_000);
 const PLAN_CHARS: (u64, u64) = (300, 12_000);
@@ -103,6 +106,11 @@ pub fn figures<P: Ports>(
         bytes: (profile.bytes, profile.bytes + items),
         schema: None,
     };
+    if kit.spec.input == InputKind::Urls {
+        // Nobody knows before they are read; and of dead links nothing is paid.
+        flow.items.0 = 0;
+        flow.bytes = (0, items * PAGE_BYTES);
+    }
     let mut figures = Vec::with_capacity(kit.stages.len() + 1);
     figures.extend(kit.plan.as_ref().map(|stage| {
         let pace = paces.of(&stage.model.class, 1, app.config.governor_start);
@@ -112,11 +120,20 @@ pub fn figures<P: Ports>(
         let pace = paces.of(&stage.model.class, concurrency, app.config.governor_start);
         match stage.stage.kind {
             StageKind::Map => {
-                let (figure, results) = map(stage, &flow, pace);
+                let redo = limits.redo_ratio.unwrap_or(0.0);
+                let (figure, results) = map(stage, &flow, redo, pace);
                 figures.push(figure);
                 flow = results;
             }
             StageKind::Synthesis | StageKind::Plan => {
+                figures.extend(tree(
+                    kit,
+                    stage,
+                    &flow,
+                    paces,
+                    concurrency,
+                    app.config.governor_start,
+                ));
                 figures.push(synthesis(stage, &flow, limits, pace));
             }
         }
@@ -145,6 +162,57 @@ fn groups(field: &str, input: &Flow) -> (u64, u64) {
     (input.items.0.min(1), input.items.1.min(most))
 }
 
+/// How many tasks the chunks of a stage make, and how many items one may have.
+fn chunks(chunk: Chunk, input: &Flow) -> ((u64, u64), u64) {
+    let per_call = u64::from(chunk.most_items());
+    let Some(size) = chunk.size() else {
+        let tasks = (
+            input.items.0.div_ceil(per_call),
+            input.items.1.div_ceil(per_call),
+        );
+        return (tasks, per_call);
+    };
+    // A token is reckoned at four letters when texts are cut, or at one sign of a script that writes in signs.
+    let whole = u64::from(size.tokens) * 4;
+    let step = u64::from(size.tokens - size.overlap.min(size.tokens / 2)) * 2;
+    let low = input
+        .bytes
+        .0
+        .div_ceil(whole)
+        .max(input.items.0.div_ceil(per_call));
+    // Boundaries come before a slice is full, and every item may end with a short one.
+    let high = input.bytes.1.div_ceil(step.max(1)) + input.items.1;
+    ((low, high), per_call)
+}
+
+/// Bytes with what slices show again.
+fn again(chunk: Chunk, bytes: u64) -> u64 {
+    let Some(size) = chunk.size() else {
+        return bytes;
+    };
+    let tokens = u64::from(size.tokens.max(1));
+    bytes
+        + bytes.saturating_mul(u64::from(size.overlap))
+            / (tokens - u64::from(size.overlap.min(size.tokens / 2))).max(1)
+}
+
+/// Searches and pages that one call may have.
+fn uses(stage: &ResolvedStage) -> (u64, u64) {
+    let most = |tool: &Option<WebTool>| tool.as_ref().map_or(0, |tool| u64::from(tool.max_uses));
+    let tools = stage.tools.as_ref();
+    tools.map_or((0, 0), |tools| {
+        (most(&tools.web_search), most(&tools.web_fetch))
+    })
+}
+
+/// What searches and fetched pages may add to prompts.
+fn tool_bytes(stage: &ResolvedStage, tasks: u64) -> u64 {
+    let (searches, pages) = uses(stage);
+    tasks
+        .saturating_mul(searches + pages)
+        .saturating_mul(TOOL_BYTES)
+}
+
 /// How many values a property can have, where they are listed.
 fn values(property: &serde_json::Value) -> Option<u64> {
     let listed = |property: &serde_json::Value| {
@@ -158,15 +226,18 @@ fn values(property: &serde_json::Value) -> Option<u64> {
 }
 
 /// A map stage over `input`, and what it hands on.
-fn map(kit: &StageKit, input: &Flow, pace: Pace) -> (Figures, Flow) {
+fn map(kit: &StageKit, input: &Flow, redo: f64, pace: Pace) -> (Figures, Flow) {
     let stage = &kit.stage;
+    // A judge reads items and results, and what is flagged is asked for once more.
+    let checks = stage.verify.map_or(0.0, |verify| verify.sample * 2.0) + redo;
     let (tasks, per_call) = match &stage.group_by {
         Some(field) => (groups(field, input), input.items.1),
-        None => {
-            let items = u64::from(stage.chunk.items.max(1));
-            let tasks = (input.items.0.div_ceil(items), input.items.1.div_ceil(items));
-            (tasks, items)
-        }
+        None => chunks(stage.chunk, input),
+    };
+    // What is cut by tokens has a result for each slice.
+    let results = match stage.chunk.tokens {
+        Some(_) => (input.items.0, input.items.1.saturating_add(tasks.1)),
+        None => input.items,
     };
     let result = result_chars(kit);
     let one = (
@@ -181,8 +252,8 @@ fn map(kit: &StageKit, input: &Flow, pace: Pace) -> (Figures, Flow) {
                 AROUND_ANSWER + each.0 * one.0,
                 AROUND_ANSWER + each.1 * one.1,
             );
-            let bytes = (input.items.0 * one.0, input.items.1 * one.1);
-            (answer, input.items, bytes)
+            let bytes = (results.0 * one.0, results.1 * one.1);
+            (answer, results, bytes)
         }
         Output::Chunk => {
             // Each result names the items it rests on.
@@ -199,11 +270,16 @@ fn map(kit: &StageKit, input: &Flow, pace: Pace) -> (Figures, Flow) {
             .output_config
             .as_ref()
             .is_some_and(|config| config.format.is_some()),
-        item_bytes: input.bytes,
+        item_bytes: (
+            input.bytes.0,
+            again(stage.chunk, input.bytes.1) + tool_bytes(stage, tasks.1),
+        ),
         answer_chars: answer,
         max_tokens: stage.max_tokens,
         thinking: thinking(kit, request.thinking),
         price: price(&kit.model),
+        more: 1.0 + checks,
+        fee_nano: uses(stage).0 * kit.model.prices.web_search,
         pace,
     };
     let schema = stage.output_schema.clone();
@@ -219,11 +295,7 @@ fn map(kit: &StageKit, input: &Flow, pace: Pace) -> (Figures, Flow) {
 fn synthesis(kit: &StageKit, results: &Flow, limits: &Limits, pace: Pace) -> Figures {
     let stage = &kit.stage;
     let request = kit.synthesis_request(stage.max_tokens, Form::FRESH, "", "", None);
-    let room = kit
-        .model
-        .context_tokens
-        .saturating_sub(u64::from(stage.max_tokens) + CONTEXT_RESERVE)
-        .saturating_mul(BYTES_PER_TOKEN);
+    let room = context_bytes(kit);
     // A budget may leave room for a sample only.
     let least = if limits.max_cost_usd.is_some() {
         0
@@ -252,8 +324,49 @@ fn synthesis(kit: &StageKit, results: &Flow, limits: &Limits, pace: Pace) -> Fig
         max_tokens: stage.max_tokens,
         thinking: thinking(kit, request.thinking),
         price: price(&kit.model),
+        more: 1.0,
+        fee_nano: 0,
         pace,
     }
+}
+
+/// The readers that bring results down to what the synthesis can read, where they may be too many.
+fn tree(
+    kit: &Kit,
+    synthesis: &StageKit,
+    results: &Flow,
+    paces: &Paces,
+    concurrency: u32,
+    governor_start: u32,
+) -> Option<Figures> {
+    let reader = kit.reduce.as_ref()?;
+    let room = context_bytes(synthesis);
+    if results.bytes.1 <= room {
+        return None;
+    }
+    let request = reader.worker_request(Form::FRESH, &[], None);
+    // Each level leaves an eighth: all of them read a seventh more than the first.
+    let most = results.bytes.1 + results.bytes.1 / 7;
+    let least = if results.bytes.0 > room {
+        results.bytes.0
+    } else {
+        0
+    };
+    let part = (reduce::room(reader) as u64).max(1);
+    Some(Figures {
+        stage: synthesis.stage.name.clone(),
+        tasks: (least.div_ceil(part), most.div_ceil(part) + 1),
+        fixed_bytes: request.body().len() as u64,
+        format: false,
+        item_bytes: (least, most),
+        answer_chars: (SHORT_TEXT, u64::MAX),
+        max_tokens: reader.stage.max_tokens,
+        thinking: thinking(reader, request.thinking),
+        price: price(&reader.model),
+        more: 1.0,
+        fee_nano: 0,
+        pace: paces.of(&reader.model.class, concurrency, governor_start),
+    })
 }
 
 /// Making the plan: a profile in, a plan out.
@@ -270,6 +383,8 @@ fn planning(kit: &StageKit, pace: Pace) -> Figures {
         max_tokens: kit.stage.max_tokens,
         thinking: thinking(kit, request.thinking),
         price: price(&kit.model),
+        more: 1.0,
+        fee_nano: 0,
         pace,
     }
 }

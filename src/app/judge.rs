@@ -10,7 +10,7 @@ use super::{App, AppError, submit};
 use crate::claude::models::Model;
 use crate::core::estimate::expected;
 use crate::core::money::Nano;
-use crate::core::plan::{ResolvedStage, Stage, StageKind};
+use crate::core::plan::{InputKind, ResolvedStage, Spec, Stage, StageKind};
 use crate::core::planner::{self, Answer, Bounds, PLAN, Reach};
 use crate::core::profile::Profile;
 use crate::ports::Ports;
@@ -42,7 +42,7 @@ pub(super) async fn judge<P: Ports>(
         Ok(stages) => stages,
         Err(faults) => return Ok(Judged::Unsound(faults)),
     };
-    let resolved = match submit::resolve_stages(app, &stages) {
+    let resolved = match submit::resolve_stages(app, &stages, reads(spec)) {
         Ok(resolved) => resolved,
         Err(AppError::Invalid(faults)) => {
             let faults = faults
@@ -94,15 +94,26 @@ pub(super) fn bounds<'a, P: Ports>(
     bounds_of(
         app,
         profile,
+        reads(&loaded.kit.spec),
         known,
         stages.iter().any(|s| s.kind == StageKind::Synthesis),
     )
+}
+
+/// What the next stages of the job read: its input, or results, which are items.
+pub(super) fn reads(spec: &Spec) -> InputKind {
+    if spec.stages.is_empty() {
+        spec.input
+    } else {
+        InputKind::Items
+    }
 }
 
 /// The same for a job that is not there yet.
 pub fn bounds_of<'a, P: Ports>(
     app: &'a App<P>,
     profile: &'a Profile,
+    input: InputKind,
     known: &'a [String],
     has_synthesis: bool,
 ) -> Result<Bounds<'a>, AppError> {
@@ -128,6 +139,7 @@ pub fn bounds_of<'a, P: Ports>(
         usual_output: defaults.worker_max_tokens.min(model.max_output_tokens),
     };
     Ok(Bounds {
+        input,
         profile,
         worker: reach(worker),
         strong: reach(strong),

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ports::{Outgoing, QueueName};
+use crate::store::removals::What;
 
 /// How many tasks one message stands for: as many as one consumer takes up at once while its first
 /// calls wait for their heads (six connections at a time), and 250 consumers can carry 6,250.
@@ -16,6 +17,15 @@ pub const TASKS_PER_MESSAGE: usize = 25;
 pub struct Drive {
     pub v: u32,
     pub job: String,
+}
+
+/// Take away the rest of a job, or part of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remove {
+    pub v: u32,
+    pub remove: String,
+    /// [`What`](crate::store::removals::What) of it.
+    pub what: String,
 }
 
 /// There is work for a consumer.
@@ -38,6 +48,19 @@ pub fn drive(job: &str, delay_seconds: u32) -> Outgoing {
             job: job.to_owned(),
         }),
         delay_seconds,
+    }
+}
+
+/// A message for a removal that is under way.
+pub fn remove(job: &str, what: What) -> Outgoing {
+    Outgoing {
+        queue: QueueName::Control,
+        body: json(&Remove {
+            v: 1,
+            remove: job.to_owned(),
+            what: what.as_str().to_owned(),
+        }),
+        delay_seconds: 0,
     }
 }
 

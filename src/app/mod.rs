@@ -1,17 +1,21 @@
 //! The use cases, generic over [`crate::ports`]: what a user or an event asks for, from beginning to end.
 //!
-//! - [`submit`]: a job comes in
+//! - [`submit`], [`intake`]: a job comes in, with its input
 //! - [`drive`]: a job is moved on: planned, expanded, fanned in, ended
 //! - [`planning`]: the orchestrator makes a plan, and adds to it; [`judge`]: whether it can be carried out
 //! - [`plan`]: plans are read, replaced, approved; [`estimate`]: what one will take
-//! - [`expand`]: items become tasks; [`follow`]: so do the results of an earlier stage
+//! - [`expand`]: items become tasks, by number or, with [`slice`], by tokens; [`follow`]: so do the results of an earlier stage
 //! - [`coverage`]: which items have their results in every stage, and why others do not
 //! - [`pump`]: waiting tasks are queued
 //! - [`consume`]: messages arrive
 //! - [`work`]: tasks are claimed, called for and settled; [`call`] is one call, [`resolve`] its outcome, [`settle`] what is written
-//! - [`synthesise`]: results are merged and handed to the synthesis
+//! - [`synthesise`]: results are merged and handed to the synthesis; [`reduce`]: by way of a tree, where they are too many; [`sample`]: what is shown of them
+//! - [`check`]: results are judged, and asked for once more where they look wrong
+//! - [`cite`]: what a report rests on is looked up
 //! - [`sweep`]: what cron puts right
+//! - [`remove`]: jobs are taken away, and what is old is forgotten
 //! - [`control`]: pause, resume, cancel, retry, new limits
+//! - [`fetch`]: tasks that read a page first; [`web`]: pages are read, webhooks called
 //! - [`query`], [`report`]: jobs, tasks, results and reports are read; [`limits`]: what the account allows
 //! - [`ask`], [`kit`]: what is asked of Claude, and what a stage needs for it
 //! - [`bodies`], [`message`], [`view`]: stored texts, queue messages, what callers see
@@ -28,13 +32,17 @@ use crate::ports::{Clock, DbError, Entropy, Log, Ports};
 pub mod ask;
 pub mod bodies;
 pub mod call;
+pub mod check;
+pub mod cite;
 pub mod consume;
 pub mod control;
 pub mod coverage;
 pub mod drive;
 pub mod estimate;
 pub mod expand;
+pub mod fetch;
 pub mod follow;
+pub mod intake;
 pub mod judge;
 pub mod kit;
 pub mod limits;
@@ -43,13 +51,18 @@ pub mod plan;
 pub mod planning;
 pub mod pump;
 pub mod query;
+pub mod reduce;
+pub mod remove;
 pub mod report;
 pub mod resolve;
+pub mod sample;
 pub mod settle;
+pub mod slice;
 pub mod submit;
 pub mod sweep;
 pub mod synthesise;
 pub mod view;
+pub mod web;
 pub mod work;
 
 /// The engine: its edges, its configuration and the models it knows. Cheap to clone.

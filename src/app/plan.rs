@@ -85,10 +85,10 @@ pub async fn estimate<P: Ports>(app: &App<P>, submit: Submit) -> Result<Estimate
     }
     let profile = profiler.finish();
     if submit.mode == Mode::Dynamic {
-        let bounds = judge::bounds_of(app, &profile, &[], false)?;
+        let bounds = judge::bounds_of(app, &profile, submit.input, &[], false)?;
         let stages = plain_plan::stages(&submit.task, &bounds);
         let mut spec = kit.spec.clone();
-        spec.stages = submit::resolve_stages(app, &stages)?;
+        spec.stages = submit::resolve_stages(app, &stages, submit.input)?;
         kit = Kit::new(app, spec)?;
     }
     let paces = Paces::known(app).await?;
@@ -129,7 +129,15 @@ pub async fn replace<P: Ports>(
         )]));
     }
     let mut spec = loaded.kit.spec.clone();
-    spec.stages = submit::resolve_stages(app, stages)?;
+    let split = spec.mode == Mode::Dynamic || spec.slices();
+    spec.stages = submit::resolve_stages(app, stages, spec.input)?;
+    if spec.slices() && !split {
+        // Ids of items might be mistaken for those of slices; that is checked when a job comes in.
+        return Err(AppError::Invalid(vec![(
+            "stages".to_owned(),
+            "cannot split items by tokens where the job as it came in did not".to_owned(),
+        )]));
+    }
     let kit = Kit::new(app, spec)?;
     let spec = &kit.spec;
     let paces = Paces::known(app).await?;
@@ -153,7 +161,7 @@ pub async fn replace<P: Ports>(
         &spec.stages,
         0,
         &submit::classes(app, spec),
-        submit::synthesis_price(app, spec),
+        submit::synthesis_price(&kit),
     );
     statements.push(plans::keep(id, &round));
     control::act(

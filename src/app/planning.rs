@@ -8,14 +8,15 @@ use serde_json::{Value, json};
 
 use super::drive::{self, Loaded, Step};
 use super::estimate::{self, Paces};
-use super::judge::{Judged, bounds, judge, left_usd, with_stages};
+use super::judge::{Judged, bounds, judge, left_usd, reads, with_stages};
 use super::kit::{StageKit, nano};
 use super::{App, AppError, ask, bodies, plan, pump, query, submit, synthesise};
 use crate::core::estimate::{expected, usual_tokens_per_byte};
 use crate::core::plain_plan;
-use crate::core::plan::{Limits, Mode, PLAN_STAGE, ResolvedStage, Stage};
+use crate::core::plan::{InputKind, Limits, Mode, PLAN_STAGE, ResolvedStage, Stage};
 use crate::core::planner::PLAN;
 use crate::core::profile::Profile;
+use crate::core::purpose::Purpose;
 use crate::core::state::JobState;
 use crate::core::verdict::Form;
 use crate::ports::{Db, DbError, Ports};
@@ -55,7 +56,7 @@ pub(super) async fn plan<P: Ports>(
     if row.state == "waiting" {
         let spec = &loaded.kit.spec;
         let limits = limits_told(&loaded.job, &spec.limits);
-        let told = profile.told(usual_tokens_per_byte());
+        let told = told(&profile, spec.input);
         let message = ask::plan_message(&spec.task, &limits, &told);
         return ask(app, loaded, 0, message, None, now).await;
     }
@@ -122,7 +123,7 @@ pub(super) async fn ask_again<P: Ports>(
         coverage: &coverage,
         reads: READS,
     };
-    let told = profile.told(usual_tokens_per_byte());
+    let told = told(&profile, spec.input);
     let message = ask::replan_message(&spec.task, &limits, &told, &so_far);
     ask(app, loaded, round, message, None, now).await
 }
@@ -199,6 +200,8 @@ async fn ask<P: Ports>(
             next_cursor: 1,
             next_index: job.next_index,
             last: true,
+            purpose: Purpose::Work,
+            level: 0,
             now,
             drive_at: app.drive_at(now),
         },
@@ -358,7 +361,11 @@ async fn take<P: Ports>(
     round.stages = stages.iter().map(|stage| stage.name.clone()).collect();
     let mut statements = vec![jobs::guard_at(&job.id, job.run, job.state, job.stage)];
     if !stages.is_empty() {
-        let kit = with_stages(app, loaded, submit::resolve_stages(app, stages)?)?;
+        let kit = with_stages(
+            app,
+            loaded,
+            submit::resolve_stages(app, stages, reads(&loaded.kit.spec))?,
+        )?;
         let spec = &kit.spec;
         let paces = Paces::known(app).await?;
         let mut figures = estimate::figures(app, &kit, profile, &spec.limits, &paces);
@@ -371,7 +378,7 @@ async fn take<P: Ports>(
             &spec.stages,
             from,
             &submit::classes(app, spec),
-            submit::synthesis_price(app, spec),
+            submit::synthesis_price(&kit),
         ));
         if job.state == JobState::Running {
             let drive_at = app.drive_at(round.at);
@@ -391,6 +398,22 @@ async fn take<P: Ports>(
         Err(error) => return Err(error.into()),
     }
     Ok(Step::Again)
+}
+
+/// The profile as the orchestrator is told it, with what the items are.
+fn told(profile: &Profile, input: InputKind) -> Value {
+    let mut told = profile.told(usual_tokens_per_byte());
+    let kind = match input {
+        InputKind::Items => "items",
+        InputKind::Documents => "documents: long ones are cut into slices by tokens",
+        InputKind::Urls => {
+            "addresses of web pages: workers read the pages, which are not seen here, cut into slices by tokens"
+        }
+    };
+    if let Value::Object(map) = &mut told {
+        map.shift_insert(0, "kind".into(), kind.into());
+    }
+    told
 }
 
 /// The caller's limits, in words. Figures that differ from run to run of the same job would make every question a new
@@ -427,7 +450,7 @@ fn two_digits(usd: f64) -> f64 {
 fn stage_told(stage: &ResolvedStage) -> Value {
     json!({
         "name": stage.name, "kind": stage.kind.as_str(), "instructions": stage.instructions,
-        "output_schema": stage.output_schema, "chunk_items": stage.chunk.items, "count_by": stage.merge.count_by,
+        "output_schema": stage.output_schema, "chunk": stage.chunk, "count_by": stage.merge.count_by,
     })
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::core::plan::Mode;
+use crate::core::purpose::Purpose;
 use crate::core::state::{JobState, TaskState};
 
 /// A job.
@@ -118,6 +119,10 @@ pub struct TaskView {
     pub stage: String,
     #[schema(value_type = TaskState)]
     pub state: String,
+    /// `work`: a chunk of a map stage, or the synthesis; `verify`: results are judged; `redo`: they are asked for once
+    /// more; `reduce`: a part of them is read for the synthesis.
+    #[schema(value_type = Purpose)]
+    pub purpose: String,
     pub item_ids: Vec<String>,
     /// Calls made for it.
     pub attempts: u32,
@@ -131,6 +136,8 @@ pub struct TaskDetail {
     pub stage: String,
     #[schema(value_type = TaskState)]
     pub state: String,
+    #[schema(value_type = Purpose)]
+    pub purpose: String,
     pub item_ids: Vec<String>,
     pub error: Option<ErrorView>,
     /// What the worker was given.
@@ -146,7 +153,7 @@ pub struct AttemptView {
     pub number: u32,
     /// `open`, `done`, or `unknown`: its end was not seen, it is possibly paid.
     pub state: String,
-    /// `worker`, `repair` or `synthesis`.
+    /// `worker`, `repair`, `verify`, `reduce` or `synthesis`.
     pub role: String,
     pub model: String,
     /// The body as it was sent; `null` where it can no longer be rebuilt.

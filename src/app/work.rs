@@ -21,6 +21,7 @@ use futures::stream::FuturesUnordered;
 use serde_json::json;
 
 use super::call::Head;
+use super::fetch::Gate;
 use super::kit::Kit;
 use super::resolve::{self, Resolved};
 use super::settle as ended;
@@ -28,7 +29,7 @@ use super::{App, AppError, message};
 use crate::core::admit::{Admission, Breaker, Candidate, Job, Snapshot, admit};
 use crate::core::money::Nano;
 use crate::core::time::day;
-use crate::core::verdict::Form;
+use crate::core::verdict::{FETCH, Form};
 use crate::ports::{Clock, Db, DbError, Ports, Queue};
 use crate::store::admission::{self, Claim, Claimed, Read, Take};
 use crate::store::row::Columns;
@@ -87,6 +88,8 @@ struct Consumer<'a, P: Ports> {
     stopped: bool,
     /// The same, for calls that still read what they ask.
     stop: Arc<AtomicBool>,
+    /// Where tasks that read a page wait for their turn.
+    gate: Arc<Gate>,
     /// The class of a head that came first: worth a look at once.
     news: bool,
     seen: Vec<String>,
@@ -133,6 +136,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             heads: Vec::new(),
             stopped: false,
             stop: Arc::new(AtomicBool::new(false)),
+            gate: Arc::new(Gate::new(app.config.fetching.at_once)),
             news: false,
             seen: Vec::new(),
             looked: now,
@@ -193,7 +197,13 @@ impl<'a, P: Ports> Consumer<'a, P> {
         let renew = self.renew_in();
         if self.accepting() && !self.ended.is_empty() {
             let since = u64::try_from(self.now() - self.ended_at).unwrap_or(0);
-            return self.app.config.intervals.gather_ms.saturating_sub(since).min(renew);
+            return self
+                .app
+                .config
+                .intervals
+                .gather_ms
+                .saturating_sub(since)
+                .min(renew);
         }
         if !self.accepting() {
             return renew.min(DRAIN_MS);
@@ -320,7 +330,8 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 return Ok(outlook);
             }
             if self.claim(&admission, &snapshot, &read).await? {
-                self.room = room.saturating_sub(u32::try_from(admission.take.len()).unwrap_or(u32::MAX));
+                self.room =
+                    room.saturating_sub(u32::try_from(admission.take.len()).unwrap_or(u32::MAX));
                 if self.free_slots() == 0 && snapshot.tasks.len() > admission.take.len() {
                     // Full, and more could go: another consumer has slots of its own.
                     self.wake_another(PASS_ON_MS).await;
@@ -467,6 +478,16 @@ impl<'a, P: Ports> Consumer<'a, P> {
         let config = &self.app.config;
         let day_cap =
             |cap: Option<f64>, used: i64| cap.map(|usd| Nano::from_usd_floor(usd).0 - used);
+        // Pages that nobody here would get to are left to others.
+        let mut pages = self.gate.room();
+        read.waiting.retain(|task| {
+            if task.form == FETCH {
+                let room = pages > 0;
+                pages = pages.saturating_sub(1);
+                return room;
+            }
+            true
+        });
         read.waiting.retain(|task| {
             read.jobs.iter().any(|job| job.id == task.job)
                 && read.classes.iter().any(|row| row.class.name == task.class)
@@ -508,7 +529,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                         .position(|row| row.class.name == task.class);
                     let known = class
                         .and_then(|class| read.classes.get(class))
-                        .and_then(|row| row.tokens_per_byte);
+                        .and_then(|row| Some((row.tokens_per_byte?, row.known_bytes)));
                     Candidate {
                         job: read
                             .jobs
@@ -549,7 +570,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             let Some(kit) = self
                 .kits
                 .get(&task.job)
-                .and_then(|kit| kit.stage(task.stage))
+                .and_then(|kit| kit.of(task.stage, task.purpose))
             else {
                 continue;
             };
@@ -647,6 +668,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 mark,
                 probe && task.attempt.is_some(),
                 Arc::clone(&self.stop),
+                Arc::clone(&self.gate),
             );
             self.calls.push(call.boxed());
         }
@@ -708,7 +730,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 continue;
             };
             let left = row.limit_nano.unwrap_or(i64::MAX) - row.used_nano - row.held_nano;
-            ended::over_budget(self.app, job, row.limit_nano, left, now).await?;
+            ended::over_budget(self.app, job, row.stage, row.limit_nano, left, now).await?;
             moved.push(job.clone());
         }
         for job in day {
@@ -787,10 +809,16 @@ impl<'a, P: Ports> Consumer<'a, P> {
 }
 
 /// Tokens a request may take: as many for each byte as any took before and a little more, or half its bytes. An average
-/// would let a few dense requests pass the limit together; what is too much here comes back with the first header.
-fn expected_input(bytes: u64, tokens_per_byte: Option<f64>) -> f64 {
-    let share = tokens_per_byte.map_or(0.5, |share| (share * 1.05).min(1.0));
-    (bytes as f64 * share).ceil().max(1.0)
+/// would let a few dense requests pass the limit together; what is too much here comes back with the first header. A request
+/// twice as large as any that is `known` is not reckoned by their share: the fixed part of theirs makes it look thin.
+fn expected_input(bytes: u64, known: Option<(f64, f64)>) -> f64 {
+    let bytes = bytes as f64;
+    let share = match known {
+        Some((share, size)) if bytes <= size * 2.0 => share * 1.05,
+        Some((share, _)) => (share * 1.05).max(0.5),
+        None => 0.5,
+    };
+    (bytes * share.min(1.0)).ceil().max(1.0)
 }
 
 /// Tokens an answer is expected to have: what the stage's answers had and a third more; all it may have before

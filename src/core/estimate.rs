@@ -118,6 +118,10 @@ pub struct Figures {
     /// Tokens that one call may spend on thinking.
     pub thinking: u32,
     pub price: Price,
+    /// What checks around the stage multiply its upper end by, at least 1.
+    pub more: f64,
+    /// Besides tokens, for one call at most.
+    pub fee_nano: u64,
     pub pace: Pace,
 }
 
@@ -144,14 +148,14 @@ impl Figures {
             (self.answer_chars.1 as f64 * TOKENS_PER_CHAR.1 + f64::from(self.thinking)).min(most),
         );
         // One call more than its share, so that a single repair of a single call is within the range.
-        let more = |per_call: f64| (tasks.1 * MORE_TOKENS + 1.0) * per_call;
+        let more = |per_call: f64| (tasks.1 * MORE_TOKENS * self.more + 1.0) * per_call;
         let dearest = self.price.dearest_percent as f64 / 100.0;
         let calls = Span {
             low: self.tasks.0,
             high: if self.tasks.1 == 0 {
                 0
             } else {
-                self.tasks.1 + (tasks.1 * MORE_CALLS).ceil() as u64 + SPARE_CALLS
+                (tasks.1 * (self.more + MORE_CALLS)).ceil() as u64 + SPARE_CALLS
             },
         };
         ExpectedStage {
@@ -165,7 +169,9 @@ impl Figures {
             output_tokens: span(tasks.0 * output.0, more(output.1)),
             cost_usd: Dollars {
                 low: dollars(tasks.0 * self.price.of_call(input.0, output.0)),
-                high: dollars(more(self.price.of_call(input.1, output.1)) * dearest),
+                high: dollars(
+                    more(self.price.of_call(input.1, output.1) + self.fee_nano as f64) * dearest,
+                ),
             },
             seconds: self.seconds(calls, input, output),
         }
@@ -377,6 +383,8 @@ mod tests {
                 long: None,
                 dearest_percent: 110,
             },
+            more: 1.0,
+            fee_nano: 0,
             pace: Pace {
                 concurrency: 50,
                 limits: None,

@@ -8,16 +8,22 @@
 //! - [`planner`]: the orchestrator's answer, what makes a plan sound; [`plain_plan`]: one that always is
 //! - [`state`]: the two state machines, as total transition functions
 //! - [`chunk`]: items into chunks
+//! - [`slice`]: long texts into slices
 //! - [`admit`]: which tasks may call Claude now: permits, budget, fairness, breaker
 //! - [`verdict`]: what becomes of a task after an answer or an error
 //! - [`merge`]: the deterministic fan-in
 //! - [`profile`]: an input in figures; [`estimate`]: what a plan is expected to take
+//! - [`guard`]: which addresses on the web may be asked
+//! - [`readable`]: pages as text
 //! - [`schema`]: JSON Schema, compiled and checked
 //! - [`money`], [`time`], [`ids`]: small shared values
 
 pub mod admit;
 pub mod chunk;
+pub mod cite;
 pub mod estimate;
+pub mod flags;
+pub mod guard;
 pub mod ids;
 pub mod merge;
 pub mod money;
@@ -25,8 +31,11 @@ pub mod plain_plan;
 pub mod plan;
 pub mod planner;
 pub mod profile;
+pub mod purpose;
+pub mod readable;
 pub mod recipe;
 pub mod schema;
+pub mod slice;
 pub mod state;
 pub mod time;
 pub mod verdict;

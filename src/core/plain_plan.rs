@@ -2,7 +2,7 @@
 //! its workers are files under `prompts/`.
 
 use super::estimate::prompt_tokens_at_most;
-use super::plan::{Output, Stage, StageKind};
+use super::plan::{InputKind, Output, Stage, StageKind};
 use super::planner::{self, Bounds, Field, FieldKind, Planned, Tier};
 
 const READ: &str = include_str!("../../prompts/default-read.md");
@@ -51,7 +51,10 @@ pub fn stages(task: &str, bounds: &Bounds<'_>) -> Vec<Stage> {
         instructions: READ.trim_end().replace("{{ task }}", task.trim()),
         output: Output::Item,
         fields,
-        chunk_items: (8_000 / average.max(1)).clamp(1, 10),
+        chunk_items: match bounds.input {
+            InputKind::Items => (8_000 / average.max(1)).clamp(1, 10),
+            InputKind::Documents | InputKind::Urls => 1,
+        },
         chunk_tokens: 0,
         tier: Tier::Worker,
         count_by: vec!["relevance".to_owned(), "topic".to_owned()],
@@ -79,6 +82,9 @@ pub fn stages(task: &str, bounds: &Bounds<'_>) -> Vec<Stage> {
         max_tokens: None,
         effort: None,
         merge: None,
+        tools: None,
+        verify: None,
+        citations: None,
     });
     stages
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::estimate::{Prose, prompt_tokens_at_most, tokens_at_most, value_chars};
-use super::plan::{Chunk, Merge, Output, Stage, StageKind};
+use super::plan::{Chunk, InputKind, Merge, Output, Stage, StageKind};
 use super::profile::Profile;
 
 /// Fields of a result, stages of a plan, and values of a field that may be listed.
@@ -16,6 +16,11 @@ const MOST_STAGES: usize = 4;
 const MOST_VALUES: usize = 60;
 /// Items of one chunk.
 const MOST_ITEMS: u64 = 200;
+/// Tokens of a slice of a document or page: usual, and within bounds; and how many short documents go together.
+const SLICE_TOKENS: u64 = 6_000;
+const LEAST_SLICE: u64 = 500;
+const MOST_SLICE: u64 = 60_000;
+const PACKED: u64 = 20;
 /// The most that an answer of planned workers may have: what a chunk of results must fit.
 const ANSWER_TOKENS: u64 = 16_384;
 /// Unions that the API takes in one schema: so many fields may be null.
@@ -43,6 +48,8 @@ pub struct Reach {
 /// What a plan must fit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bounds<'a> {
+    /// What the first map stage reads; results, where stages are there already, are items.
+    pub input: InputKind,
     pub profile: &'a Profile,
     /// Of the models for the tiers `worker` and `synthesis`.
     pub worker: Reach,
@@ -231,6 +238,9 @@ pub(super) fn stage(planned: &Planned, bounds: &Bounds<'_>, faults: &mut Vec<Str
         max_tokens: None,
         effort: None,
         merge: None,
+        tools: None,
+        verify: None,
+        citations: None,
     };
     if planned.kind == StageKind::Synthesis {
         // The report is the strong model's work, whatever tier is named.
@@ -253,7 +263,14 @@ pub(super) fn stage(planned: &Planned, bounds: &Bounds<'_>, faults: &mut Vec<Str
             ));
         }
     }
-    let items = chunk_items(planned, bounds.profile, faults);
+    let (items, chunk) = match bounds.input {
+        InputKind::Items if planned.chunk_tokens == 0 => {
+            let items = chunk_items(planned, faults);
+            let most = u32::try_from(items).unwrap_or(u32::MAX);
+            (items, Chunk::of_items(most))
+        }
+        _ => slices(planned, bounds, faults),
+    };
     let result = stage.output_schema.as_ref().map_or(0, |schema| {
         // Results of a chunk are not all as long as they can be: the middle, in dense tokens.
         let (least, most) = value_chars(schema, Prose::Brief);
@@ -273,11 +290,12 @@ pub(super) fn stage(planned: &Planned, bounds: &Bounds<'_>, faults: &mut Vec<Str
             _ => format!("a result of about {result} tokens does not fit the {most} tokens of an answer: fewer fields"),
         });
     }
-    fits_input(items, bounds.profile, reach, faults);
+    // What is cut by tokens is cut to fit.
+    if chunk.tokens.is_none() {
+        fits_input(items, bounds.profile, reach, faults);
+    }
     stage.output = Some(planned.output);
-    stage.chunk = Some(Chunk {
-        items: u32::try_from(items).unwrap_or(u32::MAX),
-    });
+    stage.chunk = Some(chunk);
     stage.max_tokens = Some(answer_room(needed, reach));
     stage.merge = (!planned.count_by.is_empty()).then(|| Merge {
         count_by: planned.count_by.clone(),
@@ -286,28 +304,50 @@ pub(super) fn stage(planned: &Planned, bounds: &Bounds<'_>, faults: &mut Vec<Str
     stage
 }
 
-/// Items of a chunk: as they are named, or as many as the tokens hold.
-fn chunk_items(planned: &Planned, profile: &Profile, faults: &mut Vec<String>) -> u64 {
-    match (planned.chunk_items, planned.chunk_tokens) {
-        (0, 0) => {
+/// Items of a chunk, where they are named.
+fn chunk_items(planned: &Planned, faults: &mut Vec<String>) -> u64 {
+    match planned.chunk_items {
+        0 => {
             faults.push("a map stage needs chunk_items or chunk_tokens".to_owned());
             1
         }
-        (items, 0) => {
+        items => {
             if items > MOST_ITEMS {
                 faults.push(format!("chunk_items is {items}; at most {MOST_ITEMS}"));
             }
             items
         }
-        (0, tokens) => {
-            let average = profile.bytes / u64::from(profile.items.max(1));
-            (tokens / prompt_tokens_at_most(average).max(1)).clamp(1, MOST_ITEMS)
+    }
+}
+
+/// What is cut by tokens, as they are named or as is usual: long items, documents, pages. And how many a chunk may hold.
+fn slices(planned: &Planned, bounds: &Bounds<'_>, faults: &mut Vec<String>) -> (u64, Chunk) {
+    let tokens = match (planned.chunk_items, planned.chunk_tokens) {
+        (0, 0) => {
+            faults.push("a map stage needs chunk_items or chunk_tokens".to_owned());
+            SLICE_TOKENS
         }
+        (_, 0) => SLICE_TOKENS,
+        (0, tokens) => tokens.clamp(LEAST_SLICE, MOST_SLICE),
         _ => {
             faults.push("chunk_items and chunk_tokens cannot both be given: one is 0".to_owned());
-            1
+            SLICE_TOKENS
         }
-    }
+    };
+    let small = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+    let named = (planned.chunk_items > 0).then_some(planned.chunk_items.min(MOST_ITEMS));
+    let profile = bounds.profile;
+    let average = prompt_tokens_at_most(profile.bytes / u64::from(profile.items.max(1)));
+    let items = match bounds.input {
+        InputKind::Urls => 1,
+        _ => named.unwrap_or((tokens / average.max(1)).clamp(1, PACKED)),
+    };
+    let chunk = Chunk {
+        items: Some(small(items)),
+        tokens: Some(small(tokens)),
+        overlap: Some(small(tokens / 25)),
+    };
+    (items, chunk)
 }
 
 /// A chunk must fit a worker's context, and should not make the call dearer than it need be.

@@ -13,6 +13,7 @@ fn profile(items: u32, bytes: u64) -> Profile {
 
 fn bounds(profile: &Profile) -> Bounds<'_> {
     Bounds {
+        input: InputKind::Items,
         profile,
         worker: Reach {
             input_tokens: 100_000,
@@ -55,7 +56,7 @@ fn a_sound_plan_becomes_stages() {
     let profile = profile(300, 200);
     let stages = judged(plan(), &bounds(&profile)).unwrap();
     let map = &stages[0];
-    assert_eq!(map.chunk, Some(Chunk { items: 20 }));
+    assert_eq!(map.chunk, Some(Chunk::of_items(20)));
     assert_eq!(map.model.as_deref(), Some("fast"));
     assert_eq!(map.merge.as_ref().unwrap().count_by, ["category"]);
     let schema = map.output_schema.as_ref().unwrap();
@@ -196,7 +197,8 @@ fn items_of_a_chunk_must_fit_a_prompt() {
     by_tokens["stages"][0]["chunk_items"] = json!(0);
     by_tokens["stages"][0]["chunk_tokens"] = json!(50_000);
     let stages = judged(by_tokens, &bounds(&profile)).unwrap();
-    assert_eq!(stages[0].chunk, Some(Chunk { items: 2 }));
+    let chunk = stages[0].chunk.unwrap();
+    assert_eq!((chunk.items, chunk.tokens), (Some(2), Some(50_000)));
 }
 
 #[test]
@@ -262,7 +264,7 @@ fn the_default_plan_is_sound_for_any_input() {
         let profile = profile(items, bytes);
         let stages = super::super::plain_plan::stages("Find\n\nthe issues ", &bounds(&profile));
         assert_eq!(stages.len(), 2);
-        let chunk = stages[0].chunk.unwrap().items;
+        let chunk = stages[0].chunk.unwrap().most_items();
         assert!((1..=10).contains(&chunk));
         assert!(bytes < 100_000 || chunk == 1);
         assert!(stages[0].instructions.contains("Find\n\nthe issues\n"));
@@ -282,4 +284,34 @@ fn the_form_of_the_answer_is_the_one_that_is_read() {
     let mut given: Vec<&String> = plan["stages"][0].as_object().unwrap().keys().collect();
     given.sort();
     assert_eq!(named, given);
+}
+
+#[test]
+fn documents_and_pages_are_cut_by_tokens() {
+    let profile = profile(10, 400_000);
+    let mut long = plan();
+    long["stages"][0]["chunk_items"] = json!(0);
+    long["stages"][0]["chunk_tokens"] = json!(4_000);
+    for (input, items) in [(InputKind::Documents, 1), (InputKind::Urls, 1)] {
+        let of = Bounds {
+            input,
+            ..bounds(&profile)
+        };
+        let chunk = judged(long.clone(), &of).unwrap()[0].chunk.unwrap();
+        assert_eq!((chunk.items, chunk.tokens), (Some(items), Some(4_000)));
+        assert!(
+            super::super::plain_plan::stages("x", &of)[0]
+                .chunk
+                .unwrap()
+                .tokens
+                .is_some()
+        );
+        assert!(
+            judged(plan(), &of).unwrap()[0]
+                .chunk
+                .unwrap()
+                .tokens
+                .is_some()
+        );
+    }
 }

@@ -21,6 +21,7 @@ use super::entropy::WebCrypto;
 use super::kv::Kv;
 use super::log::Console;
 use super::queue::Queues;
+use super::web::WebFetch;
 
 /// Where Claude answers when nothing else is said.
 const ANTHROPIC: &str = "https://api.anthropic.com";
@@ -74,6 +75,7 @@ fn build(env: &Env) -> Result<App<WorkerPorts>, Vec<ConfigFault>> {
             blobs: Kv::new(kv),
             queue: Queues::new(control, tasks),
             claude,
+            web: WebFetch,
             clock: EdgeClock,
             entropy: WebCrypto,
             log: Console,

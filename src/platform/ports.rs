@@ -9,6 +9,7 @@ use super::entropy::WebCrypto;
 use super::kv::Kv;
 use super::log::Console;
 use super::queue::Queues;
+use super::web::WebFetch;
 
 /// The edges of one invocation. Bindings belong to the invocation that got them, so this is built anew
 /// for each and never kept in a static.
@@ -18,6 +19,7 @@ pub struct WorkerPorts {
     pub blobs: Kv,
     pub queue: Queues,
     pub claude: ClaudeFetch,
+    pub web: WebFetch,
     pub clock: EdgeClock,
     pub entropy: WebCrypto,
     pub log: Console,
@@ -28,6 +30,7 @@ impl Ports for WorkerPorts {
     type Blobs = Kv;
     type Queue = Queues;
     type Claude = ClaudeFetch;
+    type Web = WebFetch;
     type Clock = EdgeClock;
     type Entropy = WebCrypto;
     type Log = Console;
@@ -46,6 +49,10 @@ impl Ports for WorkerPorts {
 
     fn claude(&self) -> &ClaudeFetch {
         &self.claude
+    }
+
+    fn web(&self) -> &WebFetch {
+        &self.web
     }
 
     fn clock(&self) -> &EdgeClock {

@@ -214,6 +214,14 @@ pub struct StageRow {
     pub name: String,
     pub state: String,
     pub cursor: u32,
+    /// Where inside the item at `cursor` expansion stands.
+    pub within: Option<Value>,
+    /// Of the tree before a synthesis; 0 where none is worked on.
+    pub level: u32,
+    /// Of a tree: from which task index on it is this run's. Of a check: from which on it looks next.
+    pub look: u32,
+    /// What is being done: its own work, or a check of it.
+    pub phase: String,
     pub expanded: bool,
     pub pending: u32,
     pub queued: u32,
@@ -233,6 +241,10 @@ impl StageRow {
             name: row.text("name"),
             state: row.text("state"),
             cursor: row.count("cursor"),
+            within: row.json("within"),
+            level: row.count("level"),
+            look: row.count("look"),
+            phase: row.text("phase"),
             expanded: row.flag("expanded"),
             pending: row.count("pending"),
             queued: row.count("queued"),
@@ -338,12 +350,7 @@ UPDATE jobs SET state = ?2, error = ?3, halt = NULL, resume_state = NULL, update
 WHERE id = ?1 AND run = ?5 AND state = ?6 RETURNING id";
 
 /// Ends a run of a job that still stands where it was when that was decided. Of two that try, one gets a row back.
-pub fn finish(
-    job: &JobRow,
-    to: JobState,
-    error: Option<Value>,
-    now: i64,
-) -> Statement {
+pub fn finish(job: &JobRow, to: JobState, error: Option<Value>, now: i64) -> Statement {
     sql(
         FINISH,
         params![
@@ -410,7 +417,7 @@ pub fn guard_at(id: &str, run: u32, state: JobState, stage: u32) -> Statement {
 }
 
 const OPEN_STAGE: &str = "-- open_stage
-UPDATE stages SET state = 'running', cursor = 0, expanded = 0 WHERE job = ?1 AND idx = ?2";
+UPDATE stages SET state = 'running', cursor = 0, expanded = 0, level = 0 WHERE job = ?1 AND idx = ?2";
 
 /// Begins a synthesis stage, again where an earlier run had one.
 pub fn open_stage(id: &str, stage: u32) -> Statement {

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::jobs::to_json;
 use super::row::{Columns, Row};
-use super::{params, sql};
+use super::{params, reduce, sql};
 use crate::core::estimate::Expected;
 use crate::core::plan::ResolvedStage;
 use crate::core::state::JobState;
@@ -88,6 +88,16 @@ INSERT OR IGNORE INTO classes (class) SELECT value FROM json_each(?1)";
 const PRICE: &str = "-- set_synthesis_price
 UPDATE jobs SET synthesis_fixed_nano = ?2, synthesis_nano_per_byte = ?3 WHERE id = ?1";
 
+/// What the hold for a job's synthesis must know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SynthesisPrice {
+    /// At worst, whatever it reads.
+    pub fixed_nano: i64,
+    pub nano_per_byte: i64,
+    /// Bytes of results from which on there is a tree, and what that costs for each byte; `None` without a synthesis.
+    pub tree: Option<(u64, i64)>,
+}
+
 /// The stages of a job from the position `from` on become these; those before it are the same as ever. No task of what
 /// is replaced may have been made.
 pub fn set_stages(
@@ -95,16 +105,24 @@ pub fn set_stages(
     stages: &[ResolvedStage],
     from: u32,
     classes: &[String],
-    synthesis: (i64, i64),
+    synthesis: SynthesisPrice,
 ) -> Vec<Statement> {
     let stages = to_json(stages);
-    vec![
+    let mut statements = vec![
         sql(DROP, params![job, from]),
         sql(ADD, params![job, stages.as_str(), from]),
         sql(SET, params![job, stages]),
         sql(CLASSES, params![to_json(classes)]),
-        sql(PRICE, params![job, synthesis.0, synthesis.1]),
-    ]
+        sql(
+            PRICE,
+            params![job, synthesis.fixed_nano, synthesis.nano_per_byte],
+        ),
+    ];
+    let tree = synthesis
+        .tree
+        .map(|(bytes, nano)| reduce::price(job, bytes, nano));
+    statements.extend(tree);
+    statements
 }
 
 const STAND_AT: &str = "-- stand_at_stage

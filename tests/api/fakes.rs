@@ -11,9 +11,10 @@ use fanwise::api::{Api, auth::Auth, router};
 use fanwise::app::App;
 use fanwise::claude::models::Catalogue;
 use fanwise::config::Config;
+use fanwise::core::readable::Page;
 use fanwise::ports::{
-    Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Log, Outgoing, Ports, Queue,
-    QueueError, Statement, TransportError, WireRequest, WireResponse,
+    Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Keys, Log, Outgoing, Ports,
+    Queue, QueueError, Statement, TransportError, Web, WebRequest, WireRequest, WireResponse,
 };
 use futures::executor::block_on;
 use http_body_util::BodyExt;
@@ -95,6 +96,14 @@ impl Blobs for Fake {
     fn delete(&self, _: String) -> impl Future<Output = Result<(), BlobError>> + Send {
         ready(Ok(()))
     }
+
+    fn list(
+        &self,
+        _: String,
+        _: Option<String>,
+    ) -> impl Future<Output = Result<Keys, BlobError>> + Send {
+        ready(Ok(Keys::default()))
+    }
 }
 
 impl Queue for Fake {
@@ -108,6 +117,23 @@ impl Claude for Fake {
         &self,
         _: WireRequest,
     ) -> impl Future<Output = Result<WireResponse, TransportError>> + Send {
+        pending()
+    }
+}
+
+impl Web for Fake {
+    fn send(
+        &self,
+        _: WebRequest,
+    ) -> impl Future<Output = Result<WireResponse, TransportError>> + Send {
+        pending()
+    }
+
+    fn decode(&self, bytes: &[u8], _: &str) -> String {
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    fn read_html(&self, _: String) -> impl Future<Output = Result<Page, String>> + Send {
         pending()
     }
 }
@@ -141,6 +167,7 @@ impl Ports for Fake {
     type Blobs = Fake;
     type Queue = Fake;
     type Claude = Fake;
+    type Web = Fake;
     type Clock = Fake;
     type Entropy = Fake;
     type Log = Fake;
@@ -155,6 +182,9 @@ impl Ports for Fake {
         self
     }
     fn claude(&self) -> &Fake {
+        self
+    }
+    fn web(&self) -> &Fake {
         self
     }
     fn clock(&self) -> &Fake {

@@ -11,3 +11,4 @@ mod fuzz;
 mod limits;
 mod plans;
 mod routes;
+mod upload;

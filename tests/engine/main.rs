@@ -3,12 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod chaos;
+mod checks;
 mod commands;
 mod dynamic;
 mod flows;
 mod found;
+mod inputs;
 mod plans;
+mod removal;
 mod simulation;
+mod sites;
 mod sql;
 mod stages;
+mod tree;
+mod web;
 mod world;

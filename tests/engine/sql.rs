@@ -3,6 +3,7 @@
 use fanwise::core::state::TaskEvent;
 use fanwise::ports::Statement;
 use fanwise::store::admission::{self, Claim, Take};
+use fanwise::store::inputs::Fetched;
 use fanwise::store::settle::{
     self, ClosedAttempt, Half, KeptOutput, LedgerEntry, Lesson, MovedTask, Saved, Settlement,
 };
@@ -95,6 +96,14 @@ fn settle_and_look() -> Vec<Statement> {
             origin: "1:1".into(),
             task: new_task(),
         }],
+        fetched: vec![Fetched {
+            task: 3,
+            attempts: 1,
+            job: JOB.into(),
+            body: Some("[]".into()),
+            blob: None,
+            document: Some(("a".into(), vec![new_task()])),
+        }],
         ledger: vec![LedgerEntry {
             tenant: "default".into(),
             key: "new".into(),
@@ -116,6 +125,7 @@ fn settle_and_look() -> Vec<Statement> {
             moved(2, "pending"),
             moved(3, "succeeded"),
         ],
+        flags: Vec::new(),
         jobs: vec![JOB.into()],
     };
     let lesson = Lesson {
