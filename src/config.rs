@@ -92,6 +92,20 @@ pub struct Keep {
     pub idempotency_days: u32,
     /// Messages that nobody could settle.
     pub dead_letter_days: u32,
+    /// What was delivered to webhooks, from the last try on.
+    pub delivery_days: u32,
+}
+
+/// How webhooks are called, in milliseconds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Webhooks {
+    /// For one try, from the first byte sent to the last byte read.
+    pub timeout_ms: u64,
+    /// The first wait between tries, and the longest.
+    pub backoff_ms: u64,
+    pub backoff_max_ms: u64,
+    /// How long a delivery is tried.
+    pub retry_ms: u64,
 }
 
 /// Who asks, with a page that says more: what operators of servers want to know of a robot.
@@ -116,8 +130,11 @@ pub struct Config {
     pub token_daily_usd: Option<f64>,
     /// How long a paid result is kept for reuse.
     pub ledger_days: u32,
+    /// Schedules of one tenant.
+    pub max_schedules: u32,
     /// How long what is over is kept.
     pub keep: Keep,
+    pub webhooks: Webhooks,
     /// Bodies above this go to the blob store.
     pub inline_bytes: usize,
     /// The headers that tell which task a call belongs to.
@@ -184,11 +201,19 @@ impl Config {
             account_daily_usd: vars.dollars("ACCOUNT_DAILY_USD"),
             token_daily_usd: vars.dollars("TOKEN_DAILY_USD"),
             ledger_days: vars.int("LEDGER_DAYS", 30, 0, 365) as u32,
+            max_schedules: vars.int("MAX_SCHEDULES", 100, 0, 10_000) as u32,
             keep: Keep {
                 job_days: vars.int("KEEP_JOB_DAYS", 90, 0, 3_650) as u32,
                 answer_days: vars.int("KEEP_ANSWER_DAYS", 30, 0, 3_650) as u32,
                 idempotency_days: vars.int("KEEP_IDEMPOTENCY_DAYS", 30, 0, 3_650) as u32,
                 dead_letter_days: vars.int("KEEP_DEAD_LETTER_DAYS", 30, 0, 3_650) as u32,
+                delivery_days: vars.int("KEEP_DELIVERY_DAYS", 30, 0, 3_650) as u32,
+            },
+            webhooks: Webhooks {
+                timeout_ms: vars.int("WEBHOOK_TIMEOUT_MS", 15_000, 100, 60_000),
+                backoff_ms: vars.int("WEBHOOK_BACKOFF_MS", 5_000, 10, 3_600_000),
+                backoff_max_ms: vars.int("WEBHOOK_BACKOFF_MAX_MS", 14_400_000, 10, 43_200_000),
+                retry_ms: vars.int("WEBHOOK_RETRY_MS", 86_400_000, 0, 604_800_000),
             },
             inline_bytes: vars.int("INLINE_BYTES", 65_536, 256, 1_000_000) as usize,
             trace_headers: vars.switch("TRACE_HEADERS", true),

@@ -90,6 +90,8 @@ pub enum QueueName {
     Control,
     /// Tasks that wait for a worker.
     Tasks,
+    /// What waits for other people's servers, so that nothing of ours waits behind them.
+    Outbound,
 }
 
 /// A message with the seconds it should wait.
@@ -177,6 +179,13 @@ pub trait Clock: Clone + Send + Sync + 'static {
     fn sleep(&self, ms: u64) -> impl Future<Output = ()> + Send;
 }
 
+/// The world's time zones.
+pub trait Zones: Clone + Send + Sync + 'static {
+    /// Seconds that the clocks of a zone of the IANA database are ahead of UTC at an instant (in seconds since the epoch);
+    /// `None` for a name that is no zone.
+    fn offset(&self, zone: &str, seconds: i64) -> Option<i32>;
+}
+
 /// Randomness.
 pub trait Entropy: Clone + Send + Sync + 'static {
     fn fill(&self, bytes: &mut [u8]);
@@ -195,6 +204,7 @@ pub trait Ports: Clone + Send + Sync + 'static {
     type Claude: Claude;
     type Web: Web;
     type Clock: Clock;
+    type Zones: Zones;
     type Entropy: Entropy;
     type Log: Log;
 
@@ -204,6 +214,7 @@ pub trait Ports: Clone + Send + Sync + 'static {
     fn claude(&self) -> &Self::Claude;
     fn web(&self) -> &Self::Web;
     fn clock(&self) -> &Self::Clock;
+    fn zones(&self) -> &Self::Zones;
     fn entropy(&self) -> &Self::Entropy;
     fn log(&self) -> &Self::Log;
 }

@@ -252,7 +252,7 @@ pub async fn nothing<P: Ports>(
 }
 
 /// The value as a body, or everything that is wrong with it.
-fn checked<T: DeserializeOwned>(
+pub fn checked<T: DeserializeOwned>(
     mut value: Value,
     shape: &Shape,
     rules: impl FnOnce(&Value, &mut Faults),

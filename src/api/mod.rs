@@ -11,6 +11,8 @@
 //! - [`upload`]: one whose input is a file, by [`rows`]
 //! - [`jobs`], [`tasks`], [`results`] (with [`table`]), [`report`], [`limits`]: what is read
 //! - [`control`]: what is done to a job that exists; [`plans`]: what it will do, and what that takes; [`recipes`]: ready plans
+//! - [`schedules`]: jobs that come in by themselves
+//! - [`deliveries`]: what its webhook was told
 //! - [`openapi`]: the document of all that
 //!
 //! To add a route: a handler with `#[utoipa::path]`, a line in [`router`], a line in [`openapi`]; a test fails
@@ -24,6 +26,7 @@ use axum::routing::{MethodRouter, get, post};
 
 pub use self::frame::refusal;
 use self::problem::ApiError;
+pub use self::schedules::read_job;
 use crate::app::App;
 use crate::ports::Ports;
 
@@ -31,6 +34,7 @@ pub mod auth;
 mod body;
 mod control;
 mod cursor;
+mod deliveries;
 mod documents;
 mod frame;
 mod items;
@@ -47,6 +51,7 @@ mod report;
 mod results;
 mod rows;
 mod rules;
+mod schedules;
 mod shape;
 mod submit;
 mod table;
@@ -71,6 +76,10 @@ pub fn router<P: Ports>(api: Api<P>) -> Router {
     let job = get(jobs::get::<P>)
         .patch(control::change::<P>)
         .delete(control::delete::<P>);
+    let schedule_list = get(schedules::list::<P>).post(schedules::create::<P>);
+    let schedule = get(schedules::get::<P>)
+        .patch(schedules::change::<P>)
+        .delete(schedules::delete::<P>);
     let v1 = Router::new()
         .route("/jobs", allowing(READ_POST, jobs))
         .route("/jobs/{id}", allowing(READ_CHANGE, job))
@@ -108,6 +117,24 @@ pub fn router<P: Ports>(api: Api<P>) -> Router {
         )
         .route("/jobs/{id}/results", allowing(READ, get(results::get::<P>)))
         .route("/jobs/{id}/report", allowing(READ, get(report::get::<P>)))
+        .route(
+            "/jobs/{id}/deliveries",
+            allowing(READ, get(deliveries::list::<P>)),
+        )
+        .route(
+            "/jobs/{id}/deliveries/{delivery}/redeliver",
+            allowing(POST, post(deliveries::redeliver::<P>)),
+        )
+        .route(
+            "/webhook-secret",
+            allowing(READ, get(deliveries::secret::<P>)),
+        )
+        .route("/schedules", allowing(READ_POST, schedule_list))
+        .route("/schedules/{id}", allowing(READ_CHANGE, schedule))
+        .route(
+            "/schedules/{id}/run",
+            allowing(POST, post(schedules::run::<P>)),
+        )
         .route("/limits", allowing(READ, get(limits::get::<P>)))
         .fallback(no_such_route)
         .layer(from_fn_with_state(api.clone(), auth::guard::<P>));

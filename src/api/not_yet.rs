@@ -16,16 +16,11 @@ struct Field {
     message: &'static str,
 }
 
-const BODY: [Field; 4] = [
+const BODY: [Field; 3] = [
     Field {
         name: "delivery",
         harmless: |value| value.is_null() || value == "live",
         message: "this version delivers `live` only",
-    },
-    Field {
-        name: "webhook",
-        harmless: Value::is_null,
-        message: "this version sends no webhooks",
     },
     Field {
         name: "context",

@@ -241,6 +241,15 @@ impl ApiError {
         )
     }
 
+    /// Every fault with its path; an error of another kind is one of the whole body.
+    pub fn into_faults(self) -> Vec<(String, String)> {
+        if self.errors.is_empty() {
+            return vec![("body".to_owned(), self.detail)];
+        }
+        let faults = self.errors.into_iter();
+        faults.map(|fault| (fault.path, fault.message)).collect()
+    }
+
     /// What happened inside: for the log only.
     pub fn internal(&self) -> Option<&str> {
         self.internal.as_deref()

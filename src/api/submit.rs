@@ -37,6 +37,7 @@ use crate::app::submit::{self, Submit, Submitted};
 use crate::app::view::JobView;
 use crate::config::Config;
 use crate::core::plan::{Limits, Mode, Planning, Stage};
+use crate::core::webhook::Webhook;
 use crate::ports::Ports;
 
 /// All of the body but `input`: it becomes one row of the database, which holds 2 MB, with defaults filled in.
@@ -82,6 +83,9 @@ pub struct SubmitBody {
     /// True: the plan can be read, replaced, approved or cancelled before anything of it is paid.
     #[serde(default)]
     approval: Option<bool>,
+    /// Who is told what becomes of the job.
+    #[serde(default)]
+    webhook: Option<Webhook>,
     #[serde(default)]
     #[schema(schema_with = metadata_schema)]
     metadata: Option<Map<String, Value>>,
@@ -245,6 +249,7 @@ pub fn plan(
         limits: body.limits.unwrap_or_default(),
         reuse: body.reuse.unwrap_or(true),
         metadata: body.metadata.unwrap_or_default(),
+        webhook: body.webhook,
         idempotency: None,
     })
 }

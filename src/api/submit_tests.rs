@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::core::plan::{Chunk, Output, StageKind};
+use crate::core::webhook::{WebhookEvent, WebhookFormat};
 
 fn config() -> Config {
     Config::from_vars(|_| None).unwrap()
@@ -64,7 +65,8 @@ fn the_smallest_body_gets_its_defaults() {
 fn a_body_with_every_field_is_read_whole() {
     let full = json!({
         "task": "t", "recipe": null, "mode": "static", "delivery": "live", "approval": false, "reuse": false,
-        "planning": {"model": "claude-opus-5-5", "fallback": true}, "context": null, "extends": null, "webhook": null,
+        "planning": {"model": "claude-opus-5-5", "fallback": true}, "context": null, "extends": null,
+        "webhook": {"url": "https://a.dev/x", "events": ["job.paused"], "format": "slack"},
         "metadata": {"team": "support"},
         "input": {"items": [{"id": "a", "n": 1}], "text": null, "documents": null, "urls": null},
         "limits": {"max_cost_usd": 5, "concurrency": 7.0, "max_attempts": 3, "deadline_seconds": 60,
@@ -87,6 +89,14 @@ fn a_body_with_every_field_is_read_whole() {
     assert_eq!(stage.chunk, Some(Chunk::of_items(3)));
     assert_eq!(stage.max_tokens, Some(100));
     assert_eq!(submit.metadata["team"], "support");
+    let webhook = submit.webhook.unwrap();
+    assert_eq!(webhook.events, [WebhookEvent::Paused]);
+    assert_eq!(webhook.format, WebhookFormat::Slack);
+    // Told the end, signed, where nothing else is said.
+    let webhook = with("/webhook", json!({"url": "https://a.dev/x"}));
+    let webhook = check(webhook, &config()).unwrap().webhook.unwrap();
+    assert_eq!(webhook.events, [WebhookEvent::Finished]);
+    assert_eq!(webhook.format, WebhookFormat::Standard);
 }
 
 #[test]
@@ -310,10 +320,32 @@ fn each_fault_is_named_where_it_is() {
             "approval",
             "must be a boolean, is a string",
         ),
+        (with("/webhook", json!({})), "webhook.url", "is required"),
         (
-            with("/webhook", json!({})),
-            "webhook",
-            "this version sends no webhooks",
+            with("/webhook", json!({"url": "https://a.dev/", "secret": "x"})),
+            "webhook.secret",
+            "is not a known field",
+        ),
+        (
+            with("/webhook", json!({"url": "https://a.dev/", "events": []})),
+            "webhook.events",
+            "must not be empty",
+        ),
+        (
+            with(
+                "/webhook",
+                json!({"url": "https://a.dev/", "events": ["job.begun"]}),
+            ),
+            "webhook.events[0]",
+            "must be one of `job.finished`, `job.paused`, `job.awaiting_approval`",
+        ),
+        (
+            with(
+                "/webhook",
+                json!({"url": "https://a.dev/", "format": "teams"}),
+            ),
+            "webhook.format",
+            "must be one of `standard`, `slack`",
         ),
         (
             with("/metadata", json!([])),

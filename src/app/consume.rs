@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use super::message::{Drive, Remove, Wake};
-use super::{App, drive, remove, work};
+use super::message::{Deliver, Drive, Remove, Start, Wake};
+use super::schedules::{self, ReadJob};
+use super::{App, AppError, drive, notify, remove, work};
 use crate::ports::{Clock, Db, Ports};
 use crate::store::removals::What;
 use crate::store::sweep;
@@ -65,6 +66,26 @@ pub async fn tasks<P: Ports>(app: &App<P>, bodies: Vec<String>) -> Settle {
         Ok(()) => Settle::Ack,
         Err(error) => {
             app.log_fault("work", &error.to_string());
+            LATER
+        }
+    }
+}
+
+/// One message of the outbound queue. Replay is harmless: a delivery is tried only when it is due, and a run of a
+/// schedule is one job however often it is started. `read_job` reads the body that a schedule holds.
+pub async fn outbound<P: Ports>(app: &App<P>, body: &str, read_job: ReadJob) -> Settle {
+    let done = if let Ok(message) = serde_json::from_str::<Deliver>(body) {
+        notify::deliver(app, &message.delivery).await
+    } else if let Ok(message) = serde_json::from_str::<Start>(body) {
+        schedules::start(app, &message.schedule, message.due_at, read_job).await
+    } else {
+        return dead_letter(app, "outbound", body).await;
+    };
+    match done {
+        // Gone with its job.
+        Ok(()) | Err(AppError::NotFound(_)) => Settle::Ack,
+        Err(error) => {
+            app.log_fault("outbound", &format!("{body}: {error}"));
             LATER
         }
     }

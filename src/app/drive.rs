@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::kit::Kit;
 use super::synthesise::{Next, SynthesisTask};
 use super::{
-    App, AppError, bodies, check, cite, coverage, follow, message, plan, planning, pump, query,
-    reduce, synthesise,
+    App, AppError, bodies, check, cite, coverage, follow, message, notify, plan, planning, pump,
+    query, reduce, synthesise,
 };
 use crate::core::flags::Flag;
 use crate::core::plan::{OnBudget, PLAN_STAGE, StageKind};
@@ -169,6 +169,7 @@ async fn ask_approval<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Resu
     let halt = plan::halt();
     let statement = plans::await_approval(&job.id, 0, &halt, now, app.drive_at(now));
     app.ports.db().batch(vec![statement]).await?;
+    notify::tell(app, &job.id).await;
     app.log_job(
         &job.id,
         "state",
@@ -540,6 +541,7 @@ async fn finish<P: Ports>(
             "state",
             json!({"state": to.as_str(), "run": job.run, "error": error}),
         );
+        notify::tell(app, &job.id).await;
     }
     Ok(Step::Again)
 }

@@ -28,6 +28,21 @@ pub struct Remove {
     pub what: String,
 }
 
+/// Try this delivery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deliver {
+    pub v: u32,
+    pub delivery: String,
+}
+
+/// Start this run of a schedule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    pub v: u32,
+    pub schedule: String,
+    pub due_at: i64,
+}
+
 /// There is work for a consumer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wake {
@@ -59,6 +74,31 @@ pub fn remove(job: &str, what: What) -> Outgoing {
             v: 1,
             remove: job.to_owned(),
             what: what.as_str().to_owned(),
+        }),
+        delay_seconds: 0,
+    }
+}
+
+/// A message for one try of one delivery.
+pub fn deliver(delivery: &str, delay_seconds: u32) -> Outgoing {
+    Outgoing {
+        queue: QueueName::Outbound,
+        body: json(&Deliver {
+            v: 1,
+            delivery: delivery.to_owned(),
+        }),
+        delay_seconds,
+    }
+}
+
+/// A message for a run of a schedule.
+pub fn start(schedule: &str, due_at: i64) -> Outgoing {
+    Outgoing {
+        queue: QueueName::Outbound,
+        body: json(&Start {
+            v: 1,
+            schedule: schedule.to_owned(),
+            due_at,
         }),
         delay_seconds: 0,
     }

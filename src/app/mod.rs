@@ -13,6 +13,8 @@
 //! - [`check`]: results are judged, and asked for once more where they look wrong
 //! - [`cite`]: what a report rests on is looked up
 //! - [`sweep`]: what cron puts right
+//! - [`schedules`]: jobs that come in by themselves
+//! - [`notify`]: what happened is told to webhooks
 //! - [`remove`]: jobs are taken away, and what is old is forgotten
 //! - [`control`]: pause, resume, cancel, retry, new limits
 //! - [`fetch`]: tasks that read a page first; [`web`]: pages are read, webhooks called
@@ -27,6 +29,7 @@ use serde_json::{Value, json};
 use crate::claude::models::Catalogue;
 use crate::config::Config;
 use crate::core::ids;
+use crate::core::webhook::SigningKey;
 use crate::ports::{Clock, DbError, Entropy, Log, Ports};
 
 pub mod ask;
@@ -47,6 +50,7 @@ pub mod judge;
 pub mod kit;
 pub mod limits;
 pub mod message;
+pub mod notify;
 pub mod plan;
 pub mod planning;
 pub mod pump;
@@ -56,6 +60,7 @@ pub mod remove;
 pub mod report;
 pub mod resolve;
 pub mod sample;
+pub mod schedules;
 pub mod settle;
 pub mod slice;
 pub mod submit;
@@ -71,6 +76,8 @@ pub struct App<P: Ports> {
     pub ports: P,
     pub config: Arc<Config>,
     pub models: Arc<Catalogue>,
+    /// What webhooks are signed with; without it, none is that should be.
+    pub signing: Option<SigningKey>,
 }
 
 /// Why a use case did not do what it was asked.

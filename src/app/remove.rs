@@ -9,6 +9,7 @@ use super::{App, AppError, bodies, message, query};
 use crate::core::state::terminal_job_states;
 use crate::ports::{Blobs, Clock, Db, DbError, Outgoing, Ports, Queue, Statement};
 use crate::store::control::guard;
+use crate::store::deliveries;
 use crate::store::removals::{self as sql, What};
 use crate::store::row::Columns;
 
@@ -66,6 +67,11 @@ pub async fn age<P: Ports>(app: &App<P>) -> Result<Vec<Outgoing>, AppError> {
     }
     statements.extend(before(keep.idempotency_days).map(sql::age_idempotency));
     statements.extend(before(keep.dead_letter_days).map(sql::age_dead_letters));
+    statements.extend(
+        before(keep.delivery_days)
+            .into_iter()
+            .flat_map(deliveries::age),
+    );
     statements.push(sql::due(now, app.drive_at(now), MOST_BEGUN));
     let answers = app.ports.db().batch(statements).await?;
     let due = answers.last().map(|answer| answer.rows.as_slice());

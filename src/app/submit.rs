@@ -9,14 +9,16 @@ use super::estimate::Paces;
 use super::intake::Intake;
 use super::kit::Kit;
 use super::view::JobView;
-use super::{App, AppError, estimate, message, query, reduce, synthesise};
+use super::{App, AppError, estimate, message, notify, query, reduce, synthesise};
 use crate::core::money::Nano;
 use crate::core::plan::{
     Chunk, InputKind, Item, Limits, Mode, OnBudget, Planning, ResolvedStage, Spec, Stage, StageKind,
 };
 use crate::core::profile::{Profile, Profiler};
 use crate::core::schema::Schema;
+use crate::core::webhook::Webhook;
 use crate::ports::{Clock, Db, DbError, Ports, Queue};
+use crate::store::deliveries;
 use crate::store::jobs::{self, NewJob};
 use crate::store::plans::{Round, SynthesisPrice};
 use crate::store::reduce as reduce_sql;
@@ -48,6 +50,8 @@ pub struct Submit {
     pub limits: Limits,
     pub reuse: bool,
     pub metadata: Map<String, Value>,
+    /// Who is told what becomes of the job.
+    pub webhook: Option<Webhook>,
     /// The caller's `Idempotency-Key` with the SHA-256 (hex) of the body it came with.
     pub idempotency: Option<(String, String)>,
 }
@@ -95,6 +99,7 @@ pub struct Draft<P: Ports> {
     tenant: String,
     kit: Kit,
     approval: bool,
+    webhook: Option<Webhook>,
 }
 
 /// Resolves the plan; the submit's items and idempotency key are not looked at.
@@ -107,6 +112,7 @@ pub fn begin<P: Ports>(app: &App<P>, tenant: &str, submit: Submit) -> Result<Dra
         tenant: tenant.to_owned(),
         kit,
         approval: submit.approval,
+        webhook: submit.webhook,
     })
 }
 
@@ -170,6 +176,8 @@ pub async fn finish<P: Ports>(
     if let Some((bytes, nano_per_byte)) = synthesis.tree {
         statements.push(reduce_sql::price(id, bytes, nano_per_byte));
     }
+    let webhook = draft.webhook.as_ref();
+    statements.extend(webhook.map(|webhook| deliveries::insert(id, tenant, webhook)));
     match app.ports.db().batch(statements).await {
         Ok(_) => {}
         // Somebody came with the same key meanwhile.
@@ -194,6 +202,22 @@ pub async fn finish<P: Ports>(
         job: query::job(app, tenant, id).await?,
         created: true,
     })
+}
+
+/// The outcome, unless there are faults of something else; then those of both.
+fn with_faults<T>(
+    mut faults: Vec<(String, String)>,
+    outcome: Result<T, AppError>,
+) -> Result<T, AppError> {
+    match outcome {
+        Ok(value) if faults.is_empty() => Ok(value),
+        Ok(_) => Err(AppError::Invalid(faults)),
+        Err(AppError::Invalid(more)) => {
+            faults.extend(more);
+            Err(AppError::Invalid(faults))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The job that an idempotency key stands for already.
@@ -225,7 +249,7 @@ async fn known_job<P: Ports>(
 /// The plan of a submit, resolved and ready to be reckoned with.
 pub fn kit_of<P: Ports>(app: &App<P>, submit: &Submit) -> Result<Kit, AppError> {
     let spec = Spec {
-        stages: resolve_stages(app, &submit.stages, submit.input)?,
+        stages: resolved(app, submit)?,
         limits: resolve_limits(app, &submit.limits),
         task: submit.task.clone(),
         recipe: submit.recipe.clone(),
@@ -285,6 +309,18 @@ async fn first_round<P: Ports>(
         expected: Some(estimate::expected(app, kit, profile, &spec.limits, &paces)),
         at: now,
     })
+}
+
+/// Whether a submit would be taken, as far as can be told beforehand.
+pub fn check<P: Ports>(app: &App<P>, submit: &Submit) -> Result<(), AppError> {
+    kit_of(app, submit).map(|_| ())
+}
+
+/// Its stages, where nothing is wrong with them nor with its webhook.
+fn resolved<P: Ports>(app: &App<P>, submit: &Submit) -> Result<Vec<ResolvedStage>, AppError> {
+    let webhook = submit.webhook.as_ref();
+    let faults = webhook.map_or_else(Vec::new, |webhook| notify::faults(app, webhook));
+    with_faults(faults, resolve_stages(app, &submit.stages, submit.input))
 }
 
 /// Every default filled in; faults of all stages at once.

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{App, AppError, message, remove};
+use super::{App, AppError, message, notify, remove, schedules};
 use crate::core::time::day;
 use crate::ports::{Clock, Db, Ports, Queue};
 use crate::store::row::Columns;
@@ -50,10 +50,17 @@ pub async fn sweep<P: Ports>(app: &App<P>) -> Result<(), AppError> {
         .iter()
         .map(|job| message::drive(job, 0))
         .collect::<Vec<_>>();
-    match remove::age(app).await {
-        Ok(removals) => messages.extend(removals),
-        // Jobs that wait must not wait for this.
-        Err(error) => app.log_fault("age", &error.to_string()),
+    let found = [
+        remove::age(app).await,
+        notify::due(app).await,
+        schedules::due(app).await,
+    ];
+    for found in found {
+        match found {
+            Ok(more) => messages.extend(more),
+            // Jobs that wait must not wait for this.
+            Err(error) => app.log_fault("sweep", &error.to_string()),
+        }
     }
     if messages.is_empty() {
         return Ok(());

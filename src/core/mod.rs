@@ -13,6 +13,9 @@
 //! - [`verdict`]: what becomes of a task after an answer or an error
 //! - [`merge`]: the deterministic fan-in
 //! - [`profile`]: an input in figures; [`estimate`]: what a plan is expected to take
+//! - [`schedule`]: what a schedule is made of
+//! - [`webhook`]: who is told, and how a message is signed
+//! - [`cron`]: when a schedule is due
 //! - [`guard`]: which addresses on the web may be asked
 //! - [`readable`]: pages as text
 //! - [`schema`]: JSON Schema, compiled and checked
@@ -21,6 +24,7 @@
 pub mod admit;
 pub mod chunk;
 pub mod cite;
+pub mod cron;
 pub mod estimate;
 pub mod flags;
 pub mod guard;
@@ -34,8 +38,10 @@ pub mod profile;
 pub mod purpose;
 pub mod readable;
 pub mod recipe;
+pub mod schedule;
 pub mod schema;
 pub mod slice;
 pub mod state;
 pub mod time;
 pub mod verdict;
+pub mod webhook;

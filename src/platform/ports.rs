@@ -10,6 +10,7 @@ use super::kv::Kv;
 use super::log::Console;
 use super::queue::Queues;
 use super::web::WebFetch;
+use super::zones::IntlZones;
 
 /// The edges of one invocation. Bindings belong to the invocation that got them, so this is built anew
 /// for each and never kept in a static.
@@ -32,6 +33,7 @@ impl Ports for WorkerPorts {
     type Claude = ClaudeFetch;
     type Web = WebFetch;
     type Clock = EdgeClock;
+    type Zones = IntlZones;
     type Entropy = WebCrypto;
     type Log = Console;
 
@@ -53,6 +55,10 @@ impl Ports for WorkerPorts {
 
     fn web(&self) -> &WebFetch {
         &self.web
+    }
+
+    fn zones(&self) -> &IntlZones {
+        &IntlZones
     }
 
     fn clock(&self) -> &EdgeClock {

@@ -16,12 +16,15 @@
 //! - [`sweep`]: what time alone brings about
 //! - [`control`]: what callers' commands write
 //! - [`plans`]: rounds of planning, the stages they bring, approval
+//! - [`deliveries`]: webhooks and what they are told
+//! - [`schedules`]: schedules and their runs
 //! - [`removals`]: jobs that are taken away, and what is forgotten with age
 //! - [`listing`]: what callers read
 
 pub mod admission;
 pub mod checks;
 pub mod control;
+pub mod deliveries;
 pub mod flags;
 pub mod follow;
 pub mod inputs;
@@ -31,6 +34,7 @@ pub mod plans;
 pub mod reduce;
 pub mod removals;
 pub mod row;
+pub mod schedules;
 pub mod settle;
 pub mod sweep;
 pub mod tasks;

@@ -74,14 +74,14 @@ const AGE_ANSWERS: &str = "-- age_answers
 INSERT OR IGNORE INTO removals (job, what, tenant, since, next_at)
 SELECT id, 'answers', tenant, ?2, ?2 FROM jobs WHERE finished_at < ?1 AND answers_kept = 1 ORDER BY finished_at LIMIT ?3";
 const ANSWERS_AGED: &str = "-- answers_aged
-UPDATE jobs SET answers_kept = 0 WHERE answers_kept = 1 AND finished_at < ?1
-  AND id IN (SELECT job FROM removals WHERE what = 'answers')";
+UPDATE jobs SET answers_kept = 0 WHERE answers_kept = 1
+  AND id IN (SELECT job FROM removals WHERE what = 'answers' AND next_at = ?1)";
 
 /// Begins to forget what models said in jobs that ended before `before`.
 pub fn age_answers(before: i64, now: i64, most: u32) -> Vec<Statement> {
     vec![
         sql(AGE_ANSWERS, params![before, now, most]),
-        sql(ANSWERS_AGED, params![before]),
+        sql(ANSWERS_AGED, params![now]),
     ]
 }
 
@@ -121,7 +121,7 @@ pub fn find(job: &str, what: What) -> Statement {
 /// One statement for each table that holds rows of a job, deleting [`SLICE_ROWS`] of them: ?1 the job, ?2 how many.
 /// Attempts whose end is not known yet stay: when they close, the governor and the day's spending must learn of it.
 /// What another job drew from the ledger stays too.
-const SLICES: [&str; 14] = [
+const SLICES: [&str; 17] = [
     "-- remove_tasks
 DELETE FROM tasks WHERE id IN (SELECT id FROM tasks WHERE job = ?1 LIMIT ?2)",
     "-- remove_inputs
@@ -150,16 +150,24 @@ DELETE FROM documents WHERE job = ?1 AND (stage, item) IN (SELECT stage, item FR
 DELETE FROM stages WHERE job = ?1 AND idx IN (SELECT idx FROM stages WHERE job = ?1 LIMIT ?2)",
     "-- remove_spec
 DELETE FROM specs WHERE job IN (SELECT job FROM specs WHERE job = ?1 LIMIT ?2)",
+    "-- remove_webhook
+DELETE FROM webhooks WHERE job IN (SELECT job FROM webhooks WHERE job = ?1 LIMIT ?2)",
+    "-- remove_delivery_tries
+DELETE FROM delivery_tries WHERE (delivery, n) IN (SELECT delivery, n FROM delivery_tries WHERE job = ?1 LIMIT ?2)",
+    "-- remove_deliveries
+DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE job = ?1 LIMIT ?2)",
 ];
 const DISOWN: &str = "-- disown_ledger
 UPDATE ledger SET job = '' WHERE job = ?1 AND shared = 1";
+const DISOWN_RUN: &str = "-- disown_run
+UPDATE schedule_runs SET job_id = NULL WHERE job_id = ?1";
 /// The largest tables: where these are empty, the others are.
 const LEFT: &str = "-- left_of_job
 SELECT EXISTS (SELECT 1 FROM tasks WHERE job = ?1) OR EXISTS (SELECT 1 FROM inputs WHERE job = ?1)
   OR EXISTS (SELECT 1 FROM outputs WHERE job = ?1) OR EXISTS (SELECT 1 FROM pages WHERE job = ?1)
   OR EXISTS (SELECT 1 FROM flags WHERE job = ?1) OR EXISTS (SELECT 1 FROM redone WHERE job = ?1)
   OR EXISTS (SELECT 1 FROM plans WHERE job = ?1) OR EXISTS (SELECT 1 FROM bundles WHERE job = ?1) OR EXISTS (SELECT 1 FROM parts WHERE job = ?1) OR EXISTS (SELECT 1 FROM documents WHERE job = ?1)
-  OR EXISTS (SELECT 1 FROM ledger WHERE job = ?1)
+  OR EXISTS (SELECT 1 FROM ledger WHERE job = ?1) OR EXISTS (SELECT 1 FROM delivery_tries WHERE job = ?1)
   OR EXISTS (SELECT 1 FROM attempts WHERE job = ?1 AND state <> 'open') AS some,
   EXISTS (SELECT 1 FROM attempts WHERE job = ?1 AND state = 'open') AS open";
 
@@ -171,6 +179,7 @@ pub fn slice(job: &str) -> Vec<Statement> {
         .map(|text| sql(text, params![job, SLICE_ROWS]))
         .collect();
     statements.push(sql(DISOWN, params![job]));
+    statements.push(sql(DISOWN_RUN, params![job]));
     statements.push(sql(LEFT, params![job]));
     statements
 }

@@ -7,14 +7,17 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use chrono::{DateTime, Offset as _, TimeZone};
 use fanwise::api::{Api, auth::Auth, router};
 use fanwise::app::App;
 use fanwise::claude::models::Catalogue;
 use fanwise::config::Config;
 use fanwise::core::readable::Page;
+use fanwise::core::webhook::SigningKey;
 use fanwise::ports::{
     Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Keys, Log, Outgoing, Ports,
     Queue, QueueError, Statement, TransportError, Web, WebRequest, WireRequest, WireResponse,
+    Zones,
 };
 use futures::executor::block_on;
 use http_body_util::BodyExt;
@@ -148,6 +151,14 @@ impl Clock for Fake {
     }
 }
 
+impl Zones for Fake {
+    fn offset(&self, zone: &str, seconds: i64) -> Option<i32> {
+        let zone: chrono_tz::Tz = zone.parse().ok()?;
+        let at = DateTime::from_timestamp(seconds, 0)?.naive_utc();
+        Some(zone.offset_from_utc_datetime(&at).fix().local_minus_utc())
+    }
+}
+
 impl Entropy for Fake {
     fn fill(&self, bytes: &mut [u8]) {
         let mut drawn = self.drawn.lock().unwrap();
@@ -169,6 +180,7 @@ impl Ports for Fake {
     type Claude = Fake;
     type Web = Fake;
     type Clock = Fake;
+    type Zones = Fake;
     type Entropy = Fake;
     type Log = Fake;
 
@@ -188,6 +200,9 @@ impl Ports for Fake {
         self
     }
     fn clock(&self) -> &Fake {
+        self
+    }
+    fn zones(&self) -> &Fake {
         self
     }
     fn entropy(&self) -> &Fake {
@@ -210,6 +225,7 @@ pub fn service_over(ports: Fake, token: Option<&str>) -> Router {
             ports,
             config: Arc::new(config.unwrap()),
             models: Arc::new(Catalogue::load(None).unwrap()),
+            signing: SigningKey::new("the signing key of the tests"),
         },
         auth: Auth::new(token),
     })

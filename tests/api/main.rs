@@ -11,4 +11,6 @@ mod fuzz;
 mod limits;
 mod plans;
 mod routes;
+mod schedules;
 mod upload;
+mod webhooks;

@@ -9,6 +9,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 
+use chrono::{DateTime, Offset as _, TimeZone};
+use fanwise::api::read_job;
 use fanwise::app::consume::{self, Settle};
 use fanwise::app::submit::{Submit, Submitted, submit};
 use fanwise::app::{App, sweep};
@@ -16,10 +18,11 @@ use fanwise::claude::models::Catalogue;
 use fanwise::config::Config;
 use fanwise::core::plan::Item;
 use fanwise::core::readable::Page;
+use fanwise::core::webhook::SigningKey;
 use fanwise::ports::{
     Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Keys, Log, Outgoing, Ports,
     Queue, QueueError, QueueName, Statement, TransportError, Web, WebRequest, WireRequest,
-    WireResponse,
+    WireResponse, Zones,
 };
 use futures::StreamExt;
 use futures::executor::LocalPool;
@@ -40,6 +43,9 @@ pub const TENANT: &str = "default";
 const DB_MS: u64 = 2;
 /// Must never be seen anywhere but in the header that carries it.
 pub const KEY: &str = "sk-ant-SECRET-OF-THE-WORLD";
+
+/// What webhooks are signed with.
+pub const SIGNING_KEY: &str = "the SECRET signing key of the world";
 
 /// Everything outside the engine.
 #[derive(Clone)]
@@ -114,6 +120,7 @@ impl World {
             ports: self.clone(),
             config: Arc::new(config),
             models: Arc::new(models),
+            signing: SigningKey::new(SIGNING_KEY),
         }
     }
 
@@ -189,6 +196,7 @@ impl World {
                         let verdict = match queue {
                             QueueName::Control => consume::control(&app, &body).await,
                             QueueName::Tasks => consume::tasks(&app, vec![body.clone()]).await,
+                            QueueName::Outbound => consume::outbound(&app, &body, read_job).await,
                         };
                         if let Settle::Retry { delay_seconds } = verdict {
                             let delay = i64::from(delay_seconds) * 1_000;
@@ -398,6 +406,7 @@ fn name(queue: QueueName) -> &'static str {
     match queue {
         QueueName::Control => "control",
         QueueName::Tasks => "tasks",
+        QueueName::Outbound => "outbound",
     }
 }
 
@@ -431,6 +440,8 @@ pub fn job(texts: &[String], body: Value) -> Submit {
         limits: serde_json::from_value(body.get("limits").cloned().unwrap_or(json!({}))).unwrap(),
         reuse: body.get("reuse").and_then(Value::as_bool).unwrap_or(true),
         metadata: Map::new(),
+        webhook: serde_json::from_value(body.get("webhook").cloned().unwrap_or(json!(null)))
+            .unwrap(),
         idempotency: None,
     }
 }
@@ -933,6 +944,14 @@ impl Clock for World {
     }
 }
 
+impl Zones for World {
+    fn offset(&self, zone: &str, seconds: i64) -> Option<i32> {
+        let zone: chrono_tz::Tz = zone.parse().ok()?;
+        let at = DateTime::from_timestamp(seconds, 0)?.naive_utc();
+        Some(zone.offset_from_utc_datetime(&at).fix().local_minus_utc())
+    }
+}
+
 impl Entropy for World {
     fn fill(&self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
@@ -955,6 +974,7 @@ impl Ports for World {
     type Claude = World;
     type Web = World;
     type Clock = World;
+    type Zones = World;
     type Entropy = World;
     type Log = World;
 
@@ -974,6 +994,9 @@ impl Ports for World {
         self
     }
     fn clock(&self) -> &World {
+        self
+    }
+    fn zones(&self) -> &World {
         self
     }
     fn entropy(&self) -> &World {
