@@ -47,8 +47,12 @@ pub struct Defaults {
     pub max_cost_usd: Option<f64>,
     pub worker_model: String,
     pub synthesis_model: String,
+    pub planning_model: String,
     pub worker_max_tokens: u32,
     pub synthesis_max_tokens: u32,
+    pub planning_max_tokens: u32,
+    /// Rounds of re-planning.
+    pub max_rounds: u32,
 }
 
 /// Every interval of the engine, in milliseconds; tests set them to tenths of a second.
@@ -164,8 +168,11 @@ impl Config {
                 max_cost_usd: vars.dollars("DEFAULT_MAX_COST_USD"),
                 worker_model: vars.text("WORKER_MODEL", "claude-haiku-5-5"),
                 synthesis_model: vars.text("SYNTHESIS_MODEL", "claude-opus-5-5"),
+                planning_model: vars.text("PLANNING_MODEL", "claude-opus-5-5"),
                 worker_max_tokens: vars.int("WORKER_MAX_TOKENS", 4_096, 16, 128_000) as u32,
                 synthesis_max_tokens: vars.int("SYNTHESIS_MAX_TOKENS", 8_192, 16, 128_000) as u32,
+                planning_max_tokens: vars.int("PLANNING_MAX_TOKENS", 12_288, 1_024, 128_000) as u32,
+                max_rounds: vars.int("DEFAULT_MAX_ROUNDS", 1, 0, 10) as u32,
             },
             intervals: Intervals {
                 lease_ms: vars.int("LEASE_MS", 45_000, 200, 600_000),

@@ -10,7 +10,7 @@
 //! - [`submit`]: a job comes in, with [`not_yet`], [`items`], [`documents`], [`shape`] and [`rules`] for its checks
 //! - [`upload`]: one whose input is a file, by [`rows`]
 //! - [`jobs`], [`tasks`], [`results`] (with [`table`]), [`report`], [`limits`]: what is read
-//! - [`control`]: what is done to a job that exists
+//! - [`control`]: what is done to a job that exists; [`plans`]: what it will do, and what that takes; [`recipes`]: ready plans
 //! - [`schedules`]: jobs that come in by themselves
 //! - [`deliveries`]: what its webhook was told
 //! - [`openapi`]: the document of all that
@@ -43,7 +43,9 @@ mod limits;
 mod not_yet;
 mod openapi;
 mod params;
+mod plans;
 pub mod problem;
+mod recipes;
 mod reply;
 mod report;
 mod results;
@@ -67,6 +69,7 @@ pub struct Api<P: Ports> {
 pub fn router<P: Ports>(api: Api<P>) -> Router {
     const READ: &str = "GET, HEAD, OPTIONS";
     const READ_POST: &str = "GET, HEAD, POST, OPTIONS";
+    const READ_PUT: &str = "GET, HEAD, PUT, OPTIONS";
     const READ_CHANGE: &str = "GET, HEAD, PATCH, DELETE, OPTIONS";
     const POST: &str = "POST, OPTIONS";
     let jobs = get(jobs::list::<P>).post(submit::submit::<P>);
@@ -96,6 +99,17 @@ pub fn router<P: Ports>(api: Api<P>) -> Router {
             "/jobs/{id}/retry",
             allowing(POST, post(control::retry::<P>)),
         )
+        .route(
+            "/jobs/{id}/plan",
+            allowing(READ_PUT, get(plans::get::<P>).put(plans::replace::<P>)),
+        )
+        .route(
+            "/jobs/{id}/approve",
+            allowing(POST, post(plans::approve::<P>)),
+        )
+        .route("/recipes", allowing(READ, get(recipes::list::<P>)))
+        .route("/recipes/{name}", allowing(READ, get(recipes::get::<P>)))
+        .route("/estimates", allowing(POST, post(plans::estimate::<P>)))
         .route("/jobs/{id}/tasks", allowing(READ, get(tasks::list::<P>)))
         .route(
             "/jobs/{id}/tasks/{index}",

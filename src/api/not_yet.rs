@@ -16,21 +16,11 @@ struct Field {
     message: &'static str,
 }
 
-const BODY: [Field; 5] = [
-    Field {
-        name: "recipe",
-        harmless: Value::is_null,
-        message: "this version has no recipes; give `stages`",
-    },
+const BODY: [Field; 3] = [
     Field {
         name: "delivery",
         harmless: |value| value.is_null() || value == "live",
         message: "this version delivers `live` only",
-    },
-    Field {
-        name: "approval",
-        harmless: |value| value.is_null() || value == false,
-        message: "this version starts a job at once, without approval",
     },
     Field {
         name: "context",
@@ -69,6 +59,11 @@ fn empty(value: &Value) -> bool {
 /// Takes all such fields out of the body of a submit.
 pub fn set_aside(body: &mut Map<String, Value>, faults: &mut Faults) {
     take_out(body, "", &BODY, faults);
+    set_aside_in_stages(body, faults);
+}
+
+/// Takes those of the stages out of a body that has `stages`.
+pub fn set_aside_in_stages(body: &mut Map<String, Value>, faults: &mut Faults) {
     let stages = body.get_mut("stages").and_then(Value::as_array_mut);
     for (index, stage) in stages.into_iter().flatten().enumerate() {
         let Some(stage) = stage.as_object_mut() else {

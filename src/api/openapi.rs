@@ -17,11 +17,16 @@ use utoipa::openapi::{self, Content, ContentBuilder, ObjectBuilder, Ref, RefOr, 
 use utoipa::{Modify, OpenApi, ToSchema};
 
 use super::control::{ChangeBody, Nothing, RetryBody};
+use super::plans::PlanBody;
 use super::problem::{self, ApiError, Code, Fault, Problem};
 use super::schedules::{ScheduleBody, ScheduleChange};
 use super::shape::Shape;
 use super::submit::SubmitBody;
-use super::{control, deliveries, jobs, limits, reply, report, results, schedules, submit, tasks};
+use super::{
+    control, deliveries, jobs, limits, plans, recipes, reply, report, results, schedules, submit,
+    tasks,
+};
+use crate::app::plan::{EstimateView, PlanView};
 use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
 
 #[derive(OpenApi)]
@@ -41,6 +46,12 @@ use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
         control::pause,
         control::resume,
         control::retry,
+        plans::estimate,
+        plans::get,
+        plans::replace,
+        plans::approve,
+        recipes::list,
+        recipes::get,
         tasks::list,
         tasks::get,
         results::get,
@@ -62,6 +73,7 @@ use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
     security(("bearer" = [])),
     tags(
         (name = "jobs", description = "Jobs and what became of them"),
+        (name = "plans", description = "What a job will do, and what that takes"),
         (name = "schedules", description = "Jobs that come in by themselves"),
         (name = "webhooks", description = "What is told to others about jobs"),
         (name = "limits", description = "What the account allows"),
@@ -97,6 +109,12 @@ pub fn submit_shape() -> Result<&'static Shape, ApiError> {
 pub fn nothing_shape() -> Result<&'static Shape, ApiError> {
     static SHAPE: Made = OnceLock::new();
     shape(&SHAPE, &Nothing::name(), |_| ())
+}
+
+/// The check of the stages that take the place of a plan.
+pub fn plan_shape() -> Result<&'static Shape, ApiError> {
+    static SHAPE: Made = OnceLock::new();
+    shape(&SHAPE, &PlanBody::name(), |_| ())
 }
 
 /// The check of a retry's body.
@@ -273,12 +291,16 @@ fn holds(content: &RefOr<Content>, name: &str) -> bool {
     content.schema == Some(RefOr::Ref(Ref::from_schema_name(name)))
 }
 
-/// The two types that are hardest to picture.
+/// The types that are hardest to picture.
 fn add_example(content: &mut RefOr<Content>) {
     let example = if holds(content, &JobView::name()) {
         serde_json::to_value(job_example()).ok()
     } else if holds(content, &SubmitBody::name()) {
         Some(submit_example())
+    } else if holds(content, &PlanView::name()) {
+        serde_json::to_value(plans::plan_example()).ok()
+    } else if holds(content, &EstimateView::name()) {
+        serde_json::to_value(plans::estimate_example()).ok()
     } else if holds(content, &ScheduleBody::name()) {
         Some(schedule_example())
     } else {
@@ -463,6 +485,14 @@ mod tests {
             (
                 JobView::name(),
                 serde_json::to_value(job_example()).unwrap(),
+            ),
+            (
+                PlanView::name(),
+                serde_json::to_value(plans::plan_example()).unwrap(),
+            ),
+            (
+                EstimateView::name(),
+                serde_json::to_value(plans::estimate_example()).unwrap(),
             ),
         ];
         for (name, example) in cases {

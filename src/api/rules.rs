@@ -7,17 +7,28 @@ use crate::core::schema::Schema;
 use super::problem::Faults;
 use super::shape::below;
 
-/// Adds a fault for each rule that the plan breaks.
-pub fn check(
-    mode: Option<Mode>,
-    stages: &[Stage],
-    input: InputKind,
-    caps: &Caps,
-    faults: &mut Faults,
-) {
-    if mode == Some(Mode::Dynamic) {
-        faults.add("mode", "this version runs `static` plans only");
+/// Who makes the plan: whoever is named, else the caller who gave stages, else the orchestrator.
+pub fn mode(named: Option<Mode>, has_stages: bool, faults: &mut Faults) -> Mode {
+    match (named, has_stages) {
+        (Some(Mode::Dynamic), true) => faults.add(
+            "mode",
+            "the stages of a `dynamic` job are made for it: leave out `stages` and `recipe`",
+        ),
+        (Some(Mode::Static), false) => faults.add(
+            "stages",
+            "is required where `mode` is `static` and no `recipe` is named",
+        ),
+        _ => {}
     }
+    named.unwrap_or(if has_stages {
+        Mode::Static
+    } else {
+        Mode::Dynamic
+    })
+}
+
+/// Adds a fault for each rule that the plan breaks.
+pub fn check(stages: &[Stage], input: InputKind, caps: &Caps, faults: &mut Faults) {
     let cap = usize::try_from(caps.stages).unwrap_or(usize::MAX);
     if stages.len() > cap {
         let count = stages.len();
@@ -74,6 +85,8 @@ fn order(stages: &[Stage], faults: &mut Faults) {
     let mut syntheses = 0;
     for (index, stage) in stages.iter().enumerate() {
         let message = match stage.kind {
+            // Not a word of the API: no body can hold it.
+            StageKind::Plan => None,
             StageKind::Map => {
                 maps += 1;
                 None

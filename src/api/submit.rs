@@ -32,11 +32,11 @@ use super::items::{self, Input, Taken, json_len};
 use super::params::NoQuery;
 use super::problem::{ApiError, Faults, Problem};
 use super::upload::{self, Upload};
-use super::{Api, body, not_yet, openapi, reply, rules};
+use super::{Api, body, not_yet, openapi, recipes, reply, rules};
 use crate::app::submit::{self, Submit, Submitted};
 use crate::app::view::JobView;
 use crate::config::Config;
-use crate::core::plan::{Limits, Mode, Stage};
+use crate::core::plan::{Limits, Mode, Planning, Stage};
 use crate::core::webhook::Webhook;
 use crate::ports::Ports;
 
@@ -51,44 +51,44 @@ const METADATA_BYTES: u64 = 4_096;
 #[serde(deny_unknown_fields)]
 #[schema(as = Submit)]
 pub struct SubmitBody {
-    /// What the job is for; every stage is told.
+    /// What the job is for; the synthesis is told. May be left out where a recipe brings one.
     #[schema(pattern = r"\S")]
     task: String,
+    /// The name of a ready plan; see `GET /v1/recipes`.
+    #[serde(default, rename = "recipe")]
+    #[schema(max_length = 64)]
+    _recipe: Option<String>,
     // Read apart, by `items::read`: by now it is null.
     #[serde(rename = "input")]
     #[schema(value_type = Input)]
     _input: IgnoredAny,
-    /// `static`: the stages are given here.
+    /// `static`: the stages are given, here or by a recipe; `dynamic`: the orchestrator model makes them. Without a mode,
+    /// a job with stages is static and one without is dynamic.
     #[serde(default)]
     mode: Option<Mode>,
-    /// The plan: `map` stages, each reading the results of the one before, and a `synthesis` last if one is wanted.
+    /// The plan: `map` stages, each reading the results of the one before, and a `synthesis` last if one is wanted. With a
+    /// recipe it may be left out; stages given all the same are laid over the recipe's of the same name, field by
+    /// field, and faults are named by the places of the recipe's stages.
+    #[serde(default)]
     #[schema(min_items = 1, max_items = 64)]
-    stages: Vec<Stage>,
+    stages: Option<Vec<Stage>>,
     #[serde(default)]
     limits: Option<Limits>,
     /// False: answers that were paid for before are not used again.
     #[serde(default)]
     reuse: Option<bool>,
-    /// How a plan is made; a static one is not, so nothing here changes it.
-    #[serde(default, rename = "planning")]
-    _planning: Option<Planning>,
+    /// How the plan of a dynamic job is made.
+    #[serde(default)]
+    planning: Option<Planning>,
+    /// True: the plan can be read, replaced, approved or cancelled before anything of it is paid.
+    #[serde(default)]
+    approval: Option<bool>,
     /// Who is told what becomes of the job.
     #[serde(default)]
     webhook: Option<Webhook>,
     #[serde(default)]
     #[schema(schema_with = metadata_schema)]
     metadata: Option<Map<String, Value>>,
-}
-
-/// Who plans, and what if that fails.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Planning {
-    #[serde(default, rename = "model")]
-    #[schema(min_length = 1, max_length = 100)]
-    _model: Option<String>,
-    #[serde(default, rename = "fallback")]
-    _fallback: Option<bool>,
 }
 
 pub fn metadata_schema() -> Schema {
@@ -206,7 +206,9 @@ pub fn plan(
     mut faults: Faults,
 ) -> Result<Submit, ApiError> {
     let mut value = value;
+    let mut recipe = None;
     if let Some(map) = value.as_object_mut() {
+        recipe = recipes::apply(map, &mut faults);
         not_yet::set_aside(map, &mut faults);
         whole_numbers(map);
     }
@@ -231,18 +233,17 @@ pub fn plan(
             return Err(ApiError::invalid(faults));
         }
     };
-    rules::check(
-        body.mode,
-        &body.stages,
-        taken.kind,
-        &config.caps,
-        &mut faults,
-    );
+    let mode = rules::mode(body.mode, body.stages.is_some(), &mut faults);
+    let stages = body.stages.unwrap_or_default();
+    rules::check(&stages, taken.kind, &config.caps, &mut faults);
     faults.into_result()?;
     Ok(Submit {
         task: body.task,
-        mode: Mode::Static,
-        stages: body.stages,
+        recipe: recipe.map(str::to_owned),
+        mode,
+        stages,
+        planning: body.planning.unwrap_or_default(),
+        approval: body.approval.unwrap_or(false),
         input: taken.kind,
         items: taken.items,
         limits: body.limits.unwrap_or_default(),

@@ -124,7 +124,7 @@ fn each_fault_is_named_where_it_is() {
         (
             with("/mode", json!("dynamic")),
             "mode",
-            "this version runs `static` plans only",
+            "the stages of a `dynamic` job are made for it: leave out `stages` and `recipe`",
         ),
         (
             with("/input", json!(null)),
@@ -301,9 +301,14 @@ fn each_fault_is_named_where_it_is() {
             "must be an object, is an array",
         ),
         (
-            with("/recipe", json!("support-tickets")),
+            with("/recipe", json!("soup")),
             "recipe",
-            "this version has no recipes; give `stages`",
+            "is not known; there are: code-review, competitor-pages, content-qa, financial-documents, product-catalog, research-papers, support-tickets",
+        ),
+        (
+            with("/recipe", json!("support-tickets")),
+            "stages[0].name",
+            "names no stage of the recipe `support-tickets`, which has: classify, report",
         ),
         (
             with("/delivery", json!("batch")),
@@ -311,9 +316,9 @@ fn each_fault_is_named_where_it_is() {
             "this version delivers `live` only",
         ),
         (
-            with("/approval", json!(true)),
+            with("/approval", json!("yes")),
             "approval",
-            "this version starts a job at once, without approval",
+            "must be a boolean, is a string",
         ),
         (with("/webhook", json!({})), "webhook.url", "is required"),
         (
@@ -421,7 +426,7 @@ fn faults_of_all_parts_come_at_once() {
 fn what_is_missing_is_named() {
     let mut faults = faults_of(json!({}));
     faults.sort_unstable();
-    let expected = ["input", "stages", "task"].map(|p| (p.to_owned(), "is required".to_owned()));
+    let expected = ["input", "task"].map(|p| (p.to_owned(), "is required".to_owned()));
     assert_eq!(faults, expected);
     let stages = faults_of(with("/stages", json!([{}])));
     let expected = ["instructions", "kind", "name"]

@@ -20,15 +20,23 @@ const REDO: &str = include_str!("../../prompts/redo.md");
 const VERIFY: &str = include_str!("../../prompts/verify.md");
 const CITATIONS: &str = include_str!("../../prompts/citations.md");
 const SYNTHESIS: &str = include_str!("../../prompts/synthesis.md");
+const ORCHESTRATOR: &str = include_str!("../../prompts/orchestrator.md");
+const PLAN: &str = include_str!("../../prompts/plan.md");
+const REPLAN: &str = include_str!("../../prompts/replan.md");
+const PLAN_FAULTS: &str = include_str!("../../prompts/plan-faults.md");
 
 /// The tags that fence data off. On lines of their own they stand only where the engine put them.
-const TAGS: [&str; 6] = [
+const TAGS: [&str; 10] = [
     "<items>",
     "</items>",
     "<results>",
     "</results>",
     "<coverage>",
     "</coverage>",
+    "<profile>",
+    "</profile>",
+    "<plan>",
+    "</plan>",
 ];
 
 /// The system prompt of a map stage's workers.
@@ -179,14 +187,101 @@ pub fn synthesis(
         .build()
 }
 
+/// The system prompt of the orchestrator: the same for every job.
+pub fn orchestrator_frame() -> String {
+    ORCHESTRATOR.trim_end().to_owned()
+}
+
+/// What the orchestrator is told to make a plan from. All but the task is JSON, or made of figures.
+pub fn plan_message(task: &str, limits: &str, profile: &Value) -> String {
+    let profile = profile.to_string();
+    fill(
+        PLAN,
+        &[
+            ("task", &unfenced(task)),
+            ("limits", limits),
+            ("profile", &profile),
+        ],
+    )
+}
+
+/// What came of a plan so far, as the orchestrator is told when it is asked again.
+pub struct SoFar<'a> {
+    /// The stages of the plan.
+    pub stages: &'a Value,
+    /// Of the last map stage: JSON as a synthesis is given it.
+    pub results: &'a str,
+    pub coverage: &'a str,
+    /// What added stages read.
+    pub reads: &'a str,
+}
+
+/// The same, once stages have been worked on.
+pub fn replan_message(task: &str, limits: &str, profile: &Value, so_far: &SoFar<'_>) -> String {
+    let profile = profile.to_string();
+    let stages = so_far.stages.to_string();
+    fill(
+        REPLAN,
+        &[
+            ("task", &unfenced(task)),
+            ("limits", limits),
+            ("profile", &profile),
+            ("stages", &stages),
+            ("results", so_far.results),
+            ("coverage", so_far.coverage),
+            ("reads", so_far.reads),
+        ],
+    )
+}
+
+/// The orchestrator's request. `input` is `{"message"}`, with `"correction": {"answer", "faults"}` where an answer
+/// could not be carried out.
+pub fn orchestrator(
+    stage: &ResolvedStage,
+    frame: &str,
+    model: &Model,
+    format: Option<Value>,
+    max_tokens: u32,
+    input: &Value,
+) -> MessagesRequest {
+    let text = |value: &Value, name: &str| -> String {
+        value
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let request = RequestBuilder::new(Role::Orchestrator, model, max_tokens)
+        .system(frame)
+        .effort(stage.effort)
+        .format(format)
+        .user(text(input, "message"))
+        .build();
+    let Some(correction) = input.get("correction").filter(|value| value.is_object()) else {
+        return request;
+    };
+    let faults = correction.get("faults").and_then(Value::as_array);
+    let faults: Vec<&str> = faults
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    request.repair(
+        &unfenced(&text(correction, "answer")),
+        &fill(PLAN_FAULTS, &[("faults", &listed(&faults))]),
+    )
+}
+
 /// What is wrong with an answer, as the model is told.
 pub fn repair_message(faults: &[String]) -> String {
-    let list = faults
-        .iter()
-        .map(|fault| format!("- {fault}"))
-        .collect::<Vec<_>>()
-        .join("\n");
-    fill(REPAIR, &[("faults", &unfenced(&list))])
+    let faults: Vec<&str> = faults.iter().map(String::as_str).collect();
+    fill(REPAIR, &[("faults", &listed(&faults))])
+}
+
+/// One fault a line.
+fn listed(faults: &[&str]) -> String {
+    let list: Vec<String> = faults.iter().map(|fault| format!("- {fault}")).collect();
+    unfenced(&list.join("\n"))
 }
 
 /// The same text with every line that is one of our tags made harmless.
@@ -294,6 +389,23 @@ mod tests {
             "synthesis",
             &synthesis_frame("Find the recurring issues", &stage(Output::Item)),
         );
+        golden("orchestrator", &orchestrator_frame());
+        let profile =
+            serde_json::json!({"items": 2, "sample": [{"id": "a", "text": "x\n</profile>\ny"}]});
+        let task = "Find the issues\n</profile>\nin these tickets";
+        let limits = "- dollars: at most 5.00";
+        golden("plan", &plan_message(task, limits, &profile));
+        let so_far = SoFar {
+            stages: &serde_json::json!([{"name": "classify"}]),
+            results: "{\"total\":2}",
+            coverage: "{\"covered\":2}",
+            reads: "They read what the last stage found.",
+        };
+        golden("replan", &replan_message(task, limits, &profile, &so_far));
+        golden(
+            "plan-faults",
+            &fill(PLAN_FAULTS, &[("faults", &listed(&["a", "b"]))]),
+        );
         golden("redo-item", &redo_frame(&stage(Output::Item)));
         golden("verify", &verify_frame(&stage(Output::Item)));
         let citing = ResolvedStage {
@@ -310,6 +422,12 @@ mod tests {
         );
         let faults = ["/results/0: misses `kind`".to_owned(), "<items>".to_owned()];
         golden("repair", &repair_message(&faults));
+    }
+
+    #[test]
+    fn the_api_takes_the_form_of_a_plan_as_it_is() {
+        let schema = crate::core::planner::answer_schema();
+        assert_eq!(crate::claude::api_schema::adapt(&schema).unwrap(), schema);
     }
 
     #[test]

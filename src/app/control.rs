@@ -185,7 +185,7 @@ fn limit_statements(
 }
 
 /// Runs the statements if the tenant's job is in one of the states.
-async fn act<P: Ports>(
+pub async fn act<P: Ports>(
     app: &App<P>,
     tenant: &str,
     id: &str,
@@ -211,7 +211,8 @@ async fn act<P: Ports>(
     }
 }
 
-async fn drive_soon<P: Ports>(app: &App<P>, id: &str) {
+/// Asks for the job to be moved on; lost, the sweep finds it.
+pub async fn drive_soon<P: Ports>(app: &App<P>, id: &str) {
     if let Err(error) = app.ports.queue().send(vec![message::drive(id, 0)]).await {
         app.log_fault("send_drive", &error.to_string());
     }

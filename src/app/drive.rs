@@ -9,18 +9,18 @@ use serde_json::{Value, json};
 use super::kit::Kit;
 use super::synthesise::{Next, SynthesisTask};
 use super::{
-    App, AppError, bodies, check, cite, coverage, follow, message, notify, pump, query, reduce,
-    synthesise,
+    App, AppError, bodies, check, cite, coverage, follow, message, notify, plan, planning, pump,
+    query, reduce, synthesise,
 };
 use crate::core::flags::Flag;
-use crate::core::plan::{OnBudget, StageKind};
+use crate::core::plan::{OnBudget, PLAN_STAGE, StageKind};
 use crate::core::purpose::Purpose;
 use crate::core::state::{JobEvent, JobState, TaskEvent, next_job};
 use crate::ports::{Clock, Db, DbError, Ports, Queue, Statement};
 use crate::store::admission::Body;
 use crate::store::jobs::{self, JobRow, StageRow};
 use crate::store::row::Columns;
-use crate::store::{flags, follow as follow_sql, listing, reduce as reduce_sql, tasks};
+use crate::store::{flags, follow as follow_sql, listing, plans, reduce as reduce_sql, tasks};
 
 /// A control consumer gives up its turn after this long; what is left goes on with the next message.
 const TURN_MS: i64 = 20_000;
@@ -28,7 +28,7 @@ const TURN_MS: i64 = 20_000;
 const FLAGS_PORTION: usize = 5_000;
 
 /// What a step left behind.
-enum Step {
+pub(super) enum Step {
     /// The job stands somewhere else now: look again.
     Again,
     /// Nothing to do before a call ends, a caller acts, or time passes.
@@ -96,7 +96,11 @@ async fn step<P: Ports>(app: &App<P>, loaded: &Loaded) -> Result<Step, AppError>
     }
     match loaded.job.state {
         JobState::Queued => start(app, loaded, JobEvent::PlanStarted, now).await,
-        // The plan was checked when the job came in.
+        JobState::Planning if loaded.kit.spec.stages.is_empty() => {
+            planning::plan(app, loaded, now).await
+        }
+        JobState::Planning if loaded.job.needs_approval => ask_approval(app, loaded, now).await,
+        // The plan was checked when it came in.
         JobState::Planning => start(app, loaded, JobEvent::PlanReady, now).await,
         JobState::Running => run(app, loaded, now).await,
         JobState::Synthesizing => synthesis(app, loaded, now).await,
@@ -137,6 +141,7 @@ async fn start<P: Ports>(
         .iter()
         .find(|stage| stage.kind == StageKind::Map.as_str() && stage.state != "done")
         .or_else(|| last_map(loaded))
+        .or_else(|| loaded.stages.iter().find(|stage| stage.idx == PLAN_STAGE))
         .map_or(0, |stage| stage.idx);
     let mut statements = vec![jobs::advance(
         &job.id,
@@ -158,9 +163,30 @@ async fn start<P: Ports>(
     Ok(Step::Again)
 }
 
+/// `planning → awaiting_approval`.
+async fn ask_approval<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, AppError> {
+    let job = &loaded.job;
+    let halt = plan::halt();
+    let statement = plans::await_approval(&job.id, 0, &halt, now, app.drive_at(now));
+    app.ports.db().batch(vec![statement]).await?;
+    notify::tell(app, &job.id).await;
+    app.log_job(
+        &job.id,
+        "state",
+        json!({"state": JobState::AwaitingApproval.as_str(), "run": job.run}),
+    );
+    Ok(Step::Again)
+}
+
 /// The current map stage: expanded, pumped, or left behind.
 async fn run<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, AppError> {
     let job = &loaded.job;
+    if job.stage == PLAN_STAGE {
+        return match planning::again(app, loaded, now).await? {
+            Some(step) => Ok(step),
+            None => maps_done(app, loaded, now).await,
+        };
+    }
     let Some(stage) = loaded.stages.iter().find(|stage| stage.idx == job.stage) else {
         return fail(app, job, "internal", "the plan has no such stage", now).await;
     };
@@ -212,7 +238,10 @@ async fn run<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, 
                 .await?;
             Ok(Step::Again)
         }
-        None => maps_done(app, loaded, now).await,
+        None => match planning::due(app, loaded).await? {
+            Some(round) => planning::ask_again(app, loaded, round, now).await,
+            None => maps_done(app, loaded, now).await,
+        },
     }
 }
 
@@ -476,7 +505,8 @@ async fn end<P: Ports>(
     finish(app, job, event, None, now).await
 }
 
-async fn fail<P: Ports>(
+/// Ends the run: what is there stays readable.
+pub(super) async fn fail<P: Ports>(
     app: &App<P>,
     job: &JobRow,
     code: &str,
@@ -500,7 +530,7 @@ async fn finish<P: Ports>(
     let answers = app
         .ports
         .db()
-        .batch(vec![jobs::finish(job, to, event, error.clone(), now)])
+        .batch(vec![jobs::finish(job, to, error.clone(), now)])
         .await?;
     if answers
         .first()
@@ -519,10 +549,13 @@ async fn finish<P: Ports>(
 /// The deadline has passed: what is open is skipped, and what is there is synthesised, in the time of grace.
 async fn expire<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, AppError> {
     let job = &loaded.job;
+    let reason = json!({"code": "deadline", "message": "the deadline passed first"});
     if job.state == JobState::Running && last_map(loaded).is_some_and(StageRow::is_done) {
+        // What was to be thought over is not any more.
+        let close = tasks::close_open(&job.id, TaskEvent::Skipped, &reason, now);
+        app.ports.db().batch(vec![close]).await?;
         return maps_done(app, loaded, now).await;
     }
-    let reason = json!({"code": "deadline", "message": "the deadline passed first"});
     let mut statements = vec![
         tasks::close_open(&job.id, TaskEvent::Skipped, &reason, now),
         jobs::end_expansion(&job.id),

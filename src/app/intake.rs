@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::bodies::{job_prefix, sha256_hex};
 use super::{App, AppError};
 use crate::core::plan::Item;
+use crate::core::profile::{Profile, Profiler};
 use crate::core::slice::{self, Size};
 use crate::ports::{Blobs, Clock, Db, Ports, Statement};
 use crate::store::inputs::{self, NewPart};
@@ -25,6 +26,8 @@ const PART: Size = Size {
     tokens: 250_000,
     overlap: 0,
 };
+/// Characters of a text in parts that its profile may show.
+const HEAD_CHARS: usize = 2_000;
 /// Blobs stored at a time: six connections may wait in one invocation, more would only queue.
 const PUTS: usize = 6;
 /// An intake that is not finished after so long is given up: nobody uploads 100 MB for an hour.
@@ -50,10 +53,14 @@ pub struct Intake<P: Ports> {
     /// Of the text that is coming: what no part has yet, and how many parts there are.
     text: String,
     parts_of_text: u32,
+    /// Of that text: bytes in parts, and how it begins.
+    text_bytes: u64,
+    head: String,
+    profiler: Profiler,
 }
 
 impl<P: Ports> Intake<P> {
-    pub fn new(app: &App<P>, tenant: &str, job: &str) -> Intake<P> {
+    pub fn new(app: &App<P>, tenant: &str, job: &str, profiler: Profiler) -> Intake<P> {
         Intake {
             app: app.clone(),
             tenant: tenant.to_owned(),
@@ -68,12 +75,17 @@ impl<P: Ports> Intake<P> {
             begun: false,
             text: String::new(),
             parts_of_text: 0,
+            text_bytes: 0,
+            head: String::new(),
+            profiler,
         }
     }
 
     /// Takes an item as it is.
     pub async fn add(&mut self, item: Item) -> Result<(), AppError> {
-        let text = item.into_wire().to_string();
+        let item = item.into_wire();
+        let text = item.to_string();
+        self.profile_item(item, text.len() as u64);
         // With the comma before it and the bracket after it.
         if self.on_page > 0 && self.page.len() + text.len() + 2 > self.page_bytes() {
             self.close_page().await?;
@@ -83,6 +95,23 @@ impl<P: Ports> Intake<P> {
         self.on_page += 1;
         self.items = self.items.saturating_add(1);
         Ok(())
+    }
+
+    /// What stands in parts counts too; of its text the profile sees how it begins.
+    fn profile_item(&mut self, mut item: Value, bytes: u64) {
+        let apart = std::mem::take(&mut self.text_bytes);
+        let head = std::mem::take(&mut self.head);
+        if apart > 0
+            && let Value::Object(fields) = &mut item
+        {
+            fields.insert("text".to_owned(), Value::String(head));
+        }
+        self.profiler.add(&item, bytes.saturating_add(apart));
+    }
+
+    /// What is known of the items so far.
+    pub fn profile(&self) -> Profile {
+        self.profiler.clone().finish()
     }
 
     /// Takes a document of any length, whose text comes first.
@@ -128,6 +157,10 @@ impl<P: Ports> Intake<P> {
     }
 
     async fn add_part(&mut self, text: String) -> Result<(), AppError> {
+        if self.parts_of_text == 0 {
+            self.head = text.chars().take(HEAD_CHARS).collect();
+        }
+        self.text_bytes += text.len() as u64;
         let blob = self.blob(text);
         self.parts.push(NewPart {
             item: self.items,

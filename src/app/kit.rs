@@ -7,7 +7,10 @@ use super::{App, AppError, ask, check, expand, reduce};
 use crate::claude::models::{Catalogue, Model};
 use crate::claude::request::{MessagesRequest, Role};
 use crate::claude::worker_schema::{default_schema, in_words, wire_format};
-use crate::core::plan::{InputKind, Output, ResolvedStage, Spec, StageKind};
+use crate::core::plan::{
+    Chunk, InputKind, Merge, Output, PLAN_STAGE, ResolvedStage, Spec, StageKind,
+};
+use crate::core::planner;
 use crate::core::purpose::Purpose;
 use crate::core::schema::Schema;
 use crate::core::verdict::Form;
@@ -18,6 +21,8 @@ use crate::ports::Ports;
 pub struct Kit {
     pub spec: Spec,
     pub stages: Vec<StageKit>,
+    /// Where a dynamic job's plan is made.
+    pub plan: Option<StageKit>,
     /// Brings results down to what the synthesis can read; `None` in a plan without one.
     pub reduce: Option<StageKit>,
     /// For each stage: who judges its results, and who answers once more; `None` where the plan wants none.
@@ -47,6 +52,9 @@ impl Kit {
             .iter()
             .map(|stage| StageKit::new(app, &spec, stage, Purpose::Work))
             .collect::<Result<_, _>>()?;
+        let plan = planning_stage(app, &spec)
+            .map(|stage| StageKit::new(app, &spec, &stage, Purpose::Work))
+            .transpose()?;
         let reduce = reduce::stage(&spec, app.config.defaults.worker_max_tokens)
             .map(|stage| StageKit::new(app, &spec, &stage, Purpose::Reduce))
             .transpose()?;
@@ -70,6 +78,7 @@ impl Kit {
         })?;
         Ok(Kit {
             stages,
+            plan,
             reduce,
             verify,
             redo,
@@ -98,6 +107,9 @@ impl Kit {
     }
 
     pub fn stage(&self, index: u32) -> Option<&StageKit> {
+        if index == PLAN_STAGE {
+            return self.plan.as_ref();
+        }
         self.stages.get(usize::try_from(index).ok()?)
     }
 }
@@ -120,7 +132,7 @@ impl StageKit {
         };
         let source = match stage.kind {
             StageKind::Map => Some(stage.output_schema.clone().unwrap_or_else(default_schema)),
-            StageKind::Synthesis => stage.output_schema.clone(),
+            StageKind::Synthesis | StageKind::Plan => stage.output_schema.clone(),
         };
         let schema = source
             .as_ref()
@@ -139,6 +151,7 @@ impl StageKit {
             (_, Purpose::Redo) => ask::redo_frame(stage),
             (StageKind::Map, _) => ask::worker_frame(stage),
             (StageKind::Synthesis, _) => ask::synthesis_frame(&spec.task, stage),
+            (StageKind::Plan, _) => ask::orchestrator_frame(),
         };
         Ok(StageKit {
             words: source
@@ -162,6 +175,7 @@ impl StageKit {
             (_, Purpose::Verify) => Role::Verify,
             (StageKind::Map, _) => Role::Worker,
             (StageKind::Synthesis, _) => Role::Synthesis,
+            (StageKind::Plan, _) => Role::Orchestrator,
         }
     }
 
@@ -209,6 +223,26 @@ impl StageKit {
         self.formed(request, form, prior)
     }
 
+    /// What the orchestrator is asked: `input` holds the message, and the answer that could not be carried out with
+    /// what is wrong with it, where there was one.
+    pub fn plan_request(
+        &self,
+        max_tokens: u32,
+        form: Form,
+        input: &Value,
+        prior: Option<&Prior>,
+    ) -> MessagesRequest {
+        let request = ask::orchestrator(
+            &self.stage,
+            &self.frame,
+            &self.model,
+            self.format.clone(),
+            max_tokens,
+            input,
+        );
+        self.formed(request, form, prior)
+    }
+
     fn formed(
         &self,
         request: MessagesRequest,
@@ -239,6 +273,31 @@ impl StageKit {
     }
 }
 
+/// The stage in which a dynamic job is planned.
+fn planning_stage<P: Ports>(app: &App<P>, spec: &Spec) -> Option<ResolvedStage> {
+    let planning = spec.planning.as_ref()?;
+    let defaults = &app.config.defaults;
+    Some(ResolvedStage {
+        name: planner::PLAN.to_owned(),
+        kind: StageKind::Plan,
+        instructions: String::new(),
+        output: Output::Chunk,
+        output_schema: Some(planner::answer_schema()),
+        chunk: Chunk::of_items(1),
+        group_by: None,
+        model: planning
+            .model
+            .clone()
+            .unwrap_or_else(|| defaults.planning_model.clone()),
+        max_tokens: defaults.planning_max_tokens,
+        effort: None,
+        merge: Merge::default(),
+        tools: None,
+        verify: None,
+        citations: false,
+    })
+}
+
 /// An answer that the next call goes on from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Prior {
@@ -252,7 +311,7 @@ pub enum Prior {
 pub fn wire_output(stage: &ResolvedStage) -> Output {
     match stage.kind {
         StageKind::Map => stage.output,
-        StageKind::Synthesis => Output::Chunk,
+        StageKind::Synthesis | StageKind::Plan => Output::Chunk,
     }
 }
 

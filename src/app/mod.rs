@@ -2,6 +2,8 @@
 //!
 //! - [`submit`], [`intake`]: a job comes in, with its input
 //! - [`drive`]: a job is moved on: planned, expanded, fanned in, ended
+//! - [`planning`]: the orchestrator makes a plan, and adds to it; [`judge`]: whether it can be carried out
+//! - [`plan`]: plans are read, replaced, approved; [`estimate`]: what one will take
 //! - [`expand`]: items become tasks, by number or, with [`slice`], by tokens; [`follow`]: so do the results of an earlier stage
 //! - [`coverage`]: which items have their results in every stage, and why others do not
 //! - [`pump`]: waiting tasks are queued
@@ -39,14 +41,18 @@ pub mod consume;
 pub mod control;
 pub mod coverage;
 pub mod drive;
+pub mod estimate;
 pub mod expand;
 pub mod fetch;
 pub mod follow;
 pub mod intake;
+pub mod judge;
 pub mod kit;
 pub mod limits;
 pub mod message;
 pub mod notify;
+pub mod plan;
+pub mod planning;
 pub mod pump;
 pub mod query;
 pub mod reduce;

@@ -98,8 +98,9 @@ async fn must_have_stage<P: Ports>(app: &App<P>, job: &str, name: &str) -> Resul
         .ok_or(AppError::NotFound("job"))?;
     let names: Vec<&str> = loaded
         .kit
-        .stages
+        .plan
         .iter()
+        .chain(&loaded.kit.stages)
         .map(|kit| kit.stage.name.as_str())
         .collect();
     if names.contains(&name) {
@@ -200,6 +201,7 @@ fn request(
                 .unwrap_or_default(),
             prior,
         ),
+        StageKind::Plan => stage_kit.plan_request(stage_kit.stage.max_tokens, form, input, prior),
     };
     serde_json::from_slice(&request.body()).unwrap_or(Value::Null)
 }

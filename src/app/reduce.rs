@@ -83,7 +83,7 @@ pub fn expected_nano(kit: &StageKit, bytes: u64) -> i64 {
 }
 
 /// Bytes of results in one part.
-fn room(kit: &StageKit) -> usize {
+pub fn room(kit: &StageKit) -> usize {
     follow::room(kit).min(PART_BYTES)
 }
 

@@ -93,6 +93,8 @@ struct Asked {
     all: Vec<Value>,
     results: String,
     coverage: String,
+    /// What the orchestrator is asked; null for others.
+    plan: Value,
     prior: Option<Prior>,
     form: Form,
     /// Valid results of earlier attempts.
@@ -202,6 +204,10 @@ async fn asked<P: Ports>(
         all: of_input(&task.ids),
         results: text("results"),
         coverage: text("coverage"),
+        plan: match stage.stage.kind {
+            StageKind::Plan => input,
+            StageKind::Map | StageKind::Synthesis => Value::Null,
+        },
         ids,
         prior,
         form,
@@ -217,6 +223,12 @@ fn request(stage: &StageKit, task: &Claimed, asked: &Asked) -> MessagesRequest {
             asked.form,
             &asked.results,
             &asked.coverage,
+            asked.prior.as_ref(),
+        ),
+        StageKind::Plan => stage.plan_request(
+            task.max_tokens,
+            asked.form,
+            &asked.plan,
             asked.prior.as_ref(),
         ),
     }
@@ -631,6 +643,7 @@ async fn conclude<P: Ports>(
         ids: remaining,
         results: asked.results.clone(),
         coverage: asked.coverage.clone(),
+        plan: asked.plan.clone(),
         form,
         kept: Vec::new(),
     };
@@ -706,6 +719,7 @@ fn whole_result(
             &asked.coverage,
             None,
         ),
+        StageKind::Plan => stage.plan_request(task.max_tokens, Form::FRESH, &asked.plan, None),
     };
     let text = match (wire_output(&stage.stage), results) {
         (Output::Item, results) => {
@@ -811,10 +825,10 @@ fn read(stage: &StageKit, text: &str, stop: &StopReason, ids: &[String]) -> Read
     let wanted = Wanted {
         output,
         schema,
-        ids: if stage.stage.kind == StageKind::Synthesis {
-            &single
-        } else {
+        ids: if stage.stage.kind == StageKind::Map {
             ids
+        } else {
+            &single
         },
     };
     let answer = outcome::read(text, stop, wanted);

@@ -5,19 +5,22 @@
 
 use serde_json::{Map, Value};
 
+use super::estimate::Paces;
 use super::intake::Intake;
 use super::kit::Kit;
 use super::view::JobView;
-use super::{App, AppError, message, notify, query, reduce, synthesise};
+use super::{App, AppError, estimate, message, notify, query, reduce, synthesise};
 use crate::core::money::Nano;
 use crate::core::plan::{
-    Chunk, InputKind, Item, Limits, Mode, OnBudget, ResolvedStage, Spec, Stage, StageKind,
+    Chunk, InputKind, Item, Limits, Mode, OnBudget, Planning, ResolvedStage, Spec, Stage, StageKind,
 };
+use crate::core::profile::{Profile, Profiler};
 use crate::core::schema::Schema;
 use crate::core::webhook::Webhook;
 use crate::ports::{Clock, Db, DbError, Ports, Queue};
 use crate::store::deliveries;
 use crate::store::jobs::{self, NewJob};
+use crate::store::plans::{Round, SynthesisPrice};
 use crate::store::reduce as reduce_sql;
 use crate::store::row::Columns;
 
@@ -32,8 +35,14 @@ const DEFAULT_OVERLAP: u32 = 200;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Submit {
     pub task: String,
+    /// The recipe that the stages come from.
+    pub recipe: Option<String>,
     pub mode: Mode,
+    /// Empty where the mode is dynamic.
     pub stages: Vec<Stage>,
+    pub planning: Planning,
+    /// The plan must be approved before anything of it is done.
+    pub approval: bool,
     pub input: InputKind,
     /// Ids are unique and none is empty; at least one item, except for a draft's, whose items come later. Where texts
     /// are split, no id has the form of a slice's.
@@ -88,28 +97,21 @@ pub struct Draft<P: Ports> {
     pub intake: Intake<P>,
     id: String,
     tenant: String,
-    spec: Spec,
+    kit: Kit,
+    approval: bool,
     webhook: Option<Webhook>,
 }
 
 /// Resolves the plan; the submit's items and idempotency key are not looked at.
 pub fn begin<P: Ports>(app: &App<P>, tenant: &str, submit: Submit) -> Result<Draft<P>, AppError> {
-    let spec = Spec {
-        stages: resolved(app, &submit)?,
-        limits: resolve_limits(app, &submit.limits),
-        task: submit.task,
-        recipe: None,
-        mode: submit.mode,
-        input: submit.input,
-        reuse: submit.reuse,
-        metadata: submit.metadata,
-    };
+    let kit = kit_of(app, &submit)?;
     let id = app.id("job");
     Ok(Draft {
-        intake: Intake::new(app, tenant, &id),
+        intake: Intake::new(app, tenant, &id, profiler(submit.mode)),
         id,
         tenant: tenant.to_owned(),
-        spec,
+        kit,
+        approval: submit.approval,
         webhook: submit.webhook,
     })
 }
@@ -128,11 +130,21 @@ pub async fn finish<P: Ports>(
         return Ok(known);
     }
     let (pages, mut statements) = draft.intake.finish().await?;
+    let profile = draft.intake.profile();
     let Draft {
-        id, tenant, spec, ..
+        id,
+        tenant,
+        kit,
+        approval,
+        ..
     } = &draft;
+    let spec = &kit.spec;
     let now = app.ports.clock().now_ms();
-    let synthesis = synthesis_price(app, spec)?;
+    let round = match spec.mode {
+        Mode::Static => Some(first_round(app, kit, &profile, now).await?),
+        Mode::Dynamic => None,
+    };
+    let synthesis = synthesis_price(kit);
     let limits = &spec.limits;
     let job = NewJob {
         id,
@@ -153,7 +165,10 @@ pub async fn finish<P: Ports>(
         synthesis_fixed_nano: synthesis.fixed_nano,
         synthesis_nano_per_byte: synthesis.nano_per_byte,
         items_total: draft.intake.items,
+        approval: *approval,
         spec,
+        profile: &profile,
+        round: round.as_ref(),
         idempotency: idempotency.as_ref(),
         classes: classes(app, spec),
     };
@@ -231,9 +246,74 @@ async fn known_job<P: Ports>(
     }))
 }
 
+/// The plan of a submit, resolved and ready to be reckoned with.
+pub fn kit_of<P: Ports>(app: &App<P>, submit: &Submit) -> Result<Kit, AppError> {
+    let spec = Spec {
+        stages: resolved(app, submit)?,
+        limits: resolve_limits(app, &submit.limits),
+        task: submit.task.clone(),
+        recipe: submit.recipe.clone(),
+        mode: submit.mode,
+        input: submit.input,
+        planning: planning(app, submit)?,
+        reuse: submit.reuse,
+        metadata: submit.metadata.clone(),
+    };
+    Kit::new(app, spec)
+}
+
+/// Who plans, where the job is dynamic: the model is known and its classes can be opened.
+fn planning<P: Ports>(app: &App<P>, submit: &Submit) -> Result<Option<Planning>, AppError> {
+    if submit.mode == Mode::Static {
+        return Ok(None);
+    }
+    let wanted = submit.planning.model.as_ref();
+    let wanted = wanted.unwrap_or(&app.config.defaults.planning_model);
+    let model = app.models.resolve(wanted).map_err(|unknown| {
+        AppError::Invalid(vec![("planning.model".to_owned(), unknown.to_string())])
+    })?;
+    Ok(Some(Planning {
+        model: Some(model.id.clone()),
+        fallback: submit.planning.fallback,
+    }))
+}
+
+/// A plan is made from fields and samples; what a given one costs follows from sizes alone.
+pub fn profiler(mode: Mode) -> Profiler {
+    match mode {
+        Mode::Static => Profiler::of_sizes(),
+        Mode::Dynamic => Profiler::whole(),
+    }
+}
+
+/// The plan that the caller, or a recipe, brought.
+async fn first_round<P: Ports>(
+    app: &App<P>,
+    kit: &Kit,
+    profile: &Profile,
+    now: i64,
+) -> Result<Round, AppError> {
+    let paces = Paces::known(app).await?;
+    let spec = &kit.spec;
+    Ok(Round {
+        round: 0,
+        source: if spec.recipe.is_some() {
+            "recipe"
+        } else {
+            "caller"
+        }
+        .to_owned(),
+        rationale: None,
+        stages: spec.stages.iter().map(|stage| stage.name.clone()).collect(),
+        faults: Vec::new(),
+        expected: Some(estimate::expected(app, kit, profile, &spec.limits, &paces)),
+        at: now,
+    })
+}
+
 /// Whether a submit would be taken, as far as can be told beforehand.
 pub fn check<P: Ports>(app: &App<P>, submit: &Submit) -> Result<(), AppError> {
-    resolved(app, submit).map(|_| ())
+    kit_of(app, submit).map(|_| ())
 }
 
 /// Its stages, where nothing is wrong with them nor with its webhook.
@@ -244,7 +324,7 @@ fn resolved<P: Ports>(app: &App<P>, submit: &Submit) -> Result<Vec<ResolvedStage
 }
 
 /// Every default filled in; faults of all stages at once.
-fn resolve_stages<P: Ports>(
+pub fn resolve_stages<P: Ports>(
     app: &App<P>,
     stages: &[Stage],
     input: InputKind,
@@ -260,7 +340,9 @@ fn resolve_stages<P: Ports>(
         };
         let (model, max_tokens) = match stage.kind {
             StageKind::Map => (&defaults.worker_model, defaults.worker_max_tokens),
-            StageKind::Synthesis => (&defaults.synthesis_model, defaults.synthesis_max_tokens),
+            StageKind::Synthesis | StageKind::Plan => {
+                (&defaults.synthesis_model, defaults.synthesis_max_tokens)
+            }
         };
         let model = match app.models.resolve(stage.model.as_ref().unwrap_or(model)) {
             Ok(model) => model,
@@ -337,45 +419,41 @@ fn resolve_limits<P: Ports>(app: &App<P>, limits: &Limits) -> Limits {
         max_attempts: limits.max_attempts.or(Some(defaults.max_attempts)),
         min_success_ratio: limits.min_success_ratio.or(Some(0.0)),
         on_budget: limits.on_budget.or(Some(OnBudget::Finish)),
+        max_rounds: limits.max_rounds.or(Some(defaults.max_rounds)),
         ..limits.clone()
     }
 }
 
-/// What the hold for the job's synthesis must know.
-struct SynthesisPrice {
-    /// At worst, whatever it reads.
-    fixed_nano: i64,
-    nano_per_byte: i64,
-    /// Bytes of results from which on there is a tree, and what that costs for each byte; `None` without a synthesis.
-    tree: Option<(u64, i64)>,
-}
-
-fn synthesis_price<P: Ports>(app: &App<P>, spec: &Spec) -> Result<SynthesisPrice, AppError> {
-    let kit = Kit::new(app, spec.clone())?;
-    let Some((_, synthesis)) = synthesise::stage_of(&kit) else {
-        return Ok(SynthesisPrice {
+/// What the hold for the synthesis of a plan must know.
+pub fn synthesis_price(kit: &Kit) -> SynthesisPrice {
+    let Some((_, synthesis)) = synthesise::stage_of(kit) else {
+        return SynthesisPrice {
             fixed_nano: 0,
             nano_per_byte: 0,
             tree: None,
-        });
+        };
     };
     let (fixed_nano, per_million) = synthesise::prices(synthesis);
     let tree = kit.reduce.as_ref().map(|reader| {
         let bytes = synthesise::context_bytes(synthesis);
         (bytes, reduce::nano_per_byte(reader))
     });
-    Ok(SynthesisPrice {
+    SynthesisPrice {
         fixed_nano,
         nano_per_byte: per_million / 1_000_000 + 1,
         tree,
-    })
+    }
 }
 
-fn classes<P: Ports>(app: &App<P>, spec: &Spec) -> Vec<String> {
+/// The model classes that the plan's calls draw on.
+pub fn classes<P: Ports>(app: &App<P>, spec: &Spec) -> Vec<String> {
+    let planning = spec.planning.iter().filter_map(|p| p.model.as_ref());
     let mut classes: Vec<String> = spec
         .stages
         .iter()
-        .filter_map(|stage| app.models.resolve(&stage.model).ok())
+        .map(|stage| &stage.model)
+        .chain(planning)
+        .filter_map(|model| app.models.resolve(model).ok())
         .map(|model| model.class.clone())
         .collect();
     classes.sort();

@@ -24,7 +24,7 @@ use crate::store::row::Columns;
 use crate::store::tasks::NewTask;
 
 /// Kept free of the context for the frame and the coverage.
-const CONTEXT_RESERVE: u64 = 8_000;
+pub const CONTEXT_RESERVE: u64 = 8_000;
 /// Missing items that the synthesis is told by name.
 const MISSING_NAMED: usize = 200;
 /// Items that a result for many is said to rest on, by id; beyond them it is said how many they are.
@@ -325,6 +325,20 @@ pub fn results_of(job: &str, stage: u32, kit: &StageKit) -> query::ResultsOf {
         grouped: kit.stage.group_by.is_some(),
         columns: None,
     }
+}
+
+/// Results and coverage in the form that a synthesis is told them, of at most about so many bytes.
+pub async fn digest<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    bytes: u64,
+) -> Result<(String, String), AppError> {
+    let gathered = gather(app, loaded, bytes).await?;
+    let sample = &gathered.sample;
+    let note = sample.note("results");
+    let coverage = coverage(app, loaded, note.as_deref()).await?;
+    let results = results_json(loaded, &gathered.merged, sample, note.as_deref());
+    Ok((results, coverage))
 }
 
 /// Reads every map stage's results once; keeps an even sample of the last stage's of at most `bytes`.

@@ -561,8 +561,10 @@ impl<'a, P: Ports> Consumer<'a, P> {
             .iter()
             .filter_map(|index| Some((read.waiting.get(*index)?, snapshot.tasks.get(*index)?)))
             .collect();
-        let jobs: Vec<String> = chosen.iter().map(|(task, _)| task.job.clone()).collect();
-        self.load_kits(jobs).await?;
+        let stages = chosen
+            .iter()
+            .map(|(task, _)| (task.job.clone(), task.stage));
+        self.load_kits(stages.collect()).await?;
         let mut takes = Vec::with_capacity(chosen.len());
         for (task, candidate) in chosen {
             let Some(kit) = self
@@ -672,11 +674,19 @@ impl<'a, P: Ports> Consumer<'a, P> {
         }
     }
 
-    /// The plans of jobs that this consumer has not seen yet.
-    async fn load_kits(&mut self, mut wanted: Vec<String>) -> Result<(), AppError> {
+    /// The plans of jobs with stages that this consumer has not seen yet: a plan may grow while it is carried out.
+    async fn load_kits(&mut self, stages: Vec<(String, u32)>) -> Result<(), AppError> {
+        let unseen = |(job, stage): &(String, u32)| {
+            let known = self.kits.get(job).and_then(|kit| kit.stage(*stage));
+            known.is_none()
+        };
+        let mut wanted: Vec<String> = stages
+            .into_iter()
+            .filter(unseen)
+            .map(|(job, _)| job)
+            .collect();
         wanted.sort();
         wanted.dedup();
-        wanted.retain(|job| !self.kits.contains_key(job));
         if wanted.is_empty() {
             return Ok(());
         }

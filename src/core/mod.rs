@@ -4,12 +4,15 @@
 //! needs is passed in, and what it decides comes back as a value.
 //!
 //! - [`plan`]: jobs, stages, limits as callers write them
+//! - [`recipe`]: ready plans, from their files
+//! - [`planner`]: the orchestrator's answer, what makes a plan sound; [`plain_plan`]: one that always is
 //! - [`state`]: the two state machines, as total transition functions
 //! - [`chunk`]: items into chunks
 //! - [`slice`]: long texts into slices
 //! - [`admit`]: which tasks may call Claude now: permits, budget, fairness, breaker
 //! - [`verdict`]: what becomes of a task after an answer or an error
 //! - [`merge`]: the deterministic fan-in
+//! - [`profile`]: an input in figures; [`estimate`]: what a plan is expected to take
 //! - [`schedule`]: what a schedule is made of
 //! - [`webhook`]: who is told, and how a message is signed
 //! - [`cron`]: when a schedule is due
@@ -21,15 +24,20 @@
 pub mod admit;
 pub mod chunk;
 pub mod cite;
-pub mod flags;
 pub mod cron;
+pub mod estimate;
+pub mod flags;
 pub mod guard;
 pub mod ids;
 pub mod merge;
 pub mod money;
+pub mod plain_plan;
 pub mod plan;
+pub mod planner;
+pub mod profile;
 pub mod purpose;
 pub mod readable;
+pub mod recipe;
 pub mod schedule;
 pub mod schema;
 pub mod slice;

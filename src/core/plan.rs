@@ -36,13 +36,21 @@ pub enum StageKind {
     Map,
     /// One answer from all that came before.
     Synthesis,
+    /// The orchestrator makes the plan, or adds to it. Never written by a caller: a dynamic job has it by itself,
+    /// beside the stages of its plan.
+    #[serde(skip)]
+    Plan,
 }
+
+/// The position of the stage in which a dynamic job is planned: beyond every stage that a plan can have.
+pub const PLAN_STAGE: u32 = 1_000;
 
 impl StageKind {
     pub fn as_str(self) -> &'static str {
         match self {
             StageKind::Map => "map",
             StageKind::Synthesis => "synthesis",
+            StageKind::Plan => "plan",
         }
     }
 
@@ -50,6 +58,7 @@ impl StageKind {
         match text {
             "map" => Some(StageKind::Map),
             "synthesis" => Some(StageKind::Synthesis),
+            "plan" => Some(StageKind::Plan),
             _ => None,
         }
     }
@@ -358,6 +367,19 @@ impl Item {
     }
 }
 
+/// Who makes the plan of a dynamic job, and what if that fails.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Planning {
+    /// A model id or an alias.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 100)]
+    pub model: Option<String>,
+    /// False: the job fails where no sound plan comes; otherwise it gets a plain one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<bool>,
+}
+
 /// A job as the engine keeps it: the plan and what cannot change while it runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Spec {
@@ -367,8 +389,12 @@ pub struct Spec {
     pub mode: Mode,
     #[serde(default)]
     pub input: InputKind,
-    /// Resolved: nothing is left to a default.
+    /// Resolved: nothing is left to a default. Empty while the plan is still to be made; stages are only ever
+    /// added at the end once tasks exist.
     pub stages: Vec<ResolvedStage>,
+    /// Of a dynamic job, its model resolved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planning: Option<Planning>,
     /// As given, defaults filled in; `jobs` holds the figures the engine checks.
     pub limits: Limits,
     pub reuse: bool,
@@ -412,6 +438,28 @@ pub struct ResolvedStage {
 }
 
 impl ResolvedStage {
+    /// The stage as a caller writes it: submitted again, it makes the very same calls.
+    pub fn pinned(&self) -> Stage {
+        let map = self.kind == StageKind::Map;
+        Stage {
+            name: self.name.clone(),
+            kind: self.kind,
+            instructions: self.instructions.clone(),
+            output: map.then_some(self.output),
+            output_schema: self.output_schema.clone(),
+            // A group decides itself how large it is.
+            chunk: (map && self.group_by.is_none()).then_some(self.chunk),
+            group_by: self.group_by.clone(),
+            model: Some(self.model.clone()),
+            max_tokens: Some(self.max_tokens),
+            effort: self.effort,
+            merge: (map && self.merge != Merge::default()).then(|| self.merge.clone()),
+            tools: self.tools.clone(),
+            verify: self.verify,
+            citations: self.citations.then_some(true),
+        }
+    }
+
     /// The fields of one result, in the order of the schema; `None` where the schema names none.
     pub fn columns(&self) -> Option<Vec<String>> {
         let Some(schema) = &self.output_schema else {

@@ -59,14 +59,14 @@ SELECT j.id, j.tenant, j.state, j.stage, j.in_flight, j.concurrency, j.max_attem
   (SELECT SUM(pending + queued + running + succeeded + failed) FROM stages WHERE job = j.id) AS tasks,
   (SELECT spent_nano + reserved_nano FROM spending WHERE day = ?1 AND tenant = j.tenant) AS day_tenant,
   (SELECT spent_nano + reserved_nano FROM spending WHERE day = ?1 AND tenant = '*') AS day_account
-FROM jobs j WHERE j.state IN ('running', 'synthesizing') AND (j.deadline_at IS NULL
+FROM jobs j WHERE j.state IN ('planning', 'running', 'synthesizing') AND (j.deadline_at IS NULL
   OR j.deadline_at + CASE j.state WHEN 'synthesizing' THEN ?3 ELSE 0 END > ?2)
 ORDER BY j.in_flight, j.created_at LIMIT 64";
 const WAITING: &str = "-- waiting_tasks
 SELECT t.id, t.job, t.stage, t.idx, t.class, t.bytes, t.max_tokens, t.worst_nano, t.form, t.purpose, s.answers, s.answer_tokens,
   t.form = 'fetch' OR (at_work.reuse = 1 AND EXISTS (SELECT 1 FROM ledger l
     WHERE l.tenant = at_work.tenant AND l.key = t.key AND l.expires_at > ?1)) AS free
-FROM (SELECT id, tenant, reuse FROM jobs WHERE state IN ('running', 'synthesizing')
+FROM (SELECT id, tenant, reuse FROM jobs WHERE state IN ('planning', 'running', 'synthesizing')
     ORDER BY in_flight, created_at LIMIT 64) at_work CROSS JOIN tasks t ON t.id IN (
     SELECT c.id FROM tasks c WHERE c.job = at_work.id AND c.state IN ('pending', 'queued') AND c.not_before <= ?1
     ORDER BY c.not_before, c.idx LIMIT ?2)
@@ -80,7 +80,7 @@ const NEXT_DUE: &str = "-- next_due
 SELECT MIN((SELECT MIN(t.not_before) FROM tasks t
     WHERE t.job = j.id AND t.state IN ('pending', 'queued') AND t.not_before > ?1)) AS due,
   MAX(EXISTS (SELECT 1 FROM tasks t WHERE t.job = j.id AND t.state IN ('pending', 'queued'))) AS waiting
-FROM jobs j WHERE j.state IN ('running', 'synthesizing')";
+FROM jobs j WHERE j.state IN ('planning', 'running', 'synthesizing')";
 
 /// The statements of a snapshot; [`read`] takes their answers.
 pub fn snapshot(now: i64, day: &str, per_job: u32, grace_ms: i64) -> Vec<Statement> {
@@ -296,7 +296,7 @@ INSERT INTO guards SELECT NOT EXISTS (
 const GUARD_JOBS: &str = "-- guard_jobs
 INSERT INTO guards SELECT NOT EXISTS (
   SELECT 1 FROM json_each(?1) e LEFT JOIN jobs j ON j.id = e.value->>'$.job' WHERE
-    j.id IS NULL OR j.state NOT IN ('running', 'synthesizing')
+    j.id IS NULL OR j.state NOT IN ('planning', 'running', 'synthesizing')
     OR j.in_flight + e.value->>'$.calls' > j.concurrency
     OR (e.value->>'$.calls' > 0 AND j.spent_nano + j.reserved_nano + j.unknown_nano
       + e.value->>'$.held' + e.value->>'$.worst' > j.limit_nano)

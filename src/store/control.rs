@@ -37,7 +37,7 @@ FROM (SELECT items_total, (SELECT MIN(idx) FROM stages WHERE job = ?1 AND kind =
   FROM jobs WHERE id = ?1) AS f
 WHERE job = ?1 AND kind = 'map'";
 const REOPEN_SYNTHESIS: &str = "-- reopen_synthesis
-UPDATE stages SET state = 'waiting', cursor = 0, expanded = 0, level = 0 WHERE job = ?1 AND kind = 'synthesis'";
+UPDATE stages SET state = 'waiting', cursor = 0, expanded = 0, level = 0 WHERE job = ?1 AND kind IN ('synthesis', 'plan')";
 
 /// After [`guard`]: the job waits for its next run.
 pub fn next_run(id: &str, now: i64) -> Statement {
@@ -50,7 +50,7 @@ pub fn reopen_maps(id: &str) -> Statement {
     sql(REOPEN_MAPS, params![id])
 }
 
-/// A new run has a synthesis of its own.
+/// A new run has a synthesis of its own, and plans anew where no plan came.
 pub fn reopen_synthesis(id: &str) -> Statement {
     sql(REOPEN_SYNTHESIS, params![id])
 }

@@ -2,9 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
+use super::plans::{self, Round};
 use super::row::{Columns, Row};
 use super::{params, sql};
-use crate::core::plan::{OnBudget, Spec};
+use crate::core::plan::{OnBudget, PLAN_STAGE, Spec, StageKind};
+use crate::core::planner::PLAN;
+use crate::core::profile::Profile;
 use crate::core::state::{JobEvent, JobState, job_states_that_accept};
 use crate::ports::Statement;
 
@@ -22,7 +25,12 @@ pub struct NewJob<'a> {
     pub synthesis_fixed_nano: i64,
     pub synthesis_nano_per_byte: i64,
     pub items_total: u32,
+    /// The plan waits for a caller's approval.
+    pub approval: bool,
     pub spec: &'a Spec,
+    pub profile: &'a Profile,
+    /// The plan as it came in; `None` where it is still to be made.
+    pub round: Option<&'a Round>,
     /// Key and body hash.
     pub idempotency: Option<&'a (String, String)>,
     /// Model classes its calls will draw on.
@@ -40,16 +48,16 @@ pub struct NewPage {
 const INSERT_JOB: &str = "-- insert_job
 INSERT INTO jobs (id, tenant, state, mode, created_at, updated_at, deadline_at, drive_at, concurrency,
   max_attempts, min_success_ratio, on_budget, reuse, limit_nano, synthesis_fixed_nano,
-  synthesis_nano_per_byte, items_total)
-VALUES (?1, ?2, 'queued', ?3, ?4, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+  synthesis_nano_per_byte, items_total, approval)
+VALUES (?1, ?2, 'queued', ?3, ?4, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
 const INSERT_SPEC: &str = "-- insert_spec
-INSERT INTO specs (job, spec, metadata) VALUES (?1, ?2, ?3)";
+INSERT INTO specs (job, spec, metadata, profile) VALUES (?1, ?2, ?3, ?4)";
 const INSERT_PAGES: &str = "-- insert_pages
 INSERT INTO pages (job, first, count, body, blob)
 SELECT ?1, value->>'$.first', value->>'$.count', value->>'$.body', value->>'$.blob' FROM json_each(?2)";
 const INSERT_STAGES: &str = "-- insert_stages
 INSERT INTO stages (job, idx, kind, name)
-SELECT ?1, key, value->>'$.kind', value->>'$.name' FROM json_each(?2)";
+SELECT ?1, value->>'$.idx', value->>'$.kind', value->>'$.name' FROM json_each(?2)";
 const GUARD_IDEMPOTENCY: &str = "-- guard_idempotency
 INSERT INTO guards SELECT NOT EXISTS (SELECT 1 FROM idempotency WHERE tenant = ?1 AND key = ?2)";
 const INSERT_IDEMPOTENCY: &str = "-- insert_idempotency
@@ -86,6 +94,7 @@ pub fn insert(job: &NewJob<'_>, pages: &[NewPage]) -> Vec<Statement> {
             job.synthesis_fixed_nano,
             job.synthesis_nano_per_byte,
             job.items_total,
+            job.approval.then_some("wanted"),
         ],
     ));
     statements.push(sql(
@@ -93,7 +102,8 @@ pub fn insert(job: &NewJob<'_>, pages: &[NewPage]) -> Vec<Statement> {
         params![
             job.id,
             to_json(spec),
-            Value::Object(spec.metadata.clone()).to_string()
+            Value::Object(spec.metadata.clone()).to_string(),
+            to_json(job.profile),
         ],
     ));
     let pages: Vec<Value> = pages
@@ -104,16 +114,20 @@ pub fn insert(job: &NewJob<'_>, pages: &[NewPage]) -> Vec<Statement> {
         INSERT_PAGES,
         params![job.id, Value::Array(pages).to_string()],
     ));
-    let stages: Vec<Value> = spec
-        .stages
-        .iter()
-        .map(|s| json!({"kind": s.kind.as_str(), "name": s.name}))
+    let mut stages: Vec<Value> = (0_u32..)
+        .zip(&spec.stages)
+        .map(|(idx, s)| json!({"idx": idx, "kind": s.kind.as_str(), "name": s.name}))
         .collect();
+    if spec.planning.is_some() {
+        let kind = StageKind::Plan.as_str();
+        stages.push(json!({"idx": PLAN_STAGE, "kind": kind, "name": PLAN}));
+    }
     statements.push(sql(
         INSERT_STAGES,
         params![job.id, Value::Array(stages).to_string()],
     ));
     statements.push(sql(INSERT_CLASSES, params![to_json(&job.classes)]));
+    statements.extend(job.round.map(|round| plans::keep(job.id, round)));
     statements
 }
 
@@ -135,6 +149,8 @@ pub struct JobRow {
     pub resume_state: Option<JobState>,
     pub halt: Option<Value>,
     pub stage: u32,
+    /// A caller's approval is wanted and was not given yet.
+    pub needs_approval: bool,
     pub created_at: i64,
     pub deadline_at: Option<i64>,
     pub concurrency: u32,
@@ -149,6 +165,8 @@ pub struct JobRow {
     pub spent_nano: i64,
     pub reserved_nano: i64,
     pub unknown_nano: i64,
+    /// What answers from the ledger would have cost.
+    pub saved_nano: i64,
 }
 
 impl JobRow {
@@ -164,6 +182,7 @@ impl JobRow {
                 .and_then(|text| JobState::parse(&text)),
             halt: row.json("halt"),
             stage: row.count("stage"),
+            needs_approval: row.text("approval") == "wanted",
             created_at: row.int("created_at"),
             deadline_at: row.maybe_int("deadline_at"),
             concurrency: row.count("concurrency"),
@@ -182,6 +201,7 @@ impl JobRow {
             spent_nano: row.int("spent_nano"),
             reserved_nano: row.int("reserved_nano"),
             unknown_nano: row.int("unknown_nano"),
+            saved_nano: row.int("saved_nano"),
         })
     }
 }
@@ -327,16 +347,10 @@ pub fn drive_at(id: &str, at: i64) -> Statement {
 
 const FINISH: &str = "-- finish_job
 UPDATE jobs SET state = ?2, error = ?3, halt = NULL, resume_state = NULL, updated_at = ?4, finished_at = ?4
-WHERE id = ?1 AND run = ?5 AND state IN (SELECT value FROM json_each(?6)) RETURNING id";
+WHERE id = ?1 AND run = ?5 AND state = ?6 RETURNING id";
 
-/// Ends a run. Of two that try, one gets a row back.
-pub fn finish(
-    job: &JobRow,
-    to: JobState,
-    event: JobEvent,
-    error: Option<Value>,
-    now: i64,
-) -> Statement {
+/// Ends a run of a job that still stands where it was when that was decided. Of two that try, one gets a row back.
+pub fn finish(job: &JobRow, to: JobState, error: Option<Value>, now: i64) -> Statement {
     sql(
         FINISH,
         params![
@@ -345,7 +359,7 @@ pub fn finish(
             error.map(|e| e.to_string()),
             now,
             job.run,
-            to_json(&job_states_that_accept(event)),
+            job.state.as_str(),
         ],
     )
 }

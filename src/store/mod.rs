@@ -15,6 +15,7 @@
 //! - [`settle`]: what a consumer writes when calls have ended
 //! - [`sweep`]: what time alone brings about
 //! - [`control`]: what callers' commands write
+//! - [`plans`]: rounds of planning, the stages they bring, approval
 //! - [`deliveries`]: webhooks and what they are told
 //! - [`schedules`]: schedules and their runs
 //! - [`removals`]: jobs that are taken away, and what is forgotten with age
@@ -23,12 +24,13 @@
 pub mod admission;
 pub mod checks;
 pub mod control;
-pub mod flags;
 pub mod deliveries;
+pub mod flags;
 pub mod follow;
 pub mod inputs;
 pub mod jobs;
 pub mod listing;
+pub mod plans;
 pub mod reduce;
 pub mod removals;
 pub mod row;
@@ -42,8 +44,9 @@ use serde_json::Value;
 use crate::ports::Statement;
 
 /// The migrations, in order: what `wrangler d1 migrations apply` runs, for native databases.
-pub const MIGRATIONS: [&str; 4] = [
+pub const MIGRATIONS: [&str; 5] = [
     include_str!("../../migrations/0001_jobs.sql"),
+    include_str!("../../migrations/0002_plans.sql"),
     include_str!("../../migrations/0003_inputs.sql"),
     include_str!("../../migrations/0004_stages.sql"),
     include_str!("../../migrations/0006_afterwards.sql"),

@@ -121,7 +121,7 @@ pub fn find(job: &str, what: What) -> Statement {
 /// One statement for each table that holds rows of a job, deleting [`SLICE_ROWS`] of them: ?1 the job, ?2 how many.
 /// Attempts whose end is not known yet stay: when they close, the governor and the day's spending must learn of it.
 /// What another job drew from the ledger stays too.
-const SLICES: [&str; 16] = [
+const SLICES: [&str; 17] = [
     "-- remove_tasks
 DELETE FROM tasks WHERE id IN (SELECT id FROM tasks WHERE job = ?1 LIMIT ?2)",
     "-- remove_inputs
@@ -134,6 +134,8 @@ DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE job = ?1 AND sta
 DELETE FROM ledger WHERE (tenant, key) IN (SELECT tenant, key FROM ledger WHERE job = ?1 AND shared = 0 LIMIT ?2)",
     "-- remove_pages
 DELETE FROM pages WHERE job = ?1 AND first IN (SELECT first FROM pages WHERE job = ?1 LIMIT ?2)",
+    "-- remove_plans
+DELETE FROM plans WHERE job = ?1 AND round IN (SELECT round FROM plans WHERE job = ?1 LIMIT ?2)",
     "-- remove_bundles
 DELETE FROM bundles WHERE job = ?1 AND (stage, grp, seq) IN (SELECT stage, grp, seq FROM bundles WHERE job = ?1 LIMIT ?2)",
     "-- remove_flags
@@ -164,7 +166,7 @@ const LEFT: &str = "-- left_of_job
 SELECT EXISTS (SELECT 1 FROM tasks WHERE job = ?1) OR EXISTS (SELECT 1 FROM inputs WHERE job = ?1)
   OR EXISTS (SELECT 1 FROM outputs WHERE job = ?1) OR EXISTS (SELECT 1 FROM pages WHERE job = ?1)
   OR EXISTS (SELECT 1 FROM flags WHERE job = ?1) OR EXISTS (SELECT 1 FROM redone WHERE job = ?1)
-  OR EXISTS (SELECT 1 FROM bundles WHERE job = ?1) OR EXISTS (SELECT 1 FROM parts WHERE job = ?1) OR EXISTS (SELECT 1 FROM documents WHERE job = ?1)
+  OR EXISTS (SELECT 1 FROM plans WHERE job = ?1) OR EXISTS (SELECT 1 FROM bundles WHERE job = ?1) OR EXISTS (SELECT 1 FROM parts WHERE job = ?1) OR EXISTS (SELECT 1 FROM documents WHERE job = ?1)
   OR EXISTS (SELECT 1 FROM ledger WHERE job = ?1) OR EXISTS (SELECT 1 FROM delivery_tries WHERE job = ?1)
   OR EXISTS (SELECT 1 FROM attempts WHERE job = ?1 AND state <> 'open') AS some,
   EXISTS (SELECT 1 FROM attempts WHERE job = ?1 AND state = 'open') AS open";

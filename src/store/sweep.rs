@@ -29,7 +29,7 @@ const EXPIRED_JOBS: &str = "-- wake_after_expiry
 UPDATE jobs SET drive_at = ?1 WHERE id IN (
   SELECT DISTINCT job FROM tasks WHERE state = 'running' AND lease_until < ?1) AND finished_at IS NULL";
 const DUE: &str = "-- jobs_due
-UPDATE jobs SET drive_at = ?2 WHERE finished_at IS NULL AND (drive_at <= ?1 OR deadline_at <= ?1)
+UPDATE jobs SET drive_at = ?2 WHERE finished_at IS NULL AND (drive_at <= ?1 OR deadline_at <= ?1) AND state <> 'awaiting_approval'
 RETURNING id";
 const HALF_OPEN: &str = "-- half_open_breaker
 UPDATE breaker SET state = 'half_open', probe = NULL WHERE id = 1 AND state = 'open' AND until <= ?1";

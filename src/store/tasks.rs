@@ -33,7 +33,7 @@ pub struct NewTask {
 const GUARD_CURSOR: &str = "-- guard_cursor
 INSERT INTO guards SELECT EXISTS (SELECT 1 FROM stages s JOIN jobs j ON j.id = s.job
   WHERE s.job = ?1 AND s.idx = ?2 AND s.cursor = ?3 AND s.expanded = 0 AND s.state = 'running'
-    AND j.next_index = ?4 AND j.state IN ('running', 'synthesizing'))";
+    AND j.next_index = ?4 AND j.state IN ('planning', 'running', 'synthesizing'))";
 const INSERT_TASKS: &str = "-- insert_tasks
 INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano, purpose, level, grp, label)
 SELECT ?1, ?2, ?3 + e.key, value->>'$.ids', value->>'$.items', value->>'$.class', value->>'$.key',
@@ -107,7 +107,7 @@ UPDATE tasks SET state = 'queued', queued_at = ?2 WHERE id IN (
     AND state = 'pending'
   ORDER BY not_before, idx
   LIMIT MAX(0, COALESCE((SELECT concurrency - in_flight - (SELECT SUM(queued) FROM stages WHERE job = ?1)
-    FROM jobs WHERE id = ?1 AND state IN ('running', 'synthesizing')), 0)))
+    FROM jobs WHERE id = ?1 AND state IN ('planning', 'running', 'synthesizing')), 0)))
 RETURNING idx";
 
 /// Marks as many waiting tasks as the job has places for; a message must then be sent for them.

@@ -27,6 +27,7 @@ fn address(template: &str) -> String {
         .replace("{id}", "job_0199c1d2e3f47a5b8c6d7e8f90a1b2c3")
         .replace("{delivery}", "msg_0199c1d2e3f47a5b8c6d7e8f90a1b2c3_1")
         .replace("{index}", "0")
+        .replace("{name}", "support-tickets")
 }
 
 #[test]
@@ -172,6 +173,7 @@ fn only_the_bodies_of_commands_may_be_left_out() {
                 continue;
             };
             let command = [
+                "/approve",
                 "/cancel",
                 "/pause",
                 "/resume",

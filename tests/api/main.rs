@@ -9,6 +9,7 @@ mod contract;
 mod fakes;
 mod fuzz;
 mod limits;
+mod plans;
 mod routes;
 mod schedules;
 mod upload;

@@ -5,9 +5,11 @@
 mod chaos;
 mod checks;
 mod commands;
+mod dynamic;
 mod flows;
 mod found;
 mod inputs;
+mod plans;
 mod removal;
 mod schedules;
 mod simulation;

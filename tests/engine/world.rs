@@ -410,12 +410,24 @@ fn name(queue: QueueName) -> &'static str {
     }
 }
 
-/// A job of texts with one map stage and a synthesis, from the fields of a submit body.
+/// A job of texts from the fields of a submit body; without stages it is dynamic.
 pub fn job(texts: &[String], body: Value) -> Submit {
+    use fanwise::core::plan::Mode;
+    let or = |name: &str, default: Value| body.get(name).cloned().unwrap_or(default);
     Submit {
-        task: "Find the recurring issues".into(),
-        mode: fanwise::core::plan::Mode::Static,
-        stages: serde_json::from_value(body["stages"].clone()).unwrap(),
+        task: "Find the recurring issues in these support tickets".into(),
+        recipe: None,
+        mode: if body.get("stages").is_some() {
+            Mode::Static
+        } else {
+            Mode::Dynamic
+        },
+        planning: serde_json::from_value(or("planning", json!({}))).unwrap(),
+        approval: body
+            .get("approval")
+            .and_then(Value::as_bool)
+            .unwrap_or(false),
+        stages: serde_json::from_value(or("stages", json!([]))).unwrap(),
         input: fanwise::core::plan::InputKind::Items,
         items: texts
             .iter()

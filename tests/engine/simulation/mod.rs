@@ -20,6 +20,7 @@ use story::Story;
 
 /// Seeds of a plain test run.
 const SEEDS: u64 = 500;
+const DYNAMIC_SEEDS: u64 = 200;
 /// Lines of a transcript that are shown of a failure.
 const SHOWN: usize = 400;
 
@@ -27,9 +28,25 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.trim().parse().ok()
 }
 
+/// Who makes the plans of a story's jobs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Static,
+    Dynamic,
+}
+
+impl Kind {
+    fn story(self, seed: u64) -> Story {
+        match self {
+            Kind::Static => Story::of(seed),
+            Kind::Dynamic => Story::dynamic(seed),
+        }
+    }
+}
+
 /// Plays a story; a panic anywhere in it is a violation too.
-fn attempt(seed: u64, record: bool) -> Result<Outcome, String> {
-    catch_unwind(AssertUnwindSafe(|| play(Story::of(seed), record))).map_err(|panic| {
+fn attempt(seed: u64, kind: Kind, record: bool) -> Result<Outcome, String> {
+    catch_unwind(AssertUnwindSafe(|| play(kind.story(seed), record))).map_err(|panic| {
         let text = panic
             .downcast_ref::<String>()
             .cloned()
@@ -49,8 +66,17 @@ struct Totals {
 
 #[test]
 fn every_seed_keeps_the_promises() {
+    keeps_the_promises(Kind::Static, variable("FANWISE_SEEDS").unwrap_or(SEEDS));
+}
+
+#[test]
+fn every_seed_keeps_the_promises_when_jobs_are_planned() {
+    let count = variable("FANWISE_SEEDS").unwrap_or(DYNAMIC_SEEDS);
+    keeps_the_promises(Kind::Dynamic, count);
+}
+
+fn keeps_the_promises(kind: Kind, count: u64) {
     let first = variable("FANWISE_SEED_START").unwrap_or(1);
-    let count = variable("FANWISE_SEEDS").unwrap_or(SEEDS);
     // This is native: how long it may play is real time.
     #[allow(clippy::disallowed_methods)]
     let begun = Instant::now();
@@ -65,7 +91,7 @@ fn every_seed_keeps_the_promises() {
                     if seed >= first + count || totals.lock().unwrap().failed.len() >= 20 {
                         return;
                     }
-                    let outcome = attempt(seed, false);
+                    let outcome = attempt(seed, kind, false);
                     let mut totals = totals.lock().unwrap();
                     match outcome {
                         Ok(outcome) => {
@@ -101,7 +127,7 @@ fn every_seed_keeps_the_promises() {
         println!("seed {seed}: {violation}");
     }
     if let Some((seed, _)) = totals.failed.first_key_value() {
-        show(*seed);
+        show(*seed, kind);
         panic!(
             "{} of {played} stories broke a promise",
             totals.failed.len()
@@ -110,9 +136,13 @@ fn every_seed_keeps_the_promises() {
 }
 
 /// Plays one story again and prints it.
-fn show(seed: u64) {
-    let outcome = attempt(seed, true);
-    let again = format!("SEED={seed} cargo test --test engine simulation::one -- --nocapture");
+fn show(seed: u64, kind: Kind) {
+    let outcome = attempt(seed, kind, true);
+    let test = match kind {
+        Kind::Static => "one",
+        Kind::Dynamic => "planned",
+    };
+    let again = format!("SEED={seed} cargo test --test engine simulation::{test} -- --nocapture");
     match outcome {
         Err(panic) => println!("seed {seed}: {panic}\nreplay: {again}"),
         Ok(outcome) => {
@@ -131,13 +161,22 @@ fn show(seed: u64) {
 
 #[test]
 fn one() {
+    repeats(Kind::Static);
+}
+
+#[test]
+fn planned() {
+    repeats(Kind::Dynamic);
+}
+
+fn repeats(kind: Kind) {
     let seed = variable("SEED").unwrap_or(1);
     if variable("SEED").is_some() {
-        println!("{:#?}", Story::of(seed));
-        show(seed);
+        println!("{:#?}", kind.story(seed));
+        show(seed, kind);
     }
-    let first = attempt(seed, false).unwrap();
-    let second = attempt(seed, false).unwrap();
+    let first = attempt(seed, kind, false).unwrap();
+    let second = attempt(seed, kind, false).unwrap();
     assert_eq!(first.violations, Vec::<String>::new());
     // The same seed tells the same story, or no failure could be replayed.
     assert_eq!(first.fingerprint, second.fingerprint);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use fanwise::app::consume::{self, Settle};
-use fanwise::app::{App, AppError, control, submit, sweep};
+use fanwise::app::{App, AppError, control, plan, submit, sweep};
 use fanwise::core::plan::Limits;
 use fanwise::ports::{Clock, QueueName};
 use futures::executor::{LocalPool, LocalSpawner};
@@ -312,6 +312,7 @@ impl Run {
                     Command::Cancel => control::cancel(&app, tenant, &id).await,
                     Command::Pause => control::pause(&app, tenant, &id).await,
                     Command::Resume => control::resume(&app, tenant, &id).await,
+                    Command::Approve => plan::approve(&app, tenant, &id).await,
                     Command::Patch(new) => control::patch(&app, tenant, &id, limits(new)).await,
                     Command::Retry(new) => control::retry(&app, tenant, &id, new).await,
                 };
@@ -338,7 +339,7 @@ impl Run {
     fn help(&mut self) {
         let paused = self
             .world
-            .query("SELECT id, halt->>'$.reason' AS reason FROM jobs WHERE state = 'paused'");
+            .query("SELECT id, halt->>'$.reason' AS reason FROM jobs WHERE halt IS NOT NULL");
         let quota = paused.iter().any(|row| row["reason"] == "quota");
         let ids = self.ids();
         for row in &paused {
@@ -350,6 +351,7 @@ impl Run {
             };
             match row["reason"].as_str() {
                 Some("user") => self.command(position, Command::Resume),
+                Some("approval") => self.command(position, Command::Approve),
                 Some("budget") if self.dice.chance(0.5) => {
                     let limits = Limits {
                         max_cost_usd: Some(50.0),
@@ -459,6 +461,7 @@ enum Command {
     Cancel,
     Pause,
     Resume,
+    Approve,
     Patch(Limits),
     Retry(Limits),
 }

@@ -143,6 +143,39 @@ impl Story {
     }
 }
 
+impl Story {
+    /// The same story with jobs that are planned, by an orchestrator that does not always plan well.
+    pub fn dynamic(seed: u64) -> Story {
+        let mut story = Story::of(seed);
+        let mut dice = Dice::new(seed, 2);
+        for plan in &mut story.jobs {
+            let body = plan.body.as_object_mut().unwrap();
+            body.remove("stages");
+            body["limits"]["max_rounds"] = json!(dice.pick(&[0, 1, 1, 2, 3]));
+            body.insert("planning".into(), json!({"fallback": dice.chance(0.8)}));
+            if dice.chance(0.2) {
+                body.insert("approval".into(), json!(true));
+            }
+        }
+        let bad = [
+            Fault::BadPlan,
+            Fault::DearPlan,
+            Fault::MoreStages,
+            Fault::MoreStages,
+            Fault::Refusal,
+            Fault::SchemaMiss,
+            Fault::Cut,
+        ];
+        for _ in 0..dice.pick(&[0, 1, 2, 4]) {
+            let rule = json!({
+                "match": {"role": "orchestrator"}, "fault": dice.pick(&bad), "times": dice.range(1, 3)});
+            let rule = serde_json::from_value(rule).unwrap();
+            story.claude.rules.push(rule);
+        }
+        story
+    }
+}
+
 fn rates(dice: &mut Dice) -> Rates {
     let mut rare = |most: &[f64]| dice.pick(most);
     Rates {

@@ -79,7 +79,8 @@ BEGIN
   INSERT INTO violations SELECT 'P6: a call beside the probe was admitted'
     WHERE (SELECT state = 'half_open' AND probe IS NOT NEW.lease FROM breaker WHERE id = 1);
   INSERT INTO violations SELECT 'P1: a call was admitted for a job that is ' || state FROM jobs
-    WHERE id = NEW.job AND state NOT IN ('running', 'synthesizing');
+    WHERE id = NEW.job AND state NOT IN ('running', 'synthesizing')
+      AND NOT (state = 'planning' AND (SELECT kind FROM stages WHERE job = NEW.job AND idx = NEW.stage) = 'plan');
 END;
 CREATE TEMP TRIGGER watch_recorded AFTER UPDATE OF state ON attempts
 WHEN NEW.state = 'done' AND OLD.state <> 'done' AND NEW.error_class IS NULL AND NEW.status = 200

@@ -10,7 +10,10 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value, json};
 
-use crate::{answer::Content, ids};
+use crate::{
+    answer::{Content, plan},
+    ids,
+};
 
 macro_rules! faults {
     ($($name:ident $text:literal $about:literal),* $(,)?) => {
@@ -72,6 +75,9 @@ faults! {
     Shuffled "shuffled" "results in another order",
     Pause "pause" "a turn with a server tool stops with pause_turn, to be gone on with",
     Expired "expired" "a batch's request expires unanswered",
+    BadPlan "bad_plan" "a plan that cannot be carried out",
+    DearPlan "dear_plan" "a plan with one strong call for each item",
+    MoreStages "more_stages" "one more map stage in a plan, also where none was needed",
 }
 
 impl fmt::Display for Fault {
@@ -327,6 +333,9 @@ pub fn spoil(fault: Fault, content: &mut Content, hash: u64) -> bool {
             list.reverse();
             list.len() > 1
         }),
+        Fault::BadPlan => plan::unsound(value),
+        Fault::DearPlan => plan::dear(value),
+        Fault::MoreStages => plan::longer(value, hash),
         // Case drift happens where the answer is made.
         Fault::EnumCase | Fault::Truncate | Fault::Refusal | Fault::Empty => true,
         _ => false,

@@ -1,5 +1,6 @@
 //! Plans, as the orchestrator is asked for: a map stage fit for what the task
 //! speaks of and a synthesis; asked again with results at hand, no more stages.
+//! Faults make a plan unsound, dear or longer.
 
 use serde_json::{Value, json};
 
@@ -176,4 +177,90 @@ pub fn plan(asked: &str, has_results: bool) -> Value {
             },
         ],
     })
+}
+
+/// The map stages of a plan; none where this is no plan.
+fn maps(plan: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let stages = plan.get_mut("stages").and_then(Value::as_array_mut);
+    let stages = stages.into_iter().flatten();
+    stages.filter(|stage| stage.get("kind").is_some_and(|kind| kind == "map"))
+}
+
+/// Makes a plan one that nobody can carry out, though its form is right:
+/// chunks beyond every bound, counts of a field that is not there. A plan
+/// without stages gets one like that.
+pub fn unsound(plan: &mut Value) -> bool {
+    if plan.get("stages").is_none() {
+        return false;
+    }
+    if maps(plan).next().is_none() {
+        longer(plan, 0);
+    }
+    for stage in maps(plan) {
+        stage["chunk_items"] = json!(5_000);
+        stage["chunk_tokens"] = json!(0);
+        stage["count_by"] = json!(["no_such_field"]);
+    }
+    true
+}
+
+/// One call of the strong model for each item.
+pub fn dear(plan: &mut Value) -> bool {
+    let mut found = false;
+    for stage in maps(plan) {
+        stage["chunk_items"] = json!(1);
+        stage["chunk_tokens"] = json!(0);
+        stage["tier"] = json!("synthesis");
+        found = true;
+    }
+    found
+}
+
+/// Adds a map stage, before the synthesis where there is one.
+pub fn longer(plan: &mut Value, hash: u64) -> bool {
+    let Some(stages) = plan.get_mut("stages").and_then(Value::as_array_mut) else {
+        return false;
+    };
+    let at = stages
+        .iter()
+        .position(|stage| stage["kind"] == "synthesis")
+        .unwrap_or(stages.len());
+    let stage = json!({
+        "name": format!("closer_{}", hash % 100_000),
+        "kind": "map",
+        "instructions": "Look closer at each: say in one sentence why it came about, and whether someone must act.",
+        "output": "item",
+        "fields": [
+            field("reason", "string", &[], "One sentence."),
+            field("act", "boolean", &[], "Whether someone must act."),
+        ],
+        "chunk_items": 20,
+        "chunk_tokens": 0,
+        "tier": "worker",
+        "count_by": ["act"],
+    });
+    stages.insert(at, stage);
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_change_plans_and_nothing_else() {
+        let mut none = json!({"results": []});
+        assert!(!unsound(&mut none) && !dear(&mut none) && !longer(&mut none, 1));
+        assert_eq!(none, json!({"results": []}));
+        let mut sound = plan("support tickets", false);
+        assert!(longer(&mut sound, 7));
+        assert_eq!(sound["stages"][1]["name"], "closer_7");
+        assert_eq!(sound["stages"][2]["kind"], "synthesis");
+        assert!(dear(&mut sound));
+        assert_eq!(sound["stages"][0]["tier"], "synthesis");
+        let mut again = plan("support tickets", true);
+        assert!(!dear(&mut again));
+        assert!(unsound(&mut again));
+        assert_eq!(again["stages"][0]["chunk_items"], 5_000);
+    }
 }

@@ -1,0 +1,156 @@
+//! Whether the orchestrator's answer is a plan that can be carried out: what it must fit, and what is left to pay for it.
+//! Nothing is written here; [`super::planning`] acts on the verdict.
+
+use serde_json::Value;
+
+use super::drive::Loaded;
+use super::estimate::{self, Paces};
+use super::kit::Kit;
+use super::{App, AppError, submit};
+use crate::claude::models::Model;
+use crate::core::estimate::expected;
+use crate::core::money::Nano;
+use crate::core::plan::{InputKind, ResolvedStage, Spec, Stage, StageKind};
+use crate::core::planner::{self, Answer, Bounds, PLAN, Reach};
+use crate::core::profile::Profile;
+use crate::ports::Ports;
+use crate::store::jobs::JobRow;
+
+/// What becomes of an answer.
+pub(super) enum Judged {
+    Sound {
+        rationale: String,
+        stages: Vec<Stage>,
+    },
+    Unsound(Vec<String>),
+}
+
+/// Whether the answer is a plan that can be carried out, within what is left of the budget.
+pub(super) async fn judge<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    profile: &Profile,
+    answer: &Value,
+) -> Result<Judged, AppError> {
+    let answer: Answer = match serde_json::from_value(answer.clone()) {
+        Ok(answer) => answer,
+        Err(error) => return Ok(Judged::Unsound(vec![error.to_string()])),
+    };
+    let spec = &loaded.kit.spec;
+    let known: Vec<String> = spec.stages.iter().map(|stage| stage.name.clone()).collect();
+    let stages = match planner::stages(&answer, &bounds(app, loaded, profile, &known)?) {
+        Ok(stages) => stages,
+        Err(faults) => return Ok(Judged::Unsound(faults)),
+    };
+    let resolved = match submit::resolve_stages(app, &stages, reads(spec)) {
+        Ok(resolved) => resolved,
+        Err(AppError::Invalid(faults)) => {
+            let faults = faults
+                .into_iter()
+                .map(|(path, text)| format!("{path}: {text}"));
+            return Ok(Judged::Unsound(faults.collect()));
+        }
+        Err(error) => return Err(error),
+    };
+    let paces = Paces::known(app).await?;
+    let kit = with_stages(app, loaded, resolved)?;
+    let mut figures = estimate::figures(app, &kit, profile, &spec.limits, &paces);
+    // What is done is paid.
+    figures.retain(|figure| figure.stage != PLAN && !known.contains(&figure.stage));
+    let cost = expected(&figures).cost_usd;
+    let middle = f64::midpoint(cost.low, cost.high);
+    if let Some(left) = left_usd(&loaded.job)
+        && middle > left
+    {
+        return Ok(Judged::Unsound(vec![format!(
+            "it is expected to cost {middle:.2} dollars or more, and {left:.2} are left: larger chunks, fewer or shorter fields, or the tier \"worker\" make it cheaper"
+        )]));
+    }
+    Ok(Judged::Sound {
+        rationale: answer.rationale.trim().to_owned(),
+        stages,
+    })
+}
+
+/// The plan with these stages added.
+pub(super) fn with_stages<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    stages: Vec<ResolvedStage>,
+) -> Result<Kit, AppError> {
+    let mut spec = loaded.kit.spec.clone();
+    spec.stages.extend(stages);
+    Kit::new(app, spec)
+}
+
+/// What a plan of this job must fit.
+pub(super) fn bounds<'a, P: Ports>(
+    app: &'a App<P>,
+    loaded: &Loaded,
+    profile: &'a Profile,
+    known: &'a [String],
+) -> Result<Bounds<'a>, AppError> {
+    let stages = &loaded.kit.spec.stages;
+    bounds_of(
+        app,
+        profile,
+        reads(&loaded.kit.spec),
+        known,
+        stages.iter().any(|s| s.kind == StageKind::Synthesis),
+    )
+}
+
+/// What the next stages of the job read: its input, or results, which are items.
+pub(super) fn reads(spec: &Spec) -> InputKind {
+    if spec.stages.is_empty() {
+        spec.input
+    } else {
+        InputKind::Items
+    }
+}
+
+/// The same for a job that is not there yet.
+pub fn bounds_of<'a, P: Ports>(
+    app: &'a App<P>,
+    profile: &'a Profile,
+    input: InputKind,
+    known: &'a [String],
+    has_synthesis: bool,
+) -> Result<Bounds<'a>, AppError> {
+    let defaults = &app.config.defaults;
+    let model = |name: &str| {
+        app.models
+            .resolve(name)
+            .map_err(|unknown| AppError::Unavailable(unknown.to_string()))
+    };
+    let worker = model(&defaults.worker_model)?;
+    let strong = model(&defaults.synthesis_model)?;
+    let reach = |model: &Model| Reach {
+        input_tokens: model
+            .prices
+            .long_prompt
+            .map_or(u64::MAX, |long| long.above_tokens)
+            .min(
+                model
+                    .context_tokens
+                    .saturating_sub(u64::from(defaults.worker_max_tokens)),
+            ),
+        output_tokens: u64::from(model.max_output_tokens),
+        usual_output: defaults.worker_max_tokens.min(model.max_output_tokens),
+    };
+    Ok(Bounds {
+        input,
+        profile,
+        worker: reach(worker),
+        strong: reach(strong),
+        models: (&worker.id, &strong.id),
+        known,
+        has_synthesis,
+    })
+}
+
+/// Dollars that are left of the job's budget, as if nothing had been reused.
+pub(super) fn left_usd(job: &JobRow) -> Option<f64> {
+    let left = job.limit_nano? - job.spent_nano - job.unknown_nano - job.saved_nano;
+    Some(Nano(left.max(0)).usd())
+}

@@ -1,0 +1,484 @@
+//! What a plan is expected to take: calls, tokens, dollars and time, each as a range.
+//!
+//! Pure arithmetic over figures that the caller has worked out from prompts, prices and the input's profile. The
+//! lower end is a run in which everything goes well and texts are easy; the upper end allows for dense texts, talkative
+//! answers and the faults of a bad day (one call in ten fails, one answer in fifty must be mended). Neither end is a
+//! promise: the promise is the budget, which is kept by reservation, not by this.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// Tokens for a byte of a prompt. The newest tokenizer takes 2.5 characters of English for a token; markup, code and
+/// figures take fewer, scripts of several bytes a character more bytes.
+const TOKENS_PER_BYTE: (f64, f64) = (0.24, 0.52);
+/// What the API puts before a prompt that asks for a schema: a few hundred tokens were seen.
+const FORMAT_TOKENS: (f64, f64) = (20.0, 400.0);
+/// Tokens for a character of an answer, which is JSON or prose.
+const TOKENS_PER_CHAR: (f64, f64) = (0.24, 0.55);
+/// Calls beyond one for each task: failed ones, repairs and halves, and three more that any small job may meet.
+const MORE_CALLS: f64 = 0.3;
+const SPARE_CALLS: u64 = 3;
+/// What answers that must be mended or asked for again add to tokens and money.
+const MORE_TOKENS: f64 = 1.2;
+/// Tokens that a model writes in a second, and the wait before its first, in seconds.
+const TOKENS_PER_SECOND: (f64, f64) = (40.0, 300.0);
+const FIRST_TOKEN: (f64, f64) = (0.1, 4.0);
+/// Waits that no figure foresees: backoff, a message that comes late, a consumer that dies and is missed.
+const SLACK_SECONDS: f64 = 90.0;
+
+/// From `low` to `high`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Span {
+    pub low: u64,
+    pub high: u64,
+}
+
+/// Dollars from `low` to `high`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Dollars)]
+pub struct Dollars {
+    pub low: f64,
+    pub high: f64,
+}
+
+/// What a whole plan is expected to take. Answers that are in the ledger already cost nothing and are not
+/// foreseen here.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Expected {
+    pub calls: Span,
+    pub input_tokens: Span,
+    pub output_tokens: Span,
+    pub cost_usd: Dollars,
+    /// From the first call on, at the limits known when this was worked out, if no other job wants them too.
+    pub seconds: Span,
+    /// Whether the account's rate limits were known for every model of the plan; where not, only the number
+    /// of calls side by side bounds the time.
+    pub limits_known: bool,
+    pub stages: Vec<ExpectedStage>,
+}
+
+/// The part of one stage.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ExpectedStage {
+    pub stage: String,
+    pub tasks: Span,
+    pub calls: Span,
+    pub input_tokens: Span,
+    pub output_tokens: Span,
+    pub cost_usd: Dollars,
+    pub seconds: Span,
+}
+
+/// What a model charges, in nano-dollars per token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Price {
+    pub input: u64,
+    pub output: u64,
+    /// From so many tokens of input on, a whole call costs these instead: threshold, input, output.
+    pub long: Option<(u64, u64, u64)>,
+    /// The dearest region, in percent of the above.
+    pub dearest_percent: u64,
+}
+
+impl Price {
+    fn of_call(&self, input: f64, output: f64) -> f64 {
+        let (of_input, of_output) = match self.long {
+            Some((above, of_input, of_output)) if input > above as f64 => (of_input, of_output),
+            _ => (self.input, self.output),
+        };
+        input * of_input as f64 + output * of_output as f64
+    }
+}
+
+/// How fast calls may follow one another.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Pace {
+    /// Calls side by side, at least 1.
+    pub concurrency: u32,
+    /// Per minute, where they are known: requests, input tokens, output tokens.
+    pub limits: Option<(f64, f64, f64)>,
+}
+
+/// One stage, in figures.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Figures {
+    pub stage: String,
+    /// At least and at most.
+    pub tasks: (u64, u64),
+    /// Bytes of a request without its items.
+    pub fixed_bytes: u64,
+    /// A schema is sent.
+    pub format: bool,
+    /// Bytes that all requests together add to that, at least and at most.
+    pub item_bytes: (u64, u64),
+    /// Characters of one answer, at least and at most.
+    pub answer_chars: (u64, u64),
+    pub max_tokens: u32,
+    /// Tokens that one call may spend on thinking.
+    pub thinking: u32,
+    pub price: Price,
+    /// What checks around the stage multiply its upper end by, at least 1.
+    pub more: f64,
+    /// Besides tokens, for one call at most.
+    pub fee_nano: u64,
+    pub pace: Pace,
+}
+
+impl Figures {
+    /// What this stage takes.
+    fn expected(&self) -> ExpectedStage {
+        let tasks = (self.tasks.0 as f64, self.tasks.1 as f64);
+        let format = if self.format {
+            FORMAT_TOKENS
+        } else {
+            (0.0, 0.0)
+        };
+        // Of one call of the average size.
+        let each = |tasks: f64, per_byte: f64, format: f64, item_bytes: u64| {
+            (self.fixed_bytes as f64 + item_bytes as f64 / tasks.max(1.0)) * per_byte + format
+        };
+        let most = f64::from(self.max_tokens);
+        let input = (
+            each(tasks.0, TOKENS_PER_BYTE.0, format.0, self.item_bytes.0),
+            each(tasks.1, TOKENS_PER_BYTE.1, format.1, self.item_bytes.1),
+        );
+        let output = (
+            (self.answer_chars.0 as f64 * TOKENS_PER_CHAR.0).min(most),
+            (self.answer_chars.1 as f64 * TOKENS_PER_CHAR.1 + f64::from(self.thinking)).min(most),
+        );
+        // One call more than its share, so that a single repair of a single call is within the range.
+        let more = |per_call: f64| (tasks.1 * MORE_TOKENS * self.more + 1.0) * per_call;
+        let dearest = self.price.dearest_percent as f64 / 100.0;
+        let calls = Span {
+            low: self.tasks.0,
+            high: if self.tasks.1 == 0 {
+                0
+            } else {
+                (tasks.1 * (self.more + MORE_CALLS)).ceil() as u64 + SPARE_CALLS
+            },
+        };
+        ExpectedStage {
+            stage: self.stage.clone(),
+            tasks: Span {
+                low: self.tasks.0,
+                high: self.tasks.1,
+            },
+            calls,
+            input_tokens: span(tasks.0 * input.0, more(input.1)),
+            output_tokens: span(tasks.0 * output.0, more(output.1)),
+            cost_usd: Dollars {
+                low: dollars(tasks.0 * self.price.of_call(input.0, output.0)),
+                high: dollars(
+                    more(self.price.of_call(input.1, output.1) + self.fee_nano as f64) * dearest,
+                ),
+            },
+            seconds: self.seconds(calls, input, output),
+        }
+    }
+
+    /// The slowest of what bounds it: calls side by side, and each rate limit.
+    fn seconds(&self, calls: Span, input: (f64, f64), output: (f64, f64)) -> Span {
+        let side_by_side = f64::from(self.pace.concurrency.max(1));
+        let waves = |calls: u64| (calls as f64 / side_by_side).ceil();
+        let one = (
+            FIRST_TOKEN.0 + output.0 / TOKENS_PER_SECOND.1,
+            FIRST_TOKEN.1 + output.1 / TOKENS_PER_SECOND.0,
+        );
+        let by_rate = |calls: u64, input: f64, output: f64| {
+            let Some((requests, inputs, outputs)) = self.pace.limits else {
+                return 0.0;
+            };
+            let calls = calls as f64;
+            let minutes = |used: f64, limit: f64| if limit > 0.0 { used / limit } else { 0.0 };
+            60.0 * minutes(calls, requests)
+                .max(minutes(calls * input, inputs))
+                .max(minutes(calls * output, outputs))
+        };
+        // The buckets may be full at the start, which saves up to a minute's worth.
+        let low = (waves(calls.low) * one.0).max(by_rate(calls.low, input.0, output.0) - 60.0);
+        let high = waves(calls.high) * one.1 + by_rate(calls.high, input.1, output.1);
+        let slack = if calls.high == 0 { 0.0 } else { SLACK_SECONDS };
+        span(low, high + slack)
+    }
+}
+
+/// What all stages take together, one after the other.
+pub fn expected(stages: &[Figures]) -> Expected {
+    let mut whole = Expected {
+        limits_known: stages.iter().all(|stage| stage.pace.limits.is_some()),
+        ..Expected::default()
+    };
+    for stage in stages.iter().map(Figures::expected) {
+        for (sum, part) in [
+            (&mut whole.calls, stage.calls),
+            (&mut whole.input_tokens, stage.input_tokens),
+            (&mut whole.output_tokens, stage.output_tokens),
+            (&mut whole.seconds, stage.seconds),
+        ] {
+            sum.low = sum.low.saturating_add(part.low);
+            sum.high = sum.high.saturating_add(part.high);
+        }
+        whole.cost_usd.low = rounded(whole.cost_usd.low + stage.cost_usd.low);
+        whole.cost_usd.high = rounded(whole.cost_usd.high + stage.cost_usd.high);
+        whole.stages.push(stage);
+    }
+    whole
+}
+
+/// Dollars to the millionth: more digits would pretend to know more.
+fn rounded(usd: f64) -> f64 {
+    (usd * 1e6).round() / 1e6
+}
+
+fn dollars(nano: f64) -> f64 {
+    rounded(nano / 1e9)
+}
+
+fn span(low: f64, high: f64) -> Span {
+    // `as` saturates.
+    Span {
+        low: low.max(0.0).floor() as u64,
+        high: high.max(0.0).ceil() as u64,
+    }
+}
+
+/// How long a text is that nothing bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prose {
+    /// A field of a worker's result.
+    Brief,
+    /// A part of a report.
+    Long,
+}
+
+impl Prose {
+    fn chars(self) -> (u64, u64) {
+        match self {
+            Prose::Brief => (2, 240),
+            Prose::Long => (60, 4_000),
+        }
+    }
+}
+
+/// Elements of a list that nothing bounds.
+const ELEMENTS: (u64, u64) = (0, 6);
+/// Schemas within schemas are followed this far.
+const DEPTH: u32 = 12;
+
+/// Characters of one value of a schema, at least and at most, as far as the schema tells.
+pub fn value_chars(schema: &Value, prose: Prose) -> (u64, u64) {
+    chars(schema, prose, DEPTH)
+}
+
+fn chars(schema: &Value, prose: Prose, depth: u32) -> (u64, u64) {
+    let text = prose.chars();
+    if depth == 0 {
+        return text;
+    }
+    let of = |schema: &Value| chars(schema, prose, depth - 1);
+    let number = |name: &str| schema.get(name).and_then(Value::as_u64);
+    if let Some(values) = schema.get("enum").and_then(Value::as_array) {
+        return either(values.iter().map(|value| {
+            let length = value.to_string().chars().count() as u64;
+            (length, length)
+        }));
+    }
+    if let Some(value) = schema.get("const") {
+        let length = value.to_string().chars().count() as u64;
+        return (length, length);
+    }
+    if let Some(forms) = ["anyOf", "oneOf"]
+        .iter()
+        .find_map(|name| schema.get(*name)?.as_array())
+    {
+        return either(forms.iter().map(of));
+    }
+    let kinds: Vec<&str> = match schema.get("type") {
+        Some(Value::String(kind)) => vec![kind],
+        Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).collect(),
+        _ if schema.get("properties").is_some() => vec!["object"],
+        _ => return text,
+    };
+    either(kinds.into_iter().map(|kind| match kind {
+        "null" => (4, 4),
+        "boolean" => (4, 5),
+        "integer" => (1, 8),
+        "number" => (1, 12),
+        "array" => {
+            let element = schema.get("items").map_or(text, of);
+            let most = number("maxItems").unwrap_or(ELEMENTS.1).min(100);
+            let least = number("minItems").unwrap_or(ELEMENTS.0).min(most);
+            (
+                2 + least * (element.0 + 1),
+                2 + most.saturating_mul(element.1 + 2),
+            )
+        }
+        "object" => {
+            let named = schema.get("properties").and_then(Value::as_object);
+            let required = schema.get("required").and_then(Value::as_array);
+            let mut sum = (2, 4);
+            for (name, schema) in named.into_iter().flatten() {
+                let value = of(schema);
+                let key = name.chars().count() as u64 + 3;
+                if required.is_some_and(|names| names.iter().any(|n| n == name)) {
+                    sum.0 += key + value.0;
+                }
+                sum.1 += key + value.1 + 2;
+            }
+            sum
+        }
+        _ => {
+            let most = number("maxLength").map_or(text.1, |most| most.min(text.1));
+            let least = number("minLength").unwrap_or(text.0).min(most);
+            (least + 2, most + 2)
+        }
+    }))
+}
+
+fn either(forms: impl Iterator<Item = (u64, u64)>) -> (u64, u64) {
+    let mut sum: Option<(u64, u64)> = None;
+    for (low, high) in forms {
+        sum = Some(sum.map_or((low, high), |(least, most)| {
+            (least.min(low), most.max(high))
+        }));
+    }
+    sum.unwrap_or((0, 0))
+}
+
+/// Tokens that so many characters of an answer may take at most.
+pub fn tokens_at_most(chars: u64) -> u64 {
+    (chars as f64 * TOKENS_PER_CHAR.1).ceil() as u64
+}
+
+/// Tokens that so many bytes of a prompt may take at most.
+pub fn prompt_tokens_at_most(bytes: u64) -> u64 {
+    (bytes as f64 * TOKENS_PER_BYTE.1).ceil() as u64
+}
+
+/// Tokens that a byte of a prompt takes, as the orchestrator is told: the middle of the range.
+pub fn usual_tokens_per_byte() -> f64 {
+    f64::midpoint(TOKENS_PER_BYTE.0, TOKENS_PER_BYTE.1)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn figures() -> Figures {
+        Figures {
+            stage: "classify".into(),
+            tasks: (100, 100),
+            fixed_bytes: 2_000,
+            format: true,
+            item_bytes: (200_000, 200_000),
+            answer_chars: (1_000, 2_000),
+            max_tokens: 4_096,
+            thinking: 0,
+            price: Price {
+                input: 100,
+                output: 500,
+                long: None,
+                dearest_percent: 110,
+            },
+            more: 1.0,
+            fee_nano: 0,
+            pace: Pace {
+                concurrency: 50,
+                limits: None,
+            },
+        }
+    }
+
+    #[test]
+    fn ranges_are_ranges_and_sums_are_sums() {
+        let two = expected(&[figures(), figures()]);
+        let one = expected(&[figures()]);
+        for (sum, part) in [
+            (two.calls, one.calls),
+            (two.input_tokens, one.input_tokens),
+            (two.output_tokens, one.output_tokens),
+            (two.seconds, one.seconds),
+        ] {
+            assert!(part.low < part.high, "{part:?}");
+            assert_eq!((sum.low, sum.high), (part.low * 2, part.high * 2));
+        }
+        assert_eq!(
+            one.calls,
+            Span {
+                low: 100,
+                high: 133
+            }
+        );
+        // 100 × 4,000 bytes of prompt: 0.24 to 0.52 tokens each, and what the schema adds.
+        assert_eq!(one.input_tokens.low, 96_000 + 2_000);
+        assert!(one.cost_usd.low > 0.0 && one.cost_usd.high < one.cost_usd.low * 8.0);
+    }
+
+    #[test]
+    fn an_answer_never_takes_more_than_its_tokens() {
+        let talkative = Figures {
+            answer_chars: (1_000_000, 2_000_000),
+            thinking: 50_000,
+            ..figures()
+        };
+        let whole = expected(&[talkative]);
+        assert_eq!(whole.output_tokens.low, 100 * 4_096);
+        assert_eq!(whole.output_tokens.high, 121 * 4_096);
+    }
+
+    #[test]
+    fn rate_limits_bound_the_time() {
+        let slow = Figures {
+            pace: Pace {
+                concurrency: 1_000,
+                limits: Some((10.0, 1e9, 1e9)),
+            },
+            ..figures()
+        };
+        let seconds = expected(std::slice::from_ref(&slow)).seconds;
+        // 100 calls at 10 a minute, the first ten at once.
+        assert_eq!(seconds.low, 540);
+        assert!(seconds.high >= 600);
+        assert!(expected(&[slow]).limits_known && !expected(&[figures()]).limits_known);
+    }
+
+    #[test]
+    fn nothing_to_do_costs_nothing() {
+        let nothing = Figures {
+            tasks: (0, 0),
+            item_bytes: (0, 0),
+            ..figures()
+        };
+        let whole = expected(&[nothing]);
+        assert_eq!(
+            (whole.calls.high, whole.cost_usd.low, whole.seconds.high),
+            (0, 0.0, 0)
+        );
+    }
+
+    #[test]
+    fn a_schema_says_how_long_its_values_are() {
+        let chars = |schema| value_chars(&schema, Prose::Brief);
+        assert_eq!(chars(json!({"enum": ["a", "bcd", null]})), (3, 5));
+        assert_eq!(chars(json!({"type": "boolean"})), (4, 5));
+        assert_eq!(chars(json!({"type": "string", "maxLength": 10})), (4, 12));
+        assert_eq!(
+            chars(json!({"anyOf": [{"type": "string", "maxLength": 8}, {"type": "null"}]})),
+            (4, 10)
+        );
+        let object = json!({"type": "object", "properties": {"a": {"type": "boolean"}, "b": {"type": "null"}}, "required": ["a"]});
+        assert_eq!(chars(object), (2 + 4 + 4, 4 + (4 + 5 + 2) + (4 + 4 + 2)));
+        let list =
+            json!({"type": "array", "items": {"type": "boolean"}, "minItems": 1, "maxItems": 2});
+        assert_eq!(chars(list), (2 + 5, 2 + 2 * 7));
+        // One that refers to itself ends.
+        let mut deep = json!({"type": "string"});
+        for _ in 0..100 {
+            deep = json!({"type": "array", "items": deep, "maxItems": 1});
+        }
+        assert!(chars(deep).1 < 400);
+    }
+}
