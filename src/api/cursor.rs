@@ -39,6 +39,18 @@ impl Cursor for AfterTask {
     const LIST: &'static str = "tasks.1";
 }
 
+/// After this token, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AfterToken {
+    pub created_ms: i64,
+    pub id: String,
+}
+
+impl Cursor for AfterToken {
+    const LIST: &'static str = "tokens.1";
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Envelope<C> {

@@ -5,10 +5,13 @@
 //!
 //! - [`problem`]: errors and their documents
 //! - [`frame`]: what every response has
-//! - [`auth`]: who is calling
+//! - [`auth`], [`ticket`]: who is calling
+//! - [`conditional`], [`cors`]: what a request says of what its sender has, and where it comes from
 //! - [`params`], [`cursor`], [`body`]: what stands in URLs and bodies
 //! - [`submit`]: a job comes in, with [`not_yet`], [`items`], [`shape`] and [`rules`] for its checks
 //! - [`jobs`], [`tasks`], [`results`] (with [`table`]), [`report`], [`limits`]: what is read
+//! - [`events`]: a job is watched
+//! - [`tokens`]: who may call
 //! - [`control`]: what is done to a job that exists
 //! - [`openapi`]: the document of all that
 //!
@@ -28,8 +31,11 @@ use crate::ports::Ports;
 
 pub mod auth;
 mod body;
+mod conditional;
 mod control;
+mod cors;
 mod cursor;
+mod events;
 mod frame;
 mod items;
 mod jobs;
@@ -46,6 +52,8 @@ mod shape;
 mod submit;
 mod table;
 mod tasks;
+mod ticket;
+mod tokens;
 
 /// What the routes need: the engine, and who may use it.
 #[derive(Clone)]
@@ -59,9 +67,15 @@ pub fn router<P: Ports>(api: Api<P>) -> Router {
     const READ: &str = "GET, HEAD, OPTIONS";
     const READ_POST: &str = "GET, HEAD, POST, OPTIONS";
     const READ_PATCH: &str = "GET, HEAD, PATCH, OPTIONS";
+    const READ_PATCH_DELETE: &str = "GET, HEAD, PATCH, DELETE, OPTIONS";
     const POST: &str = "POST, OPTIONS";
     let jobs = get(jobs::list::<P>).post(submit::submit::<P>);
     let job = get(jobs::get::<P>).patch(control::change::<P>);
+    let watch = get(events::watch::<P>).post(events::ticket::<P>);
+    let tokens = get(tokens::list::<P>).post(tokens::make::<P>);
+    let token = get(tokens::get::<P>)
+        .patch(tokens::change::<P>)
+        .delete(tokens::revoke::<P>);
     let v1 = Router::new()
         .route("/jobs", allowing(READ_POST, jobs))
         .route("/jobs/{id}", allowing(READ_PATCH, job))
@@ -88,6 +102,9 @@ pub fn router<P: Ports>(api: Api<P>) -> Router {
         )
         .route("/jobs/{id}/results", allowing(READ, get(results::get::<P>)))
         .route("/jobs/{id}/report", allowing(READ, get(report::get::<P>)))
+        .route("/jobs/{id}/events", allowing(READ_POST, watch))
+        .route("/tokens", allowing(READ_POST, tokens))
+        .route("/tokens/{id}", allowing(READ_PATCH_DELETE, token))
         .route("/limits", allowing(READ, get(limits::get::<P>)))
         .fallback(no_such_route)
         .layer(from_fn_with_state(api.clone(), auth::guard::<P>));

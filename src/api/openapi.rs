@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -20,7 +20,10 @@ use super::control::{ChangeBody, Nothing, RetryBody};
 use super::problem::{self, ApiError, Code, Fault, Problem};
 use super::shape::Shape;
 use super::submit::SubmitBody;
-use super::{control, jobs, limits, reply, report, results, submit, tasks};
+use super::{
+    control, events, jobs, limits, reply, report, results, submit, tasks, tokens,
+};
+use crate::core::token::Scope;
 use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
 
 #[derive(OpenApi)]
@@ -43,6 +46,13 @@ use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
         tasks::get,
         results::get,
         report::get,
+        events::watch,
+        events::ticket,
+        tokens::make,
+        tokens::list,
+        tokens::get,
+        tokens::change,
+        tokens::revoke,
         limits::get,
         healthz,
         document,
@@ -51,6 +61,7 @@ use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
     security(("bearer" = [])),
     tags(
         (name = "jobs", description = "Jobs and what became of them"),
+        (name = "tokens", description = "Who may call"),
         (name = "limits", description = "What the account allows"),
         (name = "service", description = "The service itself; no token needed"),
     ),
@@ -90,6 +101,18 @@ pub fn nothing_shape() -> Result<&'static Shape, ApiError> {
 pub fn retry_shape() -> Result<&'static Shape, ApiError> {
     static SHAPE: Made = OnceLock::new();
     shape(&SHAPE, &RetryBody::name(), |_| ())
+}
+
+/// The check of a token to be made.
+pub fn make_token_shape() -> Result<&'static Shape, ApiError> {
+    static SHAPE: Made = OnceLock::new();
+    shape(&SHAPE, &tokens::MakeBody::name(), |_| ())
+}
+
+/// The check of a token's change.
+pub fn change_token_shape() -> Result<&'static Shape, ApiError> {
+    static SHAPE: Made = OnceLock::new();
+    shape(&SHAPE, &tokens::PatchBody::name(), |_| ())
 }
 
 /// The check of a change's body.
@@ -150,7 +173,7 @@ pub async fn healthz() -> Response {
     responses((status = 200, description = "OpenAPI 3.1", body = Object)),
 )]
 pub async fn document() -> Response {
-    reply::typed(reply::JSON, Body::from(text()))
+    reply::tagged_text(reply::JSON, text())
 }
 
 /// What all operations share.
@@ -201,6 +224,7 @@ fn complete(path: &str, operation: &mut Operation) {
     };
     if path.starts_with("/v1") {
         add("401", "Unauthorized");
+        add("403", "Forbidden");
         add("422", "InvalidRequest");
         add("503", "Unavailable");
     }
@@ -278,7 +302,7 @@ fn request_id() -> openapi::Header {
 }
 
 /// The problem documents that many operations share, each with one that is really sent.
-fn problems() -> [(&'static str, &'static str, ApiError); 7] {
+fn problems() -> [(&'static str, &'static str, ApiError); 8] {
     let mut fault = problem::Faults::default();
     fault.add("stages[0].chunk.items", "must be at least 1, is 0");
     [
@@ -293,6 +317,11 @@ fn problems() -> [(&'static str, &'static str, ApiError); 7] {
             "Unauthorized",
             "No token, or one that is not known",
             ApiError::unauthorized(),
+        ),
+        (
+            "Forbidden",
+            "The token was not made for this",
+            ApiError::forbidden(Scope::Run),
         ),
         (
             "NotFound",

@@ -112,6 +112,7 @@ pub fn metadata_schema() -> Schema {
         (status = 202, description = "Accepted", body = JobView, headers(("location" = String, description = "The job's address"))),
         (status = 200, description = "The job that this key and body made before", body = JobView, headers(("location" = String, description = "The job's address"))),
         (status = 409, description = "The key came with another body before", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "The token submits too often", body = Problem, content_type = "application/problem+json", headers(("retry-after" = u64, description = "Seconds until it may go on"))),
     ),
 )]
 pub async fn submit<P: Ports>(
@@ -122,6 +123,7 @@ pub async fn submit<P: Ports>(
     body: Body,
 ) -> Result<Response, ApiError> {
     let key = idempotency_key(&headers)?;
+    caller.may_submit(&api.app).await?;
     let bytes = body::json_bytes(&headers, body, api.app.config.caps.body_bytes).await?;
     let idempotency = key.map(|key| (key, hex(&Sha256::digest(&bytes))));
     let value = body::parse(&bytes)?;
@@ -131,7 +133,7 @@ pub async fn submit<P: Ports>(
         idempotency,
         ..check(value, &api.app.config)?
     };
-    answer(submit::submit(&api.app, &caller.tenant, submit).await?)
+    answer(submit::submit(&api.app, caller.owner(), submit).await?)
 }
 
 fn answer(submitted: Submitted) -> Result<Response, ApiError> {
@@ -247,7 +249,7 @@ pub fn whole_numbers(body: &mut Map<String, Value>) {
     }
 }
 
-fn all_whole(map: &mut Map<String, Value>) {
+pub fn all_whole(map: &mut Map<String, Value>) {
     map.values_mut().for_each(whole);
 }
 

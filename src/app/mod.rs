@@ -9,6 +9,8 @@
 //! - [`synthesise`]: results are merged and handed to the synthesis
 //! - [`sweep`]: what cron puts right
 //! - [`control`]: pause, resume, cancel, retry, new limits
+//! - [`tokens`]: who may call
+//! - [`events`]: what watchers of a job are told
 //! - [`query`], [`report`]: jobs, tasks, results and reports are read; [`limits`]: what the account allows
 //! - [`ask`], [`kit`]: what is asked of Claude, and what a stage needs for it
 //! - [`bodies`], [`message`], [`view`]: stored texts, queue messages, what callers see
@@ -28,6 +30,7 @@ pub mod call;
 pub mod consume;
 pub mod control;
 pub mod drive;
+pub mod events;
 pub mod expand;
 pub mod kit;
 pub mod limits;
@@ -40,6 +43,7 @@ pub mod settle;
 pub mod submit;
 pub mod sweep;
 pub mod synthesise;
+pub mod tokens;
 pub mod view;
 pub mod work;
 

@@ -15,6 +15,7 @@ use crate::core::schema::Schema;
 use crate::ports::{Blobs, Clock, Db, DbError, Ports, Queue};
 use crate::store::jobs::{self, NewJob, NewPage};
 use crate::store::row::Columns;
+use crate::store::tokens;
 
 /// Up to here the input of a job stands in the database, in pages of `inline_bytes`: all of them go in as one bound
 /// text of at most 2 MB, and escaping may double it.
@@ -41,6 +42,24 @@ pub struct Submit {
     pub idempotency: Option<(String, String)>,
 }
 
+/// Whose job it becomes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Owner<'a> {
+    pub tenant: &'a str,
+    /// The token it is counted to; `None`: the secret's.
+    pub token: Option<&'a str>,
+}
+
+impl<'a> From<&'a str> for Owner<'a> {
+    /// A tenant's job that no token is answerable for.
+    fn from(tenant: &'a str) -> Owner<'a> {
+        Owner {
+            tenant,
+            token: None,
+        }
+    }
+}
+
 /// What became of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Submitted {
@@ -56,9 +75,10 @@ pub struct Submitted {
 /// of the submit body (`stages[0].model`).
 pub async fn submit<P: Ports>(
     app: &App<P>,
-    tenant: &str,
+    owner: impl Into<Owner<'_>>,
     submit: Submit,
 ) -> Result<Submitted, AppError> {
+    let Owner { tenant, token } = owner.into();
     if let Some(known) = known_job(app, tenant, submit.idempotency.as_ref()).await? {
         return Ok(known);
     }
@@ -100,7 +120,9 @@ pub async fn submit<P: Ports>(
         idempotency: submit.idempotency.as_ref(),
         classes: classes(app, &spec),
     };
-    match app.ports.db().batch(jobs::insert(&job, &pages)).await {
+    let mut statements = jobs::insert(&job, &pages);
+    statements.extend(token.map(|token| tokens::own(&id, token)));
+    match app.ports.db().batch(statements).await {
         Ok(_) => {}
         // Somebody came with the same key meanwhile.
         Err(DbError::Guard(_)) => {

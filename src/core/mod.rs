@@ -10,6 +10,7 @@
 //! - [`verdict`]: what becomes of a task after an answer or an error
 //! - [`merge`]: the deterministic fan-in
 //! - [`schema`]: JSON Schema, compiled and checked
+//! - [`token`]: bearer tokens: text, hash, scopes
 //! - [`money`], [`time`], [`ids`]: small shared values
 
 pub mod admit;
@@ -21,4 +22,5 @@ pub mod plan;
 pub mod schema;
 pub mod state;
 pub mod time;
+pub mod token;
 pub mod verdict;

@@ -4,15 +4,27 @@
 use super::{params, sql};
 use crate::ports::Statement;
 
-macro_rules! job_columns {
+/// Tasks of the map stages of job `j` by state, and items with a result, as JSON.
+macro_rules! task_counts {
     () => {
-        "SELECT j.*, p.spec->>'$.task' AS task, p.spec->>'$.recipe' AS recipe, p.metadata,
-  (SELECT name FROM stages WHERE job = j.id AND idx = j.stage) AS stage_name,
-  (SELECT json_object('total', SUM(pending + queued + running + succeeded + failed + skipped + cancelled),
+        "(SELECT json_object('total', SUM(pending + queued + running + succeeded + failed + skipped + cancelled),
       'pending', SUM(pending), 'queued', SUM(queued), 'running', SUM(running), 'succeeded', SUM(succeeded),
       'failed', SUM(failed), 'skipped', SUM(skipped), 'cancelled', SUM(cancelled), 'covered', SUM(items_covered))
-    FROM stages WHERE job = j.id AND kind = 'map') AS counts
+    FROM stages WHERE job = j.id AND kind = 'map')"
+    };
+}
+pub(super) use task_counts;
+
+macro_rules! job_columns {
+    () => {
+        concat!(
+            "SELECT j.*, p.spec->>'$.task' AS task, p.spec->>'$.recipe' AS recipe, p.metadata,
+  (SELECT name FROM stages WHERE job = j.id AND idx = j.stage) AS stage_name,
+  ",
+            task_counts!(),
+            " AS counts
 FROM jobs j JOIN specs p ON p.job = j.id "
+        )
     };
 }
 

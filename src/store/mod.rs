@@ -12,22 +12,29 @@
 //! - [`sweep`]: what time alone brings about
 //! - [`control`]: what callers' commands write
 //! - [`listing`]: what callers read
+//! - [`tokens`]: who may call, and how often
+//! - [`events`]: what watchers of a job are told
 
 pub mod admission;
 pub mod control;
+pub mod events;
 pub mod jobs;
 pub mod listing;
 pub mod row;
 pub mod settle;
 pub mod sweep;
 pub mod tasks;
+pub mod tokens;
 
 use serde_json::Value;
 
 use crate::ports::Statement;
 
 /// The migrations, in order: what `wrangler d1 migrations apply` runs, for native databases.
-pub const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_jobs.sql")];
+pub const MIGRATIONS: [&str; 2] = [
+    include_str!("../../migrations/0001_jobs.sql"),
+    include_str!("../../migrations/0005_door.sql"),
+];
 
 /// A statement with its values.
 pub fn sql(text: &'static str, params: impl Into<Vec<Value>>) -> Statement {

@@ -175,6 +175,7 @@ fn claim(first: i64) -> Vec<Statement> {
         governor_start: 50,
         tenant_day_nano: Some(1_000_000),
         account_day_nano: Some(1_000_000),
+        tokens: true,
     })
 }
 
