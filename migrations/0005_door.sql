@@ -29,6 +29,8 @@ CREATE TABLE submits (
 -- Which token submitted a job; NULL: the secret's.
 ALTER TABLE jobs ADD COLUMN token TEXT;
 CREATE INDEX jobs_calling ON jobs (token) WHERE token IS NOT NULL AND in_flight > 0;
+-- The same for its attempts: a job may be gone when they close.
+ALTER TABLE attempts ADD COLUMN token TEXT;
 
 -- What a token's jobs spent per UTC day.
 CREATE TABLE token_days (
@@ -41,6 +43,8 @@ CREATE TABLE token_days (
 
 CREATE TRIGGER token_attempts_opened AFTER INSERT ON attempts
 BEGIN
+  UPDATE attempts SET token = (SELECT token FROM jobs WHERE id = NEW.job)
+  WHERE id = NEW.id AND EXISTS (SELECT 1 FROM jobs WHERE id = NEW.job AND token IS NOT NULL);
   INSERT INTO token_days (day, token, reserved_nano)
     SELECT NEW.day, token, NEW.reserved_nano FROM jobs WHERE id = NEW.job AND token IS NOT NULL
     ON CONFLICT (day, token) DO UPDATE SET reserved_nano = reserved_nano + excluded.reserved_nano;
@@ -48,14 +52,14 @@ END;
 
 -- As `attempts_closed` keeps `spending`.
 CREATE TRIGGER token_attempts_closed AFTER UPDATE OF state ON attempts
-WHEN OLD.state <> NEW.state
+WHEN OLD.state <> NEW.state AND NEW.token IS NOT NULL
 BEGIN
   UPDATE token_days SET
     reserved_nano = reserved_nano
       - CASE OLD.state WHEN 'done' THEN 0 ELSE OLD.reserved_nano END
       + CASE NEW.state WHEN 'done' THEN 0 ELSE NEW.reserved_nano END,
     spent_nano = spent_nano + CASE NEW.state WHEN 'done' THEN NEW.cost_nano ELSE 0 END
-  WHERE day = NEW.day AND token = (SELECT token FROM jobs WHERE id = NEW.job);
+  WHERE day = NEW.day AND token = NEW.token;
 END;
 
 -- What happened to a job, numbered from 1, for those who watch it. Progress is not in here: it is read off the counters.

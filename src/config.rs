@@ -104,6 +104,11 @@ pub struct Config {
     pub models_json: Option<String>,
 }
 
+/// Cloudflare ends a queue consumer after 15 minutes.
+const CONSUMER_MS: u64 = 900_000;
+/// Cloudflare allows so many statements of D1 in one invocation.
+const STATEMENTS: u64 = 1_000;
+
 impl Config {
     /// Reads variables by name; a missing one has its default.
     pub fn from_vars(get: impl Fn(&str) -> Option<String>) -> Result<Config, Vec<ConfigFault>> {
@@ -159,6 +164,7 @@ impl Config {
             log_payloads: vars.switch("LOG_PAYLOADS", false),
             models_json: vars.optional("MODELS_JSON"),
         };
+        vars.together(&config);
         if vars.faults.is_empty() {
             Ok(config)
         } else {
@@ -231,6 +237,25 @@ impl Vars<'_> {
                 self.fault(name, format_args!("is {text:?}, wants true or false"));
                 default
             }
+        }
+    }
+
+    /// What must hold between variables.
+    fn together(&mut self, config: &Config) {
+        let intervals = &config.intervals;
+        let longest = intervals.work_ms + intervals.call_timeout_ms;
+        if longest >= CONSUMER_MS {
+            self.fault(
+                "CALL_TIMEOUT_MS",
+                format_args!("and WORK_MS are {longest} together, want less than {CONSUMER_MS}"),
+            );
+        }
+        let looks = config.door.events_max_ms / config.door.events_poll_ms.max(1);
+        if looks >= STATEMENTS {
+            self.fault(
+                "EVENTS_MAX_MS",
+                format_args!("is {looks} times EVENTS_POLL_MS, wants less than {STATEMENTS} times"),
+            );
         }
     }
 
@@ -307,7 +332,13 @@ mod tests {
             config(several).unwrap().door.cors_origins,
             ["https://app.example.com", "http://localhost:5173"]
         );
-        for wrong in ["app.example.com", "https://", "https://a/", "https://A.b", "https://*.a"] {
+        for wrong in [
+            "app.example.com",
+            "https://",
+            "https://a/",
+            "https://A.b",
+            "https://*.a",
+        ] {
             assert_eq!(config(wrong).unwrap_err().len(), 1, "{wrong}");
         }
     }

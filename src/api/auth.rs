@@ -103,16 +103,25 @@ impl Auth {
         app: &App<P>,
         headers: &HeaderMap,
     ) -> Result<Caller, ApiError> {
+        if let Ok(operator) = self.operator(headers) {
+            return Ok(operator);
+        }
         let token = bearer(headers).ok_or_else(|| self.refused())?;
         let hash = TokenHash::of(token);
-        if let Some(configured) = self.configured.filter(|known| known.matches(&hash)) {
-            return Ok(operator(configured));
-        }
         let id = token::id_in(token).ok_or_else(|| self.refused())?;
         match stored(app, &id).await? {
             Some(caller) if caller.hash.matches(&hash) => Ok(caller),
             _ => Err(self.refused()),
         }
+    }
+
+    /// Lets the operator in, for whom nothing need be looked up.
+    pub fn operator(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
+        let hash = bearer(headers).map(TokenHash::of);
+        self.configured
+            .filter(|known| hash.is_some_and(|hash| known.matches(&hash)))
+            .map(operator)
+            .ok_or_else(|| self.refused())
     }
 
     /// Lets a watcher in by the ticket that a caller gave it: as long as it holds, and as long as that caller's own

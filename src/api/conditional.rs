@@ -28,7 +28,10 @@ impl Condition {
 
     /// The response, or in its place that nothing has changed.
     pub fn applied_to(&self, mut response: Response) -> Response {
-        let tag = response.headers().get(ETAG).and_then(|tag| tag.to_str().ok());
+        let tag = response
+            .headers()
+            .get(ETAG)
+            .and_then(|tag| tag.to_str().ok());
         let same = tag.is_some_and(|tag| self.0.iter().any(|known| known == tag || known == "*"));
         if same && response.status() == StatusCode::OK {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -64,7 +67,12 @@ mod tests {
         let tag = response.headers()[ETAG].to_str().unwrap().to_owned();
         let other = reply::tagged(&"y");
         assert_ne!(other.headers()[ETAG].to_str().unwrap(), tag);
-        for same in [tag.clone(), format!("W/{tag}"), format!("\"a\", {tag}"), "*".into()] {
+        for same in [
+            tag.clone(),
+            format!("W/{tag}"),
+            format!("\"a\", {tag}"),
+            "*".into(),
+        ] {
             assert_eq!(answered(Method::GET, &same), 304, "{same}");
             assert_eq!(answered(Method::HEAD, &same), 304, "{same}");
         }

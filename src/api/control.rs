@@ -213,7 +213,11 @@ fn change_rules(value: &Value, faults: &mut Faults) {
 }
 
 /// Refuses a body that says anything.
-pub async fn nothing<P: Ports>(api: &Api<P>, headers: &HeaderMap, body: Body) -> Result<(), ApiError> {
+pub async fn nothing<P: Ports>(
+    api: &Api<P>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(), ApiError> {
     let cap = api.app.config.caps.body_bytes;
     if let Some(value) = body::optional_json(headers, body, cap).await? {
         let Nothing {} = checked(value, openapi::nothing_shape()?, |_, _| ())?;

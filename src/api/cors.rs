@@ -16,9 +16,8 @@ const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
     "authorization, content-type, idempotency-key, if-none-match, last-event-id, x-request-id, mcp-protocol-version, mcp-method, mcp-name",
 );
 /// What a page may read.
-const RESPONSE_HEADERS: HeaderValue = HeaderValue::from_static(
-    "allow, etag, location, retry-after, www-authenticate, x-request-id",
-);
+const RESPONSE_HEADERS: HeaderValue =
+    HeaderValue::from_static("allow, etag, location, retry-after, www-authenticate, x-request-id");
 /// How long a browser may keep the answer to a preflight: a day, of which browsers take what they like.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
 

@@ -51,6 +51,18 @@ impl Cursor for AfterToken {
     const LIST: &'static str = "tokens.1";
 }
 
+/// After this task's results, and so many lines of the next task's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AfterResult {
+    pub task: Option<u32>,
+    pub lines: u32,
+}
+
+impl Cursor for AfterResult {
+    const LIST: &'static str = "results.1";
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Envelope<C> {

@@ -11,7 +11,7 @@ use std::io;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use serde_json::Value;
@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::auth::Caller;
 use super::params::{JobId, NoQuery, Query};
 use super::problem::ApiError;
-use super::{Api, body, control, reply, ticket};
+use super::{Api, control, reply, ticket};
 use crate::app::events::{self, Event, Pulse};
 use crate::app::view::EventsUrl;
 use crate::app::{App, AppError, query};
@@ -100,7 +100,7 @@ pub async fn ticket<P: Ports>(
     caller: Caller,
     JobId(job): JobId,
     _: NoQuery,
-    uri: axum::http::Uri,
+    uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -111,17 +111,12 @@ pub async fn ticket<P: Ports>(
     let ticket = ticket::issue(&caller, &job, expires_at)
         .ok_or_else(|| ApiError::unavailable("no ticket could be signed"))?;
     Ok(reply::ok(&EventsUrl {
-        url: format!("{}/v1/jobs/{job}/events?ticket={ticket}", origin(&uri)),
+        url: format!(
+            "{}/v1/jobs/{job}/events?ticket={ticket}",
+            super::origin(&uri)
+        ),
         expires_at: rfc3339(expires_at),
     }))
-}
-
-/// Scheme and host that the request came to, where it says.
-fn origin(uri: &axum::http::Uri) -> String {
-    match (uri.scheme_str(), uri.authority()) {
-        (Some(scheme), Some(authority)) => format!("{scheme}://{authority}"),
-        _ => String::new(),
-    }
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
@@ -257,7 +252,12 @@ impl<S: Source> Feed<S> {
             self.after = event.seq;
             // The id of a job's end goes to `done`: who has seen it has seen everything.
             let id = !(ends && at == last && is_end(event));
-            write(text, id.then_some(event.seq), &event.kind, &event.body.to_string());
+            write(
+                text,
+                id.then_some(event.seq),
+                &event.kind,
+                &event.body.to_string(),
+            );
         }
         self.hurry = pulse.more;
         let progress = serde_json::to_string(&pulse.progress).unwrap_or_default();
@@ -274,7 +274,9 @@ impl<S: Source> Feed<S> {
 fn is_end(event: &Event) -> bool {
     let state = event.body.get("state").and_then(Value::as_str);
     event.kind == "state"
-        && state.and_then(JobState::parse).is_some_and(JobState::is_terminal)
+        && state
+            .and_then(JobState::parse)
+            .is_some_and(JobState::is_terminal)
 }
 
 /// One event. `data` is JSON without line breaks.
@@ -389,7 +391,11 @@ mod tests {
             format!("{} {} {what}", field("id: "), field("event: "))
         });
         let told = told.collect();
-        (told, script.asked.into_inner().unwrap(), script.now.into_inner().unwrap())
+        (
+            told,
+            script.asked.into_inner().unwrap(),
+            script.now.into_inner().unwrap(),
+        )
     }
 
     #[test]
@@ -397,11 +403,21 @@ mod tests {
         let (told, asked, now) = watched(
             &[],
             0,
-            look("running", 0, vec![state(1, "queued"), state(2, "running")], 2),
+            look(
+                "running",
+                0,
+                vec![state(1, "queued"), state(2, "running")],
+                2,
+            ),
             vec![
                 Ok(look("running", 5, vec![], 2)),
                 Ok(look("running", 5, vec![], 2)),
-                Ok(look("succeeded", 9, vec![state(3, "synthesizing"), state(4, "succeeded")], 4)),
+                Ok(look(
+                    "succeeded",
+                    9,
+                    vec![state(3, "synthesizing"), state(4, "succeeded")],
+                    4,
+                )),
             ],
         );
         assert_eq!(
@@ -426,10 +442,18 @@ mod tests {
             &[],
             0,
             look("failed", 1, vec![state(1, "queued")], 3),
-            vec![Ok(look("failed", 1, vec![state(2, "running"), state(3, "failed")], 3))],
+            vec![Ok(look(
+                "failed",
+                1,
+                vec![state(2, "running"), state(3, "failed")],
+                3,
+            ))],
         );
         assert_eq!(told[1..3], ["1 state \"queued\"", "- progress 1"]);
-        assert_eq!(told[3..], ["2 state \"running\"", "- state \"failed\"", "3 done 1"]);
+        assert_eq!(
+            told[3..],
+            ["2 state \"running\"", "- state \"failed\"", "3 done 1"]
+        );
         assert_eq!((asked, now), (vec!["after 1".to_owned()], 0));
     }
 
@@ -443,7 +467,15 @@ mod tests {
             look("paused", 1, vec![], 2),
             (0..5).map(|_| still()).collect(),
         );
-        assert_eq!(told, ["retry: 1000", "- progress 1", ": still here", ": still here"]);
+        assert_eq!(
+            told,
+            [
+                "retry: 1000",
+                "- progress 1",
+                ": still here",
+                ": still here"
+            ]
+        );
         assert_eq!((asked.len(), now), (5, 5_000));
     }
 
@@ -466,7 +498,17 @@ mod tests {
             &[],
             2,
             look("running", 1, vec![], 2),
-            vec![away(), away(), Ok(look("running", 2, vec![], 2)), away(), away(), away(), away(), away(), away()],
+            vec![
+                away(),
+                away(),
+                Ok(look("running", 2, vec![], 2)),
+                away(),
+                away(),
+                away(),
+                away(),
+                away(),
+                away(),
+            ],
         );
         assert_eq!(told, ["retry: 1000", "- progress 1", "- progress 2"]);
     }

@@ -59,9 +59,16 @@ pub async fn frame<P: Ports>(State(api): State<Api<P>>, request: Request, next: 
 
 /// The answer to a request that cannot be handed to the router at all: the platform has no engine to give it,
 /// or could not read it. The same form as every other.
-pub fn refusal(error: ApiError, clock: &impl Clock, entropy: &impl Entropy) -> Response {
-    let response = error.clone().into_response();
-    complete(response, Some(error), new_id(clock, entropy))
+pub fn unrouted(
+    answer: Result<Response, ApiError>,
+    clock: &impl Clock,
+    entropy: &impl Entropy,
+) -> Response {
+    let (response, error) = match answer {
+        Ok(response) => (response, None),
+        Err(error) => (error.clone().into_response(), Some(error)),
+    };
+    complete(response, error, new_id(clock, entropy))
 }
 
 fn complete(mut response: Response, error: Option<ApiError>, id: String) -> Response {
@@ -90,6 +97,9 @@ fn complete(mut response: Response, error: Option<ApiError>, id: String) -> Resp
 fn error_of(response: &mut Response<Body>) -> Option<ApiError> {
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         return Some(error);
+    }
+    if response.extensions().get::<reply::OwnForm>().is_some() {
+        return None;
     }
     let error = match response.status() {
         StatusCode::NOT_FOUND => ApiError::no_such_route(),

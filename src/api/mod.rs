@@ -12,7 +12,9 @@
 //! - [`jobs`], [`tasks`], [`results`] (with [`table`]), [`report`], [`limits`]: what is read
 //! - [`events`]: a job is watched
 //! - [`tokens`]: who may call
+//! - [`mcp`]: all of it as tools of the Model Context Protocol
 //! - [`control`]: what is done to a job that exists
+//! - [`health`]: is it up
 //! - [`openapi`]: the document of all that
 //!
 //! To add a route: a handler with `#[utoipa::path]`, a line in [`router`], a line in [`openapi`]; a test fails
@@ -20,11 +22,11 @@
 
 use axum::Router;
 use axum::http::header::ALLOW;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
 
-pub use self::frame::refusal;
+pub use self::frame::unrouted;
 use self::problem::ApiError;
 use crate::app::App;
 use crate::ports::Ports;
@@ -37,9 +39,11 @@ mod cors;
 mod cursor;
 mod events;
 mod frame;
+pub mod health;
 mod items;
 mod jobs;
 mod limits;
+mod mcp;
 mod not_yet;
 mod openapi;
 mod params;
@@ -108,10 +112,14 @@ pub fn router<P: Ports>(api: Api<P>) -> Router {
         .route("/limits", allowing(READ, get(limits::get::<P>)))
         .fallback(no_such_route)
         .layer(from_fn_with_state(api.clone(), auth::guard::<P>));
+    let mcp = Router::new()
+        .route("/mcp", allowing(POST, post(mcp::post::<P>)))
+        .layer(from_fn_with_state(api.clone(), auth::authenticate::<P>));
     Router::new()
-        .route("/healthz", allowing(READ, get(openapi::healthz)))
+        .route("/healthz", allowing(READ, get(health::healthz::<P>)))
         .route("/openapi.json", allowing(READ, get(openapi::document)))
         .nest("/v1", v1)
+        .merge(mcp)
         .fallback(no_such_route)
         .layer(from_fn_with_state(api.clone(), frame::frame::<P>))
         .with_state(api)
@@ -129,6 +137,14 @@ fn allowing<S: Clone + Send + Sync + 'static>(
     router
         .options(|| async { (StatusCode::NO_CONTENT, allow) })
         .fallback(|| async { (refusal, ApiError::method_not_allowed()) })
+}
+
+/// Scheme and host that a request came to; empty where it does not say (natively).
+fn origin(uri: &Uri) -> String {
+    match (uri.scheme_str(), uri.authority()) {
+        (Some(scheme), Some(authority)) => format!("{scheme}://{authority}"),
+        _ => String::new(),
+    }
 }
 
 async fn no_such_route() -> ApiError {

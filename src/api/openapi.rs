@@ -1,4 +1,4 @@
-//! The OpenAPI 3.1 document, made from the handlers and types that serve, and the two open routes.
+//! The OpenAPI 3.1 document, made from the handlers and types that serve.
 //!
 //! What all operations share (errors, the request id) is added here in one place instead of being repeated at
 //! every handler. Examples are made by the code that makes the real thing, so they cannot go stale.
@@ -7,7 +7,6 @@ use std::sync::OnceLock;
 
 use axum::body::Bytes;
 use axum::response::Response;
-use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, ParameterIn};
@@ -21,10 +20,10 @@ use super::problem::{self, ApiError, Code, Fault, Problem};
 use super::shape::Shape;
 use super::submit::SubmitBody;
 use super::{
-    control, events, jobs, limits, reply, report, results, submit, tasks, tokens,
+    control, events, health, jobs, limits, mcp, reply, report, results, submit, tasks, tokens,
 };
-use crate::core::token::Scope;
 use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
+use crate::core::token::Scope;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -53,8 +52,9 @@ use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
         tokens::get,
         tokens::change,
         tokens::revoke,
+        mcp::post,
         limits::get,
-        healthz,
+        health::healthz,
         document,
     ),
     components(schemas(Problem, Fault, Code, results::Format)),
@@ -62,6 +62,7 @@ use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
     tags(
         (name = "jobs", description = "Jobs and what became of them"),
         (name = "tokens", description = "Who may call"),
+        (name = "mcp", description = "The same for agents"),
         (name = "limits", description = "What the account allows"),
         (name = "service", description = "The service itself; no token needed"),
     ),
@@ -89,6 +90,16 @@ pub fn submit_shape() -> Result<&'static Shape, ApiError> {
             *input = Value::Bool(true);
         }
     })
+}
+
+/// A schema of the document that stands for itself, with what it refers to under `$defs`.
+pub fn standalone(name: &str) -> Value {
+    let document = serde_json::to_value(Document::openapi()).unwrap_or_default();
+    let schemas = document.pointer("/components/schemas");
+    schemas
+        .and_then(Value::as_object)
+        .map(|schemas| mcp::tools::with_definitions(schemas, name))
+        .unwrap_or_default()
 }
 
 /// The check of a body that says nothing.
@@ -137,30 +148,6 @@ fn shape(
     })
     .as_ref()
     .map_err(|error| ApiError::unavailable(error.as_str()))
-}
-
-/// The service is up.
-#[derive(Serialize, ToSchema)]
-pub struct Health {
-    #[schema(examples("ok"))]
-    status: &'static str,
-    version: &'static str,
-}
-
-/// Is it up?
-#[utoipa::path(
-    get,
-    path = "/healthz",
-    operation_id = "health",
-    tag = "service",
-    security(()),
-    responses((status = 200, description = "It is", body = Health)),
-)]
-pub async fn healthz() -> Response {
-    reply::ok(&Health {
-        status: "ok",
-        version: env!("CARGO_PKG_VERSION"),
-    })
 }
 
 /// This document
@@ -222,11 +209,16 @@ fn complete(path: &str, operation: &mut Operation) {
             .entry(status.to_owned())
             .or_insert_with(|| RefOr::Ref(Ref::from_response_name(name)));
     };
-    if path.starts_with("/v1") {
+    if path.starts_with("/v1") || path == "/mcp" {
         add("401", "Unauthorized");
         add("403", "Forbidden");
         add("422", "InvalidRequest");
         add("503", "Unavailable");
+    }
+    if path == "/healthz" {
+        add("401", "Unauthorized");
+        add("403", "Forbidden");
+        add("422", "InvalidRequest");
     }
     if path.contains('{') {
         add("404", "NotFound");

@@ -21,7 +21,8 @@ pub struct TaskPath {
     pub index: u32,
 }
 
-fn job_id(text: &str) -> Option<String> {
+/// The id of a job, if it is one.
+pub fn job_id(text: &str) -> Option<String> {
     id("job_", text)
 }
 

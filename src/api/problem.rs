@@ -198,6 +198,14 @@ impl ApiError {
         )
     }
 
+    /// A page of an origin that is not let in.
+    pub fn foreign_origin() -> ApiError {
+        ApiError::new(
+            Code::Forbidden,
+            "Pages of this origin may not call this address (CORS_ORIGINS).",
+        )
+    }
+
     /// The token has used up its submits of this minute.
     pub fn rate_limited(wait_ms: u64) -> ApiError {
         ApiError {

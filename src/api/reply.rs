@@ -25,10 +25,13 @@ pub fn tagged_text(content_type: &'static str, text: impl Into<Bytes>) -> Respon
     let text = text.into();
     let digest = Sha256::digest(&text);
     // 96 bits: two forms of one thing never share them by chance.
-    let tag = digest.iter().take(12).fold(String::from("\""), |mut tag, byte| {
-        tag.push_str(&format!("{byte:02x}"));
-        tag
-    });
+    let tag = digest
+        .iter()
+        .take(12)
+        .fold(String::from("\""), |mut tag, byte| {
+            tag.push_str(&format!("{byte:02x}"));
+            tag
+        });
     let mut response = typed(content_type, Body::from(text));
     if let Ok(tag) = HeaderValue::try_from(tag + "\"") {
         response.headers_mut().insert(ETAG, tag);
@@ -36,10 +39,15 @@ pub fn tagged_text(content_type: &'static str, text: impl Into<Bytes>) -> Respon
     response
 }
 
+/// Marks an answer that is an error by its status and says so in a form of its own: it gets no problem document.
+#[derive(Clone)]
+pub struct OwnForm;
+
 /// Any status with a JSON body.
 pub fn with(status: StatusCode, value: &impl Serialize) -> Response {
     let mut response = typed(JSON, body_of(value));
     *response.status_mut() = status;
+    response.extensions_mut().insert(OwnForm);
     response
 }
 

@@ -157,8 +157,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
         return Ok(None);
     };
     let text = value.to_str().unwrap_or_default();
-    let visible = text.bytes().all(|b| b.is_ascii_graphic());
-    if values.next().is_some() || !visible || !(1..=255).contains(&text.len()) {
+    if values.next().is_some() || !is_key(text) {
         return Err(ApiError::fault(
             NAME,
             "must be given once, with 1 to 255 visible ASCII characters",
@@ -167,7 +166,12 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     Ok(Some(text.to_owned()))
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Whether a text may be an idempotency key.
+pub fn is_key(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_graphic()) && (1..=255).contains(&text.len())
+}
+
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         // A String takes everything.
         let _ = write!(text, "{byte:02x}");
@@ -176,7 +180,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// A submit without its idempotency key, or everything that is wrong with it.
-fn check(value: Value, config: &Config) -> Result<Submit, ApiError> {
+pub fn check(value: Value, config: &Config) -> Result<Submit, ApiError> {
     let mut faults = Faults::default();
     let mut items = Vec::new();
     let mut value = value;

@@ -49,8 +49,7 @@ impl Ticket {
 
     /// Whether the holder of this hash gave it out, for this job. In constant time.
     pub fn is_signed(&self, hash: &TokenHash, job: &str) -> bool {
-        signing(hash, job, self.expires_at)
-            .is_some_and(|mac| mac.verify_slice(&self.mac).is_ok())
+        signing(hash, job, self.expires_at).is_some_and(|mac| mac.verify_slice(&self.mac).is_ok())
     }
 }
 

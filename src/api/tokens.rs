@@ -40,9 +40,9 @@ pub struct MakeBody {
     #[schema(pattern = "^[a-z0-9][a-z0-9_-]{0,62}$")]
     tenant: Option<String>,
     /// From then on it is refused; never, if left out.
-    #[serde(default)]
+    #[serde(default, rename = "expires_at")]
     #[schema(format = DateTime, examples("2030-01-01T00:00:00Z"))]
-    expires_at: Option<String>,
+    _expires_at: Option<String>,
     /// What its jobs may spend in a UTC day; then they pause until the next.
     #[serde(default)]
     #[schema(minimum = 0, maximum = 1_000_000)]
@@ -96,8 +96,8 @@ pub async fn make<P: Ports>(
     let keeper = caller.keeper()?;
     let value = read(&api, &headers, body, openapi::make_token_shape()?).await?;
     let expires_at = time(&value)?.flatten();
-    let body = MakeBody::deserialize(value)
-        .map_err(|error| ApiError::fault("body", error.to_string()))?;
+    let body =
+        MakeBody::deserialize(value).map_err(|error| ApiError::fault("body", error.to_string()))?;
     let wanted = Wanted {
         tenant: body.tenant,
         name: body.name,

@@ -10,7 +10,7 @@
 //! - [`sweep`]: what cron puts right
 //! - [`control`]: pause, resume, cancel, retry, new limits
 //! - [`tokens`]: who may call
-//! - [`events`]: what watchers of a job are told
+//! - [`events`]: what watchers of a job are told; [`health`]: whether all of it works
 //! - [`query`], [`report`]: jobs, tasks, results and reports are read; [`limits`]: what the account allows
 //! - [`ask`], [`kit`]: what is asked of Claude, and what a stage needs for it
 //! - [`bodies`], [`message`], [`view`]: stored texts, queue messages, what callers see
@@ -32,6 +32,7 @@ pub mod control;
 pub mod drive;
 pub mod events;
 pub mod expand;
+pub mod health;
 pub mod kit;
 pub mod limits;
 pub mod message;

@@ -171,9 +171,10 @@ pub async fn change<P: Ports>(
         daily_nano: patch
             .daily_usd
             .map_or_else(|| row.maybe_int("daily_nano"), nano),
-        concurrency: patch
-            .concurrency
-            .unwrap_or_else(|| row.maybe_int("concurrency").map(|_| row.count("concurrency"))),
+        concurrency: patch.concurrency.unwrap_or_else(|| {
+            row.maybe_int("concurrency")
+                .map(|_| row.count("concurrency"))
+        }),
     };
     let done = query::rows(app, sql::change(id, keeper.tenant(), &changed)).await?;
     if done.is_empty() {
@@ -268,6 +269,8 @@ fn token_view(row: &Row) -> TokenView {
         last_submit_at: row.maybe_int("submitted_at").map(rfc3339),
         daily_budget_usd: row.maybe_int("daily_nano").map(|nano| Nano(nano).usd()),
         spent_today_usd: Nano(row.int("spent_today_nano")).usd(),
-        concurrency: row.maybe_int("concurrency").map(|_| row.count("concurrency")),
+        concurrency: row
+            .maybe_int("concurrency")
+            .map(|_| row.count("concurrency")),
     }
 }

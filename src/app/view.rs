@@ -356,7 +356,9 @@ pub struct ProgressEvent {
 /// Where an `EventSource` may watch a job.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct EventsUrl {
-    #[schema(examples("https://fanwise.example/v1/jobs/job_0199c1d2e3f47a5b8c6d7e8f90a1b2c3/events?ticket=…"))]
+    #[schema(examples(
+        "https://fanwise.example/v1/jobs/job_0199c1d2e3f47a5b8c6d7e8f90a1b2c3/events?ticket=…"
+    ))]
     pub url: String,
     /// After this no connection begins with it any more.
     #[schema(format = DateTime)]

@@ -231,7 +231,8 @@ pub fn admit(snapshot: &Snapshot) -> Admission {
             break;
         };
         let mut purse = job.purse.and_then(|purse| purses.get_mut(purse));
-        if seat.in_flight >= job.concurrency || purse.as_ref().is_some_and(|purse| purse.is_full()) {
+        if seat.in_flight >= job.concurrency || purse.as_ref().is_some_and(|purse| purse.is_full())
+        {
             // Its place frees when a call ends: nothing to wait for by the clock.
             seat.blocked = true;
             list.clear();
@@ -590,7 +591,11 @@ mod tests {
         };
         let of = |decided: &Admission, jobs: std::ops::Range<usize>| {
             let tasks = jobs.start * 5..jobs.end * 5;
-            decided.take.iter().filter(|index| tasks.contains(index)).count()
+            decided
+                .take
+                .iter()
+                .filter(|index| tasks.contains(index))
+                .count()
         };
         let narrow = Purse {
             in_flight: 1,

@@ -11,7 +11,16 @@ use utoipa::ToSchema;
 
 /// What a token may do. None includes another.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize, ToSchema,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+    ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
@@ -108,7 +117,15 @@ mod tests {
         assert_eq!(id_in(&token), Some(id));
         let longer = format!("{token}0");
         let upper = token.to_uppercase();
-        for other in ["", "fw_", "fw__", "test-token", &token[..99], &longer, &upper] {
+        for other in [
+            "",
+            "fw_",
+            "fw__",
+            "test-token",
+            &token[..99],
+            &longer,
+            &upper,
+        ] {
             assert_eq!(id_in(other), None, "{other}");
         }
     }

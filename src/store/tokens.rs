@@ -171,6 +171,14 @@ pub fn guard(jobs: &str, day: &str) -> Statement {
     sql(GUARD, params![jobs, day])
 }
 
+const ANY: &str = "-- any_token
+SELECT id FROM tokens LIMIT 1";
+
+/// Whether the tables are there.
+pub fn any() -> Statement {
+    sql(ANY, params![])
+}
+
 const FORGET_DAYS: &str = "-- forget_token_days
 DELETE FROM token_days WHERE day < ?1";
 

@@ -17,7 +17,7 @@ use fanwise::ports::{
 };
 use futures::executor::block_on;
 use http_body_util::BodyExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tower::ServiceExt;
 
 pub const TOKEN: &str = "test-token";
@@ -59,10 +59,13 @@ impl Fake {
             return Err(DbError::Guard("guard".into()));
         }
         self.ran.lock().unwrap().extend(named.iter().cloned());
+        // No token has used up its submits.
+        let submits = vec![json!({"level": 1})];
         let answer = |name: &str| Answer {
             rows: self
                 .rows
                 .get(name)
+                .or((name == "take_submit").then_some(&submits))
                 .into_iter()
                 .flatten()
                 .filter_map(|row| row.as_object().cloned())

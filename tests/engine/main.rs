@@ -4,6 +4,7 @@
 
 mod chaos;
 mod commands;
+mod door;
 mod flows;
 mod found;
 mod simulation;
