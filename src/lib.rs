@@ -59,10 +59,12 @@ mod events {
             }
         };
         let api = Api { app, auth };
-        Ok(router(api)
+        let packing = http::Packing::of(&request);
+        let response = router(api)
             .oneshot(request)
             .await
-            .unwrap_or_else(|never| match never {}))
+            .unwrap_or_else(|never| match never {});
+        Ok(packing.apply(response))
     }
 
     fn answer(answer: Result<HttpResponse, ApiError>) -> HttpResponse {

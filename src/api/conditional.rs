@@ -1,6 +1,6 @@
 //! Conditional requests: who names the entity tag of what he has gets 304 and no body, if it is still that.
 //!
-//! Tags are of the bytes that would be sent, so they are strong, and a change anywhere changes them.
+//! Tags are of the bytes of the answer before it is compressed: a change anywhere changes them.
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
@@ -20,7 +20,7 @@ impl Condition {
         let tags: Vec<String> = values
             .filter_map(|value| value.to_str().ok())
             .flat_map(|text| text.split(','))
-            // A weak tag matches all the same here (RFC 9110, 13.1.2).
+            // Ours are weak; a strong one with the same text matches all the same here (RFC 9110, 13.1.2).
             .map(|tag| tag.trim().trim_start_matches("W/").to_owned())
             .collect();
         (!tags.is_empty()).then_some(Condition(tags))
@@ -32,7 +32,9 @@ impl Condition {
             .headers()
             .get(ETAG)
             .and_then(|tag| tag.to_str().ok());
-        let same = tag.is_some_and(|tag| self.0.iter().any(|known| known == tag || known == "*"));
+        let opaque = tag.map(|tag| tag.trim_start_matches("W/"));
+        let same =
+            opaque.is_some_and(|tag| self.0.iter().any(|known| known == tag || known == "*"));
         if same && response.status() == StatusCode::OK {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             *response.body_mut() = Body::empty();
@@ -67,16 +69,12 @@ mod tests {
         let tag = response.headers()[ETAG].to_str().unwrap().to_owned();
         let other = reply::tagged(&"y");
         assert_ne!(other.headers()[ETAG].to_str().unwrap(), tag);
-        for same in [
-            tag.clone(),
-            format!("W/{tag}"),
-            format!("\"a\", {tag}"),
-            "*".into(),
-        ] {
+        let bare = tag.trim_start_matches("W/").to_owned();
+        for same in [tag.clone(), bare, format!("\"a\", {tag}"), "*".into()] {
             assert_eq!(answered(Method::GET, &same), 304, "{same}");
             assert_eq!(answered(Method::HEAD, &same), 304, "{same}");
         }
-        for other in ["\"a\"", "", tag.trim_matches('"')] {
+        for other in ["\"a\"", "", "W/\"a\""] {
             assert_eq!(answered(Method::GET, other), 200, "{other}");
         }
         assert_eq!(answered(Method::POST, &tag), 200);

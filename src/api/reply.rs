@@ -24,11 +24,11 @@ pub fn tagged(value: &impl Serialize) -> Response {
 pub fn tagged_text(content_type: &'static str, text: impl Into<Bytes>) -> Response {
     let text = text.into();
     let digest = Sha256::digest(&text);
-    // 96 bits: two forms of one thing never share them by chance.
+    // 96 bits: two forms of one thing never share them by chance. Weak, as the bytes may be compressed on the way.
     let tag = digest
         .iter()
         .take(12)
-        .fold(String::from("\""), |mut tag, byte| {
+        .fold(String::from("W/\""), |mut tag, byte| {
             tag.push_str(&format!("{byte:02x}"));
             tag
         });

@@ -1,13 +1,16 @@
-//! Requests of the runtime become requests of the router.
+//! Requests of the runtime become requests of the router, and its answers are compressed where that pays.
 //!
 //! `worker` has a conversion of its own, but it answers 500 to a header that is not plain ASCII, and
 //! panics on some protocol names: both come from outside.
 
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, VARY};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use js_sys::Array;
 use wasm_bindgen::JsCast;
 use worker::web_sys;
 use worker::{Body, HttpRequest};
+
+use super::encoding;
 
 /// What the router answers.
 pub type HttpResponse = axum::http::Response<axum::body::Body>;
@@ -25,4 +28,39 @@ pub fn request(raw: &web_sys::Request) -> Option<HttpRequest> {
         request.headers_mut().try_append(name, value).ok()?;
     }
     Some(request)
+}
+
+/// Whether, and how, answers to a request may be compressed.
+pub struct Packing(Option<String>);
+
+impl Packing {
+    pub fn of(request: &HttpRequest) -> Packing {
+        let accept = request.headers().get(ACCEPT_ENCODING);
+        let accept = accept.and_then(|value| value.to_str().ok());
+        // The answer to HEAD has no body to compress.
+        let reads = *request.method() != Method::HEAD;
+        Packing(accept.filter(|_| reads).map(str::to_owned))
+    }
+
+    pub fn apply(&self, mut response: HttpResponse) -> HttpResponse {
+        let text = |headers: &HeaderMap, name| {
+            let value: Option<&HeaderValue> = headers.get(name);
+            value
+                .and_then(|value| value.to_str().ok())
+                .map(str::to_owned)
+        };
+        let headers = response.headers();
+        let content_type = text(headers, CONTENT_TYPE).unwrap_or_default();
+        let length = text(headers, CONTENT_LENGTH).and_then(|length| length.parse().ok());
+        let Some(accept) = &self.0 else {
+            return response;
+        };
+        if response.status() == StatusCode::OK && encoding::pays(accept, &content_type, length) {
+            let headers = response.headers_mut();
+            headers.remove(CONTENT_LENGTH);
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            headers.append(VARY, HeaderValue::from_static("accept-encoding"));
+        }
+        response
+    }
 }
