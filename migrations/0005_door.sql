@@ -97,5 +97,11 @@ BEGIN
   SELECT NEW.job, (SELECT COALESCE(MAX(seq), 0) + 1 FROM events WHERE job = NEW.job), 'task_failed',
     json_object('task', NEW.idx, 'stage', s.name, 'items', NEW.items - NEW.covered, 'error', json(NEW.error),
     'at', strftime('%Y-%m-%dT%H:%M:%fZ', NEW.finished_at / 1000.0, 'unixepoch'))
-  FROM stages s WHERE s.job = NEW.job AND s.idx = NEW.stage AND s.failed <= 100;
+  FROM stages s JOIN jobs j ON j.id = s.job WHERE s.job = NEW.job AND s.idx = NEW.stage AND s.failed <= 100;
+END;
+
+-- There are a few hundred at most: they go with their job.
+CREATE TRIGGER events_of_nobody AFTER DELETE ON jobs
+BEGIN
+  DELETE FROM events WHERE job = OLD.id;
 END;

@@ -177,7 +177,17 @@ pub fn service() -> Router {
 }
 
 pub fn service_over(ports: Fake, token: Option<&str>) -> Router {
-    let config = Config::from_vars(|name| (name == "MAX_BODY_BYTES").then(|| "8000000".into()));
+    service_with(ports, token, &[])
+}
+
+/// With variables of its own.
+pub fn service_with(ports: Fake, token: Option<&str>, vars: &[(&str, &str)]) -> Router {
+    let config = Config::from_vars(|name| {
+        let given = vars.iter().find(|(known, _)| *known == name);
+        given
+            .map(|(_, value)| (*value).to_owned())
+            .or((name == "MAX_BODY_BYTES").then(|| "8000000".into()))
+    });
     router(Api {
         app: App {
             ports,

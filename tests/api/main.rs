@@ -9,4 +9,5 @@ mod contract;
 mod fakes;
 mod fuzz;
 mod limits;
+mod origins;
 mod routes;
