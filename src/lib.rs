@@ -59,7 +59,7 @@ mod events {
             }
         };
         let api = Api { app, auth };
-        let packing = http::Packing::of(&request);
+        let packing = http::Packing::of(&raw);
         let response = router(api)
             .oneshot(request)
             .await

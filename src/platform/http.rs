@@ -3,10 +3,10 @@
 //! `worker` has a conversion of its own, but it answers 500 to a header that is not plain ASCII, and
 //! panics on some protocol names: both come from outside.
 
-use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, VARY};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use js_sys::Array;
-use wasm_bindgen::JsCast;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, VARY};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use js_sys::{Array, Reflect};
+use wasm_bindgen::{JsCast, JsValue};
 use worker::web_sys;
 use worker::{Body, HttpRequest};
 
@@ -34,12 +34,15 @@ pub fn request(raw: &web_sys::Request) -> Option<HttpRequest> {
 pub struct Packing(Option<String>);
 
 impl Packing {
-    pub fn of(request: &HttpRequest) -> Packing {
-        let accept = request.headers().get(ACCEPT_ENCODING);
-        let accept = accept.and_then(|value| value.to_str().ok());
+    /// What the client itself accepts is in `cf`: the header holds what Cloudflare's edge takes, whoever asks.
+    pub fn of(raw: &web_sys::Request) -> Packing {
+        let field = |of: &JsValue, name: &str| Reflect::get(of, &JsValue::from_str(name)).ok();
+        let accept = field(raw, "cf")
+            .filter(JsValue::is_object)
+            .and_then(|cf| field(&cf, "clientAcceptEncoding"))
+            .and_then(|value| value.as_string());
         // The answer to HEAD has no body to compress.
-        let reads = *request.method() != Method::HEAD;
-        Packing(accept.filter(|_| reads).map(str::to_owned))
+        Packing(accept.filter(|_| raw.method() != "HEAD"))
     }
 
     pub fn apply(&self, mut response: HttpResponse) -> HttpResponse {

@@ -54,7 +54,7 @@ impl Hosted {
 /// The official MCP SDK for Python.
 pub fn mcp_python(hosted: &Hosted) -> Result<Command> {
     let mut command = plain(setup::python()?);
-    command.arg(root::dir().join("tests/clients/mcp.py"));
+    command.arg(root::dir().join("tests/clients/mcp_client.py"));
     hosted.tell(&mut command);
     Ok(command)
 }
@@ -62,7 +62,7 @@ pub fn mcp_python(hosted: &Hosted) -> Result<Command> {
 /// The official MCP SDKs for TypeScript.
 pub fn mcp_typescript(tools: &Tools, hosted: &Hosted) -> Command {
     let mut command = tools.command("node");
-    command.arg(root::dir().join("tests/clients/mcp.mjs"));
+    command.arg(root::dir().join("tests/clients/mcp_client.mjs"));
     hosted.tell(&mut command);
     command
 }
