@@ -15,6 +15,8 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 
 use super::auth::Caller;
 use super::params::{JobId, NoQuery, Query};
@@ -29,10 +31,34 @@ use crate::core::time::rfc3339;
 use crate::ports::{Clock, Ports};
 
 pub const CONTENT_TYPE: &str = "text/event-stream";
+/// The kinds that are made here; the others are rows.
+const PROGRESS: &str = "progress";
+const DONE: &str = "done";
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Looks in a row that may fail before the stream ends; its watcher comes back.
 const FAILURES: u32 = 5;
+
+/// One event of the stream.
+#[derive(ToSchema)]
+#[schema(as = WatchEvent)]
+pub struct WatchEvent {
+    /// Absent from `progress`.
+    #[schema(rename = "id", required = false, value_type = String)]
+    _id: String,
+    #[schema(rename = "event", schema_with = kind_schema)]
+    _event: String,
+    /// JSON, by the kind.
+    #[schema(rename = "data")]
+    _data: String,
+}
+
+fn kind_schema() -> Schema {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(["state", "task_failed", PROGRESS, DONE]))
+        .into()
+}
 
 /// Watch a job
 ///
@@ -48,11 +74,11 @@ const FAILURES: u32 = 5;
     tag = "jobs",
     params(
         ("id" = String, Path, description = "The job", pattern = "^job_[0-9a-f]{32}$"),
-        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that came.", pattern = "^[0-9]{1,15}$"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that came.", pattern = "^[0-9]{0,15}$"),
         ("ticket" = Option<String>, Query, description = "In place of a token, for an `EventSource`, which cannot send headers; from `POST` on this address."),
     ),
     responses(
-        (status = 200, description = "The events", content_type = "text/event-stream", body = String),
+        (status = 200, description = "The events", content_type = "text/event-stream", body = WatchEvent),
         (status = 204, description = "The job is over and all of its events were sent before"),
     ),
 )]
@@ -124,7 +150,8 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
     let Some(value) = values.next() else {
         return Ok(None);
     };
-    let text = value.to_str().unwrap_or_default();
+    // What is not plain ASCII is no number either.
+    let text = value.to_str().unwrap_or("?");
     let plain = (1..=15).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
     match text.parse() {
         Ok(id) if plain && values.next().is_none() => Ok(Some(id)),
@@ -262,10 +289,10 @@ impl<S: Source> Feed<S> {
         self.hurry = pulse.more;
         let progress = serde_json::to_string(&pulse.progress).unwrap_or_default();
         if ends {
-            write(text, Some(self.after), "done", &progress);
+            write(text, Some(self.after), DONE, &progress);
             self.done = true;
         } else if self.progress.as_ref() != Some(&progress) {
-            write(text, None, "progress", &progress);
+            write(text, None, PROGRESS, &progress);
             self.progress = Some(progress);
         }
     }
@@ -295,6 +322,7 @@ mod tests {
     use std::future::ready;
     use std::sync::Mutex;
 
+    use axum::http::HeaderValue;
     use futures::TryStreamExt;
     use futures::executor::block_on;
     use serde_json::json;
@@ -517,12 +545,15 @@ mod tests {
     fn ids_are_plain_numbers() {
         let read = |text: &'static str| {
             let mut headers = HeaderMap::new();
-            headers.insert(LAST_EVENT_ID, text.parse().unwrap());
+            headers.insert(
+                LAST_EVENT_ID,
+                HeaderValue::from_bytes(text.as_bytes()).unwrap(),
+            );
             last_event_id(&headers).map_err(|error| error.code.status().as_u16())
         };
         assert_eq!(read("7"), Ok(Some(7)));
         assert_eq!(read(""), Ok(None));
-        for wrong in ["-1", "+1", "1.0", "x", "1234567890123456"] {
+        for wrong in ["-1", "+1", "1.0", "x", "é", "1234567890123456"] {
             assert_eq!(read(wrong), Err(422), "{wrong}");
         }
         assert_eq!(last_event_id(&HeaderMap::new()), Ok(None));

@@ -9,10 +9,11 @@ use axum::body::Bytes;
 use axum::response::Response;
 use serde_json::{Value, json};
 use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::link::Link;
 use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{self, Content, ContentBuilder, ObjectBuilder, Ref, RefOr, Schema};
+use utoipa::openapi::{self, Content, ContentBuilder, ObjectBuilder, Paths, Ref, RefOr, Schema};
 use utoipa::{Modify, OpenApi, ToSchema};
 
 use super::control::{ChangeBody, Nothing, RetryBody};
@@ -188,6 +189,7 @@ impl Modify for Shared {
                 .responses
                 .insert(name.to_owned(), RefOr::T(response));
         }
+        link(&mut document.paths);
         for (path, item) in &mut document.paths.paths {
             for operation in [&mut item.get, &mut item.post, &mut item.put]
                 .into_iter()
@@ -195,6 +197,47 @@ impl Modify for Shared {
                 .flatten()
             {
                 complete(path, operation);
+            }
+        }
+    }
+}
+
+/// From what makes a thing to all that can be done with it: its id is in the answer.
+fn link(paths: &mut Paths) {
+    for (makes, below) in [
+        ("/v1/jobs", "/v1/jobs/{id}"),
+        ("/v1/tokens", "/v1/tokens/{id}"),
+    ] {
+        let with_id = paths
+            .paths
+            .iter()
+            .filter(|(path, _)| path.starts_with(below));
+        let operations = with_id
+            .flat_map(|(_, item)| [&item.get, &item.post, &item.put, &item.patch, &item.delete]);
+        let links: Vec<(String, Link)> = operations
+            .flatten()
+            .filter_map(|operation| operation.operation_id.clone())
+            .map(|name| {
+                let link = Link::builder()
+                    .operation_id(&name)
+                    .parameter("id", "$response.body#/id")
+                    .build();
+                (name, link)
+            })
+            .collect();
+        let made = paths
+            .paths
+            .get_mut(makes)
+            .and_then(|item| item.post.as_mut());
+        let answers = made
+            .into_iter()
+            .flat_map(|operation| &mut operation.responses.responses);
+        for (_, answer) in answers.filter(|(status, _)| ["201", "202"].contains(&status.as_str())) {
+            if let RefOr::T(answer) = answer {
+                let links = links.iter().cloned();
+                answer
+                    .links
+                    .extend(links.map(|(name, link)| (name, RefOr::T(link))));
             }
         }
     }

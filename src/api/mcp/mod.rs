@@ -20,11 +20,12 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 
 use self::rpc::{Fault, Incoming, Request};
 use super::auth::Caller;
 use super::params::NoQuery;
-use super::problem::ApiError;
+use super::problem::{ApiError, Problem};
 use super::{Api, body, reply};
 use crate::ports::Ports;
 
@@ -53,15 +54,34 @@ that stand in them.";
 #[derive(ToSchema)]
 #[schema(as = McpMessage)]
 pub struct Message {
-    #[schema(pattern = "^2\\.0$")]
-    _jsonrpc: String,
-    /// Left out in a notification.
-    #[schema(value_type = Option<i64>)]
-    _id: Option<i64>,
-    #[schema(examples("tools/list"))]
+    #[schema(rename = "jsonrpc", value_type = Version)]
+    _jsonrpc: Version,
+    /// A whole number or a text; left out in a notification.
+    #[schema(rename = "id", required = false, schema_with = id_schema)]
+    _id: Value,
+    #[schema(rename = "method", examples("tools/list"))]
     _method: String,
-    #[schema(value_type = Option<Object>)]
+    #[schema(rename = "params", value_type = Option<Object>)]
     _params: Option<Value>,
+}
+
+/// Of JSON-RPC.
+#[derive(ToSchema)]
+#[schema(as = JsonRpcVersion)]
+pub enum Version {
+    #[schema(rename = "2.0")]
+    #[allow(dead_code, reason = "it stands in the document alone")]
+    Two,
+}
+
+fn id_schema() -> Schema {
+    let most = rpc::MOST_ID as f64;
+    let number = ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(-most))
+        .maximum(Some(most));
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    OneOfBuilder::new().item(number).item(text).into()
 }
 
 /// Speak the Model Context Protocol
@@ -77,6 +97,8 @@ pub struct Message {
     responses(
         (status = 200, description = "The answer, a JSON-RPC message", body = Object),
         (status = 202, description = "A notification was taken"),
+        (status = 400, description = "The message cannot be taken", content((Object = "application/json"), (Problem = "application/problem+json"))),
+        (status = 404, description = "There is no such method (in the newest revision)", content((Object = "application/json"))),
     ),
 )]
 pub async fn post<P: Ports>(

@@ -78,6 +78,19 @@ impl Fault {
     }
 }
 
+/// Ids go through languages whose only numbers are doubles: beyond 2^53 one would come back as another.
+pub const MOST_ID: i64 = 9_007_199_254_740_991;
+
+/// A text, or a whole number however it is written.
+fn id(value: Value) -> Option<Value> {
+    if value.is_string() {
+        return Some(value);
+    }
+    let number = value.as_f64().filter(|number| number.fract() == 0.0)?;
+    // Exact: every double in this range that is whole is an i64.
+    (number.abs() <= MOST_ID as f64).then(|| Value::from(number as i64))
+}
+
 /// One message from a body.
 pub fn read(bytes: &[u8]) -> Result<Incoming, Fault> {
     let value: Value = serde_json::from_slice(bytes)
@@ -101,17 +114,14 @@ pub fn read(bytes: &[u8]) -> Result<Incoming, Fault> {
     if message.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
         return Err(refused());
     }
-    match message.remove("id") {
-        None => Ok(Incoming::Notification),
-        Some(id) if id.is_string() || id.is_i64() || id.is_u64() => {
-            Ok(Incoming::Request(Request {
-                id,
-                method,
-                params: Value::Object(params),
-            }))
-        }
-        Some(_) => Err(refused()),
-    }
+    let Some(given) = message.remove("id") else {
+        return Ok(Incoming::Notification);
+    };
+    Ok(Incoming::Request(Request {
+        id: id(given).ok_or_else(refused)?,
+        method,
+        params: Value::Object(params),
+    }))
 }
 
 #[cfg(test)]
@@ -127,9 +137,11 @@ mod tests {
             params: json!({}),
         };
         assert_eq!(request, Ok(Incoming::Request(expected)));
+        let whole = read(br#"{"jsonrpc":"2.0","id":-7.0,"method":"ping"}"#);
+        assert!(matches!(whole, Ok(Incoming::Request(request)) if request.id == json!(-7)));
         let note = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
         assert_eq!(read(note), Ok(Incoming::Notification));
-        let cases: [(&str, i64); 8] = [
+        let cases: [(&str, i64); 9] = [
             ("{", PARSE_ERROR),
             ("[]", INVALID_REQUEST),
             ("null", INVALID_REQUEST),
@@ -139,6 +151,10 @@ mod tests {
             ),
             (
                 r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
+                INVALID_REQUEST,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":-9007199254740992,"method":"ping"}"#,
                 INVALID_REQUEST,
             ),
             (

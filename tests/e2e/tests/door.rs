@@ -1,5 +1,5 @@
 //! The front door in workerd: streams that a browser hears, bodies that an attacker sends, answers that are compressed.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
