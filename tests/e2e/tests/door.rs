@@ -4,6 +4,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use e2e::{World, id_of};
@@ -40,42 +41,48 @@ source.addEventListener("done", (event) => {
 });
 </script>"#;
 
-/// A page on an origin of its own; what it reports.
-fn serve(listener: &TcpListener, page: &str) -> Value {
+/// A page on an origin of its own; what it reports comes out of the channel. A browser opens connections that it then does
+/// not use, so each has a thread.
+fn serve(listener: TcpListener, page: String) -> Receiver<Value> {
+    let (told, hears) = channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let (page, told) = (page.clone(), told.clone());
+            std::thread::spawn(move || answer(stream, &page, &told));
+        }
+    });
+    hears
+}
+
+/// One request of the page's browser; `None` where it sent none.
+fn answer(mut stream: TcpStream, page: &str, told: &Sender<Value>) -> Option<()> {
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    let mut first = String::new();
+    reader.read_line(&mut first).ok()?;
+    let mut length = 0;
     loop {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut reader = BufReader::new(stream.try_clone().unwrap());
-        let mut request = String::new();
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line).unwrap_or(0) <= 2 {
-                break;
-            }
-            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap();
-            }
-            request.push_str(&line);
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? <= 2 {
+            break;
         }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).unwrap();
-        let answer = |stream: &mut TcpStream, body: &str| {
-            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\ncontent-length:";
-            write!(stream, "{head} {}\r\n\r\n{body}", body.len()).unwrap();
-        };
-        if request.starts_with("POST /heard") {
-            answer(&mut stream, "");
-            return serde_json::from_slice(&body).unwrap();
+        let line = line.to_ascii_lowercase();
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
         }
-        answer(
-            &mut stream,
-            if request.starts_with("GET / ") {
-                page
-            } else {
-                ""
-            },
-        );
     }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    let text = if first.starts_with("GET / ") {
+        page
+    } else {
+        ""
+    };
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\ncontent-length:";
+    write!(stream, "{head} {}\r\n\r\n{text}", text.len()).ok()?;
+    if first.starts_with("POST /heard") {
+        told.send(serde_json::from_slice(&body).ok()?).ok()?;
+    }
+    Some(())
 }
 
 #[test]
@@ -99,6 +106,8 @@ fn a_browser_hears_a_job_to_its_end_through_lost_streams() {
     let url = ticket["url"].as_str().unwrap();
     assert!(url.starts_with(world.client.base()), "{url}");
 
+    let page = PAGE.replace("URL_OF_EVENTS", &json!(url).to_string());
+    let hears = serve(listener, page);
     let profile = std::env::temp_dir().join(format!("fanwise-browser-{}", std::process::id()));
     let mut browser = Command::new(xtask::setup::browser().unwrap())
         .args([
@@ -119,9 +128,6 @@ fn a_browser_hears_a_job_to_its_end_through_lost_streams() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let page = PAGE.replace("URL_OF_EVENTS", &json!(url).to_string());
-    let (told, hears) = std::sync::mpsc::channel();
-    std::thread::spawn(move || told.send(serve(&listener, &page)));
     let report = hears.recv_timeout(Duration::from_secs(90));
     browser.kill().unwrap();
     browser.wait().unwrap();

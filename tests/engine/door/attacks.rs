@@ -22,12 +22,13 @@ fn addresses(door: &Door) -> Vec<(String, String, Value)> {
     let mut found = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
-            if !path.contains('{') {
+            if !path.contains("{id}") {
                 continue;
             }
             let body = match (operation.get("requestBody"), method.as_str(), path.as_str()) {
                 (None, ..) => Value::Null,
                 (_, "patch", "/v1/tokens/{id}") => json!({"name": "stolen"}),
+                (_, "put", _) => json!({"stages": crate::flows::stages(1)}),
                 (_, "patch", _) => json!({"metadata": {"stolen": true}}),
                 _ => json!({}),
             };
@@ -92,7 +93,10 @@ fn nothing_behind_the_door_answers_without_a_token() {
         if open.contains(&template.as_str()) {
             continue;
         }
-        let path = template.replace("{id}", &job).replace("{index}", "0");
+        let path = template
+            .replace("{id}", &job)
+            .replace("{index}", "0")
+            .replace("{name}", "x");
         for method in item.as_object().unwrap().keys() {
             let method = method.to_uppercase();
             let schemes = [
