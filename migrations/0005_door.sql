@@ -32,6 +32,12 @@ CREATE INDEX jobs_calling ON jobs (token) WHERE token IS NOT NULL AND in_flight 
 -- The same for its attempts: a job may be gone when they close.
 ALTER TABLE attempts ADD COLUMN token TEXT;
 
+-- Which token made a schedule; without a row, the secret's.
+CREATE TABLE schedule_tokens (
+  schedule TEXT PRIMARY KEY,
+  token TEXT NOT NULL
+) WITHOUT ROWID;
+
 -- What a token's jobs spent per UTC day.
 CREATE TABLE token_days (
   day TEXT NOT NULL,

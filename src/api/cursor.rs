@@ -51,6 +51,14 @@ impl Cursor for AfterToken {
     const LIST: &'static str = "tokens.1";
 }
 
+/// After this schedule, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AfterSchedule {
+    pub created_ms: i64,
+    pub id: String,
+}
+
 /// After this task's results, and so many lines of the next task's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,6 +69,22 @@ pub struct AfterResult {
 
 impl Cursor for AfterResult {
     const LIST: &'static str = "results.1";
+}
+
+impl Cursor for AfterSchedule {
+    const LIST: &'static str = "schedules.1";
+}
+
+/// After this delivery, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AfterDelivery {
+    pub at_ms: i64,
+    pub id: String,
+}
+
+impl Cursor for AfterDelivery {
+    const LIST: &'static str = "deliveries.1";
 }
 
 #[derive(Serialize, Deserialize)]

@@ -18,10 +18,12 @@ use utoipa::{Modify, OpenApi, ToSchema};
 
 use super::control::{ChangeBody, Nothing, RetryBody};
 use super::problem::{self, ApiError, Code, Fault, Problem};
+use super::schedules::{ScheduleBody, ScheduleChange};
 use super::shape::Shape;
 use super::submit::SubmitBody;
 use super::{
-    control, events, health, jobs, limits, mcp, reply, report, results, submit, tasks, tokens,
+    control, deliveries, events, health, jobs, limits, mcp, reply, report, results, schedules,
+    submit, tasks, tokens,
 };
 use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
 use crate::core::token::Scope;
@@ -38,6 +40,7 @@ use crate::core::token::Scope;
         jobs::list,
         jobs::get,
         control::change,
+        control::delete,
         control::cancel,
         control::pause,
         control::resume,
@@ -54,6 +57,15 @@ use crate::core::token::Scope;
         tokens::change,
         tokens::revoke,
         mcp::post,
+        schedules::list,
+        schedules::create,
+        schedules::get,
+        schedules::change,
+        schedules::delete,
+        schedules::run,
+        deliveries::list,
+        deliveries::redeliver,
+        deliveries::secret,
         limits::get,
         health::healthz,
         document,
@@ -64,6 +76,8 @@ use crate::core::token::Scope;
         (name = "jobs", description = "Jobs and what became of them"),
         (name = "tokens", description = "Who may call"),
         (name = "mcp", description = "The same for agents"),
+        (name = "schedules", description = "Jobs that come in by themselves"),
+        (name = "webhooks", description = "What is told to others about jobs"),
         (name = "limits", description = "What the account allows"),
         (name = "service", description = "The service itself; no token needed"),
     ),
@@ -131,6 +145,18 @@ pub fn change_token_shape() -> Result<&'static Shape, ApiError> {
 pub fn change_shape() -> Result<&'static Shape, ApiError> {
     static SHAPE: Made = OnceLock::new();
     shape(&SHAPE, &ChangeBody::name(), |_| ())
+}
+
+/// The check of a schedule.
+pub fn schedule_shape() -> Result<&'static Shape, ApiError> {
+    static SHAPE: Made = OnceLock::new();
+    shape(&SHAPE, &ScheduleBody::name(), |_| ())
+}
+
+/// The check of a schedule's change.
+pub fn schedule_change_shape() -> Result<&'static Shape, ApiError> {
+    static SHAPE: Made = OnceLock::new();
+    shape(&SHAPE, &ScheduleChange::name(), |_| ())
 }
 
 type Made = OnceLock<Result<Shape, String>>;
@@ -207,6 +233,7 @@ fn link(paths: &mut Paths) {
     for (makes, below) in [
         ("/v1/jobs", "/v1/jobs/{id}"),
         ("/v1/tokens", "/v1/tokens/{id}"),
+        ("/v1/schedules", "/v1/schedules/{id}"),
     ] {
         let with_id = paths
             .paths
@@ -313,6 +340,8 @@ fn add_example(content: &mut RefOr<Content>) {
         serde_json::to_value(job_example()).ok()
     } else if holds(content, &SubmitBody::name()) {
         Some(submit_example())
+    } else if holds(content, &ScheduleBody::name()) {
+        Some(schedule_example())
     } else {
         return;
     };
@@ -423,6 +452,23 @@ fn submit_example() -> Value {
     })
 }
 
+/// The plan of the submit, every working day, over what lies at an address then.
+fn schedule_example() -> Value {
+    let mut job = submit_example();
+    if let Some(job) = job.as_object_mut() {
+        job.shift_remove("input");
+    }
+    json!({
+        "name": "Tickets of the day",
+        "cron": "0 7 * * MON-FRI",
+        "time_zone": "Europe/Berlin",
+        "overlap": "skip",
+        "job": job,
+        "input_url": "https://exports.acme.com/tickets.csv",
+        "input_format": "csv"
+    })
+}
+
 fn job_example() -> JobView {
     JobView {
         id: "job_0199c1d2e3f47a5b8c6d7e8f90a1b2c3".to_owned(),
@@ -479,6 +525,7 @@ mod tests {
         let components = document.get("components").unwrap();
         let cases = [
             (SubmitBody::name(), submit_example()),
+            (ScheduleBody::name(), schedule_example()),
             (
                 JobView::name(),
                 serde_json::to_value(job_example()).unwrap(),

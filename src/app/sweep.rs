@@ -1,9 +1,9 @@
 //! What cron puts right, every minute: leases that ran out, messages that were lost, jobs that should have
-//! moved on, a breaker that may try again.
+//! moved on, a breaker that may try again, what is old.
 
 use serde_json::json;
 
-use super::{App, AppError, message};
+use super::{App, AppError, message, notify, remove, schedules};
 use crate::core::time::day;
 use crate::ports::{Clock, Db, Ports, Queue};
 use crate::store::row::Columns;
@@ -46,10 +46,22 @@ pub async fn sweep<P: Ports>(app: &App<P>) -> Result<(), AppError> {
             json!({}),
         );
     }
-    let messages = due
+    let mut messages = due
         .iter()
         .map(|job| message::drive(job, 0))
         .collect::<Vec<_>>();
+    let found = [
+        remove::age(app).await,
+        notify::due(app).await,
+        schedules::due(app).await,
+    ];
+    for found in found {
+        match found {
+            Ok(more) => messages.extend(more),
+            // Jobs that wait must not wait for this.
+            Err(error) => app.log_fault("sweep", &error.to_string()),
+        }
+    }
     if messages.is_empty() {
         return Ok(());
     }

@@ -21,6 +21,7 @@ use futures::stream::FuturesUnordered;
 use serde_json::json;
 
 use super::call::Head;
+use super::fetch::Gate;
 use super::kit::Kit;
 use super::resolve::{self, Resolved};
 use super::settle as ended;
@@ -28,7 +29,7 @@ use super::{App, AppError, message};
 use crate::core::admit::{Admission, Breaker, Candidate, Job, Snapshot, admit};
 use crate::core::money::Nano;
 use crate::core::time::day;
-use crate::core::verdict::Form;
+use crate::core::verdict::{FETCH, Form};
 use crate::ports::{Clock, Db, DbError, Ports, Queue};
 use crate::store::admission::{self, Claim, Claimed, Read, Take};
 use crate::store::row::Columns;
@@ -87,15 +88,31 @@ struct Consumer<'a, P: Ports> {
     stopped: bool,
     /// The same, for calls that still read what they ask.
     stop: Arc<AtomicBool>,
+    /// Where tasks that read a page wait for their turn.
+    gate: Arc<Gate>,
     /// The class of a head that came first: worth a look at once.
     news: bool,
     seen: Vec<String>,
     /// When it last looked at what waits.
     looked: i64,
+    /// When the oldest of `ended` ended.
+    ended_at: i64,
+    /// Calls that the concurrency of any one job still allowed after the last look.
+    room: u32,
     /// Statements sent to the database: an invocation may send 1,000.
     queries: u32,
     /// Another consumer was asked to go on.
     handed_over: bool,
+}
+
+/// How many tasks of any one job are worth a look: as many as its concurrency lets go. Of a job that has nothing in flight
+/// all that a look may bring, so that its budget is not called used up for the sake of the first.
+fn room(snapshot: &Snapshot) -> u32 {
+    let of = |job: &Job| match job.in_flight {
+        0 => LOOK_TASKS,
+        busy => job.concurrency.saturating_sub(busy),
+    };
+    snapshot.jobs.iter().map(of).max().unwrap_or(LOOK_TASKS)
 }
 
 /// What the last look at the waiting tasks said.
@@ -119,9 +136,12 @@ impl<'a, P: Ports> Consumer<'a, P> {
             heads: Vec::new(),
             stopped: false,
             stop: Arc::new(AtomicBool::new(false)),
+            gate: Arc::new(Gate::new(app.config.fetching.at_once)),
             news: false,
             seen: Vec::new(),
             looked: now,
+            ended_at: now,
+            room: LOOK_TASKS,
             queries: 0,
             handed_over: false,
         }
@@ -175,6 +195,16 @@ impl<'a, P: Ports> Consumer<'a, P> {
     /// How long nothing needs to be looked at, if no call ends.
     fn next_look(&self, outlook: &Outlook) -> u64 {
         let renew = self.renew_in();
+        if self.accepting() && !self.ended.is_empty() {
+            let since = u64::try_from(self.now() - self.ended_at).unwrap_or(0);
+            return self
+                .app
+                .config
+                .intervals
+                .gather_ms
+                .saturating_sub(since)
+                .min(renew);
+        }
         if !self.accepting() {
             return renew.min(DRAIN_MS);
         }
@@ -192,13 +222,16 @@ impl<'a, P: Ports> Consumer<'a, P> {
             || (self.accepting() && self.next_look(outlook) == 0)
     }
 
-    /// What has ended is written at once, but for a consumer that is on its way out: it gathers some.
+    /// Calls that began together end together: what has ended is written a moment later, with the others. A consumer
+    /// that is on its way out gathers for longer.
     fn settle_is_due(&self) -> bool {
-        let gathered = self.accepting()
-            || self.calls.is_empty()
-            || self.ended.len() >= DRAIN_PORTION
-            || u64::try_from(self.now() - self.looked).unwrap_or(0) >= DRAIN_MS;
-        !self.ended.is_empty() && gathered
+        let since = |at: i64| u64::try_from(self.now() - at).unwrap_or(0);
+        let gathered = if self.accepting() {
+            since(self.ended_at) >= self.app.config.intervals.gather_ms
+        } else {
+            self.ended.len() >= DRAIN_PORTION || since(self.looked) >= DRAIN_MS
+        };
+        !self.ended.is_empty() && (gathered || self.calls.is_empty())
     }
 
     /// Sends for another consumer, once.
@@ -249,6 +282,9 @@ impl<'a, P: Ports> Consumer<'a, P> {
                     self.stopped = true;
                     self.stop.store(true, Ordering::Relaxed);
                 }
+                if self.ended.is_empty() {
+                    self.ended_at = self.now();
+                }
                 self.ended.push(*resolved);
             }
         }
@@ -281,6 +317,11 @@ impl<'a, P: Ports> Consumer<'a, P> {
             };
             let (snapshot, read) = self.snapshot(read);
             let admission = admit(&snapshot);
+            let (looked, room) = (self.room, room(&snapshot));
+            self.room = room;
+            if admission.take.is_empty() && looked < room && !snapshot.tasks.is_empty() {
+                continue;
+            }
             self.exhausted(&admission, &read).await?;
             let mut outlook = Outlook {
                 wait_ms: earliest(admission.wait_ms, read.due, snapshot.now),
@@ -289,14 +330,16 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 return Ok(outlook);
             }
             if self.claim(&admission, &snapshot, &read).await? {
+                self.room =
+                    room.saturating_sub(u32::try_from(admission.take.len()).unwrap_or(u32::MAX));
                 if self.free_slots() == 0 && snapshot.tasks.len() > admission.take.len() {
                     // Full, and more could go: another consumer has slots of its own.
                     self.wake_another(PASS_ON_MS).await;
                 }
                 // All that the look brought was taken: there may be more.
-                let whole = snapshot.tasks.len() >= LOOK_TASKS as usize
-                    && admission.take.len() >= snapshot.tasks.len();
+                let whole = admission.take.len() >= snapshot.tasks.len();
                 if whole && self.free_slots() > 0 {
+                    self.room = LOOK_TASKS;
                     outlook.wait_ms = Some(1);
                 }
                 return Ok(outlook);
@@ -326,6 +369,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
         let heads = std::mem::take(&mut self.heads);
         self.news = false;
         let look = self.accepting() && self.free_slots() > 0;
+        let settled = u32::try_from(ended.len()).unwrap_or(u32::MAX);
         let mut statements = ended::statements(self.app, &ended, &heads, &self.lease, now);
         let mut fan_in = Vec::new();
         for job in ended::jobs_of(&ended) {
@@ -348,7 +392,10 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 now,
                 &day(now),
                 // One more than could go, which tells whether there are any.
-                self.free_slots().min(LOOK_TASKS) + 1,
+                self.free_slots()
+                    .min(LOOK_TASKS)
+                    .min(self.room.saturating_add(settled))
+                    + 1,
                 i64::try_from(grace).unwrap_or(i64::MAX),
             ));
         }
@@ -431,6 +478,16 @@ impl<'a, P: Ports> Consumer<'a, P> {
         let config = &self.app.config;
         let day_cap =
             |cap: Option<f64>, used: i64| cap.map(|usd| Nano::from_usd_floor(usd).0 - used);
+        // Pages that nobody here would get to are left to others.
+        let mut pages = self.gate.room();
+        read.waiting.retain(|task| {
+            if task.form == FETCH {
+                let room = pages > 0;
+                pages = pages.saturating_sub(1);
+                return room;
+            }
+            true
+        });
         read.waiting.retain(|task| {
             read.jobs.iter().any(|job| job.id == task.job)
                 && read.classes.iter().any(|row| row.class.name == task.class)
@@ -476,7 +533,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                         .position(|row| row.class.name == task.class);
                     let known = class
                         .and_then(|class| read.classes.get(class))
-                        .and_then(|row| row.tokens_per_byte);
+                        .and_then(|row| Some((row.tokens_per_byte?, row.known_bytes)));
                     Candidate {
                         job: read
                             .jobs
@@ -515,7 +572,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             let Some(kit) = self
                 .kits
                 .get(&task.job)
-                .and_then(|kit| kit.stage(task.stage))
+                .and_then(|kit| kit.of(task.stage, task.purpose))
             else {
                 continue;
             };
@@ -617,6 +674,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 mark,
                 probe && task.attempt.is_some(),
                 Arc::clone(&self.stop),
+                Arc::clone(&self.gate),
             );
             self.calls.push(call.boxed());
         }
@@ -670,7 +728,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 continue;
             };
             let left = row.limit_nano.unwrap_or(i64::MAX) - row.used_nano - row.held_nano;
-            ended::over_budget(self.app, job, row.limit_nano, left, now).await?;
+            ended::over_budget(self.app, job, row.stage, row.limit_nano, left, now).await?;
             moved.push(job.clone());
         }
         for job in day {
@@ -749,10 +807,16 @@ impl<'a, P: Ports> Consumer<'a, P> {
 }
 
 /// Tokens a request may take: as many for each byte as any took before and a little more, or half its bytes. An average
-/// would let a few dense requests pass the limit together; what is too much here comes back with the first header.
-fn expected_input(bytes: u64, tokens_per_byte: Option<f64>) -> f64 {
-    let share = tokens_per_byte.map_or(0.5, |share| (share * 1.05).min(1.0));
-    (bytes as f64 * share).ceil().max(1.0)
+/// would let a few dense requests pass the limit together; what is too much here comes back with the first header. A request
+/// twice as large as any that is `known` is not reckoned by their share: the fixed part of theirs makes it look thin.
+fn expected_input(bytes: u64, known: Option<(f64, f64)>) -> f64 {
+    let bytes = bytes as f64;
+    let share = match known {
+        Some((share, size)) if bytes <= size * 2.0 => share * 1.05,
+        Some((share, _)) => (share * 1.05).max(0.5),
+        None => 0.5,
+    };
+    (bytes * share.min(1.0)).ceil().max(1.0)
 }
 
 /// Tokens an answer is expected to have: what the stage's answers had and a third more; all it may have before

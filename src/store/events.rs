@@ -1,6 +1,6 @@
 //! What watchers of a job are told. Events are written by triggers alone, in the transactions that they tell of.
 
-use super::listing::task_counts;
+use super::listing::progress_columns;
 use super::{params, sql};
 use crate::ports::Statement;
 
@@ -12,8 +12,8 @@ const PULSE: &str = concat!(
 SELECT j.id, j.state, j.run, j.items_total, j.calls, j.spent_nano, j.reserved_nano, j.unknown_nano, j.saved_nano, j.limit_nano,
   (SELECT name FROM stages WHERE job = j.id AND idx = j.stage) AS stage_name,
   ",
-    task_counts!(),
-    " AS counts,
+    progress_columns!(),
+    ",
   (SELECT MAX(seq) FROM events WHERE job = j.id) AS last_seq,
   (SELECT json_group_array(json_object('seq', seq, 'kind', kind, 'body', json(body))) FROM (
     SELECT seq, kind, body FROM events WHERE job = j.id AND seq > ?3 ORDER BY seq LIMIT ?4)) AS events

@@ -156,6 +156,28 @@ pub fn own(job: &str, token: &str) -> Statement {
     sql(OWN, params![job, token])
 }
 
+const OWN_SCHEDULE: &str = "-- schedule_of_token
+INSERT INTO schedule_tokens (schedule, token) VALUES (?1, ?2)";
+const OF_SCHEDULE: &str = "-- token_of_schedule
+SELECT token FROM schedule_tokens WHERE schedule = ?1";
+const FORGET_SCHEDULE: &str = "-- forget_schedule_token
+DELETE FROM schedule_tokens WHERE schedule IN (SELECT id FROM schedules WHERE id = ?1 AND tenant = ?2)";
+
+/// Says which token made a schedule; in the batch that writes it.
+pub fn own_schedule(schedule: &str, token: &str) -> Statement {
+    sql(OWN_SCHEDULE, params![schedule, token])
+}
+
+/// The token that a schedule's jobs are counted to; no row: the secret's.
+pub fn of_schedule(schedule: &str) -> Statement {
+    sql(OF_SCHEDULE, params![schedule])
+}
+
+/// Before the schedule goes.
+pub fn forget_schedule(schedule: &str, tenant: &str) -> Statement {
+    sql(FORGET_SCHEDULE, params![schedule, tenant])
+}
+
 const GUARD: &str = "-- guard_tokens
 INSERT INTO guards SELECT NOT EXISTS (
   SELECT 1 FROM (

@@ -11,3 +11,6 @@ mod fuzz;
 mod limits;
 mod origins;
 mod routes;
+mod schedules;
+mod upload;
+mod webhooks;

@@ -3,10 +3,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod chaos;
+mod checks;
 mod commands;
 mod door;
 mod flows;
 mod found;
+mod inputs;
+mod removal;
+mod schedules;
 mod simulation;
+mod sites;
 mod sql;
+mod stages;
+mod tree;
+mod web;
+mod webhooks;
 mod world;
