@@ -10,7 +10,15 @@ use super::{Door, SECRET, body};
 
 fn dump(door: &Door) -> String {
     [
-        "jobs", "specs", "stages", "tasks", "attempts", "outputs", "events", "tokens",
+        "schedules",
+        "jobs",
+        "specs",
+        "stages",
+        "tasks",
+        "attempts",
+        "outputs",
+        "events",
+        "tokens",
     ]
     .map(|table| format!("{:?}", door.world.query(&format!("SELECT * FROM {table}"))))
     .concat()
@@ -27,7 +35,7 @@ fn addresses(door: &Door) -> Vec<(String, String, Value)> {
             }
             let body = match (operation.get("requestBody"), method.as_str(), path.as_str()) {
                 (None, ..) => Value::Null,
-                (_, "patch", "/v1/tokens/{id}") => json!({"name": "stolen"}),
+                (_, "patch", "/v1/tokens/{id}" | "/v1/schedules/{id}") => json!({"name": "stolen"}),
                 (_, "put", _) => json!({"stages": crate::flows::stages(1)}),
                 (_, "patch", _) => json!({"metadata": {"stolen": true}}),
                 _ => json!({}),
@@ -39,25 +47,62 @@ fn addresses(door: &Door) -> Vec<(String, String, Value)> {
     found
 }
 
+/// What a caller may have made: a job, a token and a schedule.
+struct Made {
+    job: String,
+    token: String,
+    schedule: String,
+}
+
+impl Made {
+    fn by(door: &Door, token: &str, token_id: &str) -> Made {
+        let job = door.submit(token, 2);
+        door.finish(&job);
+        let schedule = json!({"cron": "0 7 * * *", "paused": true, "job": body(1)});
+        let schedule = door
+            .call(token, "POST", "/v1/schedules", schedule)
+            .expect(201)
+            .json();
+        Made {
+            job,
+            token: token_id.to_owned(),
+            schedule: schedule["id"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    /// The id that an address is about.
+    fn id(&self, template: &str) -> &str {
+        match template.split('/').nth(2) {
+            Some("tokens") => &self.token,
+            Some("schedules") => &self.schedule,
+            _ => &self.job,
+        }
+    }
+
+    fn path(&self, template: &str) -> String {
+        let delivery = format!("msg_{}", "0".repeat(32));
+        template
+            .replace("{id}", self.id(template))
+            .replace("{index}", "0")
+            .replace("{delivery}", &delivery)
+            .replace("{name}", "x")
+    }
+}
+
 #[test]
 fn another_tenant_s_ids_are_not_there_on_any_address() {
     let door = Door::open(&[]);
     let all = json!(["read", "run", "admin"]);
     let (owner, owner_id) = door.token(json!({"name": "a", "tenant": "acme", "scopes": all}));
     let (thief, _) = door.token(json!({"name": "b", "tenant": "thief", "scopes": all}));
-    let job = door.submit(&owner, 2);
-    door.finish(&job);
+    let made = Made::by(&door, &owner, &owner_id);
     let before = dump(&door);
     for (method, template, body) in addresses(&door) {
-        let id = if template.starts_with("/v1/tokens") {
-            &owner_id
-        } else {
-            &job
-        };
-        let path = template.replace("{id}", id).replace("{index}", "0");
+        let path = made.path(&template);
         let theirs = door.call(&thief, &method, &path, body.clone()).expect(404);
         // As if it had never been.
-        let nowhere = path.replace(&id[4..], &"0".repeat(32));
+        let (_, digits) = made.id(&template).split_once('_').unwrap();
+        let nowhere = path.replace(digits, &"0".repeat(32));
         let nothing = door
             .call(&thief, &method, &nowhere, body.clone())
             .expect(404);
@@ -69,7 +114,7 @@ fn another_tenant_s_ids_are_not_there_on_any_address() {
     }
     for tool in ["job_status", "job_results", "job_report", "cancel_job"] {
         let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
-            "params": {"name": tool, "arguments": {"job_id": job}}});
+            "params": {"name": tool, "arguments": {"job_id": made.job}}});
         let result = door.call(&thief, "POST", "/mcp", call).expect(200).json()["result"].clone();
         assert_eq!(result["isError"], true, "{tool}");
         assert!(
@@ -314,16 +359,10 @@ fn the_same_key_is_the_same_job_and_another_body_a_conflict() {
 fn no_secret_is_in_any_answer_or_log() {
     let door = Door::open(&[]);
     let (token, id) = door.token(json!({"name": "a", "scopes": ["read", "run", "admin"]}));
-    let job = door.submit(&token, 2);
-    door.finish(&job);
+    let made = Made::by(&door, &token, &id);
     let mut texts = vec![format!("{:?}", door.world.log_lines())];
     for (method, template, body) in addresses(&door) {
-        let id = if template.starts_with("/v1/tokens") {
-            &id
-        } else {
-            &job
-        };
-        let path = template.replace("{id}", id).replace("{index}", "0");
+        let path = made.path(&template);
         if method != "DELETE" {
             texts.push(door.call(&token, &method, &path, body).text);
         }

@@ -247,6 +247,29 @@ fn the_jobs_of_a_token_never_have_more_calls_in_flight_than_it_may() {
 }
 
 #[test]
+fn the_jobs_of_a_schedule_are_counted_to_the_token_that_made_it() {
+    let door = Door::open(&[]);
+    let (token, id) = door.token(json!({"name": "a", "tenant": "acme", "daily_budget_usd": 5}));
+    let schedule = json!({"cron": "0 7 1 1 *", "job": body(1)});
+    let schedule = door
+        .call(&token, "POST", "/v1/schedules", schedule)
+        .expect(201)
+        .json();
+    let path = format!("/v1/schedules/{}", schedule["id"].as_str().unwrap());
+    door.call(&token, "POST", &format!("{path}/run"), Value::Null)
+        .expect(202);
+    let jobs = || door.world.query("SELECT state, token FROM jobs");
+    door.world.run(&door.app, 10_000, 600_000, || {
+        jobs().iter().any(|job| job["state"] == "succeeded")
+    });
+    assert_eq!(jobs()[0]["token"], id);
+    let token_view = door.get(SECRET, &format!("/v1/tokens/{id}")).json();
+    assert!(token_view["spent_today_usd"].as_f64().unwrap() > 0.0);
+    door.call(&token, "DELETE", &path, Value::Null).expect(204);
+    assert!(door.world.query("SELECT * FROM schedule_tokens").is_empty());
+}
+
+#[test]
 fn a_token_s_daily_budget_holds_for_all_of_its_jobs_and_ends_with_the_day() {
     let door = Door::open(&[]);
     let (token, id) = door.token(json!({"name": "a", "daily_budget_usd": 0.05}));
