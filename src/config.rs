@@ -81,6 +81,21 @@ pub struct Intervals {
     pub deadline_grace_ms: u64,
 }
 
+/// The front door.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Door {
+    /// Web origins whose pages may call; `*` for all. Empty: none.
+    pub cors_origins: Vec<String>,
+    /// Between two looks at a job that is watched: at most so often goes progress out.
+    pub events_poll_ms: u64,
+    /// After so long a silence a watcher is told that the stream is alive.
+    pub events_heartbeat_ms: u64,
+    /// How long one stream of events lasts; watchers connect again.
+    pub events_max_ms: u64,
+    /// How long a watcher's ticket opens streams.
+    pub events_ticket_ms: u64,
+}
+
 /// Days that things are kept once they are over; 0: for ever.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Keep {
@@ -117,6 +132,9 @@ pub struct Config {
     pub caps: Caps,
     pub defaults: Defaults,
     pub intervals: Intervals,
+    pub door: Door,
+    /// Submits of one token in a minute.
+    pub submits_per_minute: u32,
     pub fetching: Fetching,
     /// Calls in flight inside one consumer invocation.
     pub worker_slots: u32,
@@ -144,6 +162,11 @@ pub struct Config {
     /// Models and prices that replace or add to the built-in ones (JSON).
     pub models_json: Option<String>,
 }
+
+/// Cloudflare ends a queue consumer after 15 minutes.
+const CONSUMER_MS: u64 = 900_000;
+/// Cloudflare allows so many statements of D1 in one invocation.
+const STATEMENTS: u64 = 1_000;
 
 impl Config {
     /// Reads variables by name; a missing one has its default.
@@ -187,6 +210,14 @@ impl Config {
                 breaker_ms: vars.int("BREAKER_MS", 300_000, 100, 86_400_000),
                 deadline_grace_ms: vars.int("DEADLINE_GRACE_MS", 120_000, 0, 3_600_000),
             },
+            door: Door {
+                cors_origins: vars.origins("CORS_ORIGINS"),
+                events_poll_ms: vars.int("EVENTS_POLL_MS", 1_000, 500, 60_000),
+                events_heartbeat_ms: vars.int("EVENTS_HEARTBEAT_MS", 15_000, 500, 600_000),
+                events_max_ms: vars.int("EVENTS_MAX_MS", 900_000, 500, 3_600_000),
+                events_ticket_ms: vars.int("EVENTS_TICKET_MS", 1_800_000, 1_000, 86_400_000),
+            },
+            submits_per_minute: vars.int("SUBMITS_PER_MINUTE", 600, 1, 1_000_000) as u32,
             fetching: Fetching {
                 guard: vars.guard("FETCH_ALLOW_HOSTS"),
                 user_agent: vars.text("FETCH_USER_AGENT", USER_AGENT),
@@ -220,6 +251,7 @@ impl Config {
             log_payloads: vars.switch("LOG_PAYLOADS", false),
             models_json: vars.optional("MODELS_JSON"),
         };
+        vars.together(&config);
         if vars.faults.is_empty() {
             Ok(config)
         } else {
@@ -306,12 +338,54 @@ impl Vars<'_> {
         }
     }
 
+    /// What must hold between variables.
+    fn together(&mut self, config: &Config) {
+        let intervals = &config.intervals;
+        let longest = intervals.work_ms + intervals.call_timeout_ms;
+        if longest >= CONSUMER_MS {
+            self.fault(
+                "CALL_TIMEOUT_MS",
+                format_args!("and WORK_MS are {longest} together, want less than {CONSUMER_MS}"),
+            );
+        }
+        let looks = config.door.events_max_ms / config.door.events_poll_ms.max(1);
+        if looks >= STATEMENTS {
+            self.fault(
+                "EVENTS_MAX_MS",
+                format_args!("is {looks} times EVENTS_POLL_MS, wants less than {STATEMENTS} times"),
+            );
+        }
+    }
+
+    /// Web origins as browsers send them, with commas between; or `*`.
+    fn origins(&mut self, name: &'static str) -> Vec<String> {
+        let text = self.optional(name).unwrap_or_default();
+        let given = text.split(',').map(str::trim).filter(|one| !one.is_empty());
+        let origins: Vec<String> = given.map(str::to_owned).collect();
+        for origin in origins.iter().filter(|origin| !is_origin(origin)) {
+            self.fault(
+                name,
+                format_args!("has {origin:?}, wants `*` or origins like https://app.example.com, in lower case and with commas between"),
+            );
+        }
+        origins
+    }
+
     fn fault(&mut self, name: &'static str, problem: fmt::Arguments<'_>) {
         self.faults.push(ConfigFault {
             name,
             problem: problem.to_string(),
         });
     }
+}
+
+/// `*`, or a scheme and a host, perhaps with a port: just what a browser's `Origin` header holds.
+fn is_origin(text: &str) -> bool {
+    let host = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-:[]".contains(&b);
+    text == "*" || host.is_some_and(|host| !host.is_empty() && host.bytes().all(plain))
 }
 
 #[cfg(test)]
@@ -344,6 +418,27 @@ mod tests {
         asked.sort();
         listed.sort();
         assert_eq!(listed, asked);
+    }
+
+    #[test]
+    fn origins_are_what_browsers_send() {
+        let config = |text: &'static str| {
+            Config::from_vars(move |name| (name == "CORS_ORIGINS").then(|| text.into()))
+        };
+        let several = "https://app.example.com, http://localhost:5173,";
+        assert_eq!(
+            config(several).unwrap().door.cors_origins,
+            ["https://app.example.com", "http://localhost:5173"]
+        );
+        for wrong in [
+            "app.example.com",
+            "https://",
+            "https://a/",
+            "https://A.b",
+            "https://*.a",
+        ] {
+            assert_eq!(config(wrong).unwrap_err().len(), 1, "{wrong}");
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ mod events {
     use worker::{event, web_sys};
 
     use crate::api::problem::ApiError;
-    use crate::api::{Api, refusal, router};
+    use crate::api::{Api, health, router, unrouted};
     use crate::app::sweep;
     use crate::platform::clock::EdgeClock;
     use crate::platform::entropy::WebCrypto;
@@ -46,33 +46,37 @@ mod events {
     /// problem document.
     #[event(fetch)]
     async fn fetch(raw: web_sys::Request, env: Env, _context: Context) -> Result<HttpResponse> {
-        let Some(app) = env::app(&env) else {
-            return Ok(refuse(ApiError::misconfigured()));
-        };
         let Some(request) = http::request(&raw) else {
             let message = "has a URL or a header that cannot be read";
-            return Ok(refuse(ApiError::fault("request", message)));
+            return Ok(answer(Err(ApiError::fault("request", message))));
         };
-        let api = Api {
-            app,
-            auth: env::auth(&env),
+        let auth = env::auth(&env);
+        let app = match env::app(&env) {
+            Ok(app) => app,
+            Err(faults) => {
+                let told = health::unwell(request.uri(), request.headers(), &auth, &faults);
+                return Ok(answer(told));
+            }
         };
-        Ok(router(api)
+        let api = Api { app, auth };
+        let packing = http::Packing::of(&raw);
+        let response = router(api)
             .oneshot(request)
             .await
-            .unwrap_or_else(|never| match never {}))
+            .unwrap_or_else(|never| match never {});
+        Ok(packing.apply(response))
     }
 
-    fn refuse(error: ApiError) -> HttpResponse {
-        refusal(error, &EdgeClock, &WebCrypto)
+    fn answer(answer: Result<HttpResponse, ApiError>) -> HttpResponse {
+        unrouted(answer, &EdgeClock, &WebCrypto)
     }
 
     /// A batch of any of the queues. Never an error: one would take the whole instance with it.
     #[event(queue)]
     async fn queue(batch: MessageBatch<()>, env: Env, _context: Context) -> Result<()> {
         match env::app(&env) {
-            Some(app) => messages::settle(&app, &batch).await,
-            None => messages::put_off(&batch, PUT_OFF_SECONDS),
+            Ok(app) => messages::settle(&app, &batch).await,
+            Err(_) => messages::put_off(&batch, PUT_OFF_SECONDS),
         }
         Ok(())
     }
@@ -80,7 +84,7 @@ mod events {
     /// Every minute: whatever was lost is picked up again.
     #[event(scheduled)]
     async fn scheduled(_event: ScheduledEvent, env: Env, _context: ScheduleContext) {
-        if let Some(app) = env::app(&env)
+        if let Ok(app) = env::app(&env)
             && let Err(error) = sweep::sweep(&app).await
         {
             app.log_fault("sweep", &error.to_string());

@@ -39,12 +39,36 @@ impl Cursor for AfterTask {
     const LIST: &'static str = "tasks.1";
 }
 
+/// After this token, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AfterToken {
+    pub created_ms: i64,
+    pub id: String,
+}
+
+impl Cursor for AfterToken {
+    const LIST: &'static str = "tokens.1";
+}
+
 /// After this schedule, newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AfterSchedule {
     pub created_ms: i64,
     pub id: String,
+}
+
+/// After this task's results, and so many lines of the next task's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AfterResult {
+    pub task: Option<u32>,
+    pub lines: u32,
+}
+
+impl Cursor for AfterResult {
+    const LIST: &'static str = "results.1";
 }
 
 impl Cursor for AfterSchedule {

@@ -1,5 +1,5 @@
-//! What every response has, whatever it answers: a request id, the security headers, and for errors the
-//! problem document.
+//! What every response has, whatever it answers: a request id, the security headers, what a browser may do with
+//! it, and for errors the problem document.
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -12,6 +12,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use super::conditional::Condition;
+use super::cors::Cors;
 use super::problem::{self, ApiError};
 use super::{Api, reply};
 use crate::core::ids;
@@ -36,7 +38,14 @@ const SECURITY: [(HeaderName, HeaderValue); 4] = [
 pub async fn frame<P: Ports>(State(api): State<Api<P>>, request: Request, next: Next) -> Response {
     let ports = &api.app.ports;
     let id = given_id(request.headers()).unwrap_or_else(|| new_id(ports.clock(), ports.entropy()));
+    let origins = &api.app.config.door.cors_origins;
+    let cors = Cors::of(origins, request.method(), request.headers());
+    let condition = Condition::of(request.method(), request.headers());
     let mut response = next.run(request).await;
+    if let Some(condition) = condition {
+        response = condition.applied_to(response);
+    }
+    cors.add_to(&mut response);
     let error = error_of(&mut response);
     if let Some(internal) = error.as_ref().and_then(ApiError::internal) {
         ports.log().line(json!({
@@ -50,9 +59,16 @@ pub async fn frame<P: Ports>(State(api): State<Api<P>>, request: Request, next: 
 
 /// The answer to a request that cannot be handed to the router at all: the platform has no engine to give it,
 /// or could not read it. The same form as every other.
-pub fn refusal(error: ApiError, clock: &impl Clock, entropy: &impl Entropy) -> Response {
-    let response = error.clone().into_response();
-    complete(response, Some(error), new_id(clock, entropy))
+pub fn unrouted(
+    answer: Result<Response, ApiError>,
+    clock: &impl Clock,
+    entropy: &impl Entropy,
+) -> Response {
+    let (response, error) = match answer {
+        Ok(response) => (response, None),
+        Err(error) => (error.clone().into_response(), Some(error)),
+    };
+    complete(response, error, new_id(clock, entropy))
 }
 
 fn complete(mut response: Response, error: Option<ApiError>, id: String) -> Response {
@@ -81,6 +97,9 @@ fn complete(mut response: Response, error: Option<ApiError>, id: String) -> Resp
 fn error_of(response: &mut Response<Body>) -> Option<ApiError> {
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         return Some(error);
+    }
+    if response.extensions().get::<reply::OwnForm>().is_some() {
+        return None;
     }
     let error = match response.status() {
         StatusCode::NOT_FOUND => ApiError::no_such_route(),

@@ -59,5 +59,7 @@ pub async fn get<P: Ports>(
     JobId(id): JobId,
     _: NoQuery,
 ) -> Result<Response, ApiError> {
-    Ok(reply::ok(&query::job(&api.app, &caller.tenant, &id).await?))
+    Ok(reply::tagged(
+        &query::job(&api.app, &caller.tenant, &id).await?,
+    ))
 }

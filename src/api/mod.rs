@@ -5,12 +5,17 @@
 //!
 //! - [`problem`]: errors and their documents
 //! - [`frame`]: what every response has
-//! - [`auth`]: who is calling
+//! - [`auth`], [`ticket`]: who is calling
+//! - [`conditional`], [`cors`]: what a request says of what its sender has, and where it comes from
 //! - [`params`], [`cursor`], [`body`]: what stands in URLs and bodies
 //! - [`submit`]: a job comes in, with [`not_yet`], [`items`], [`documents`], [`shape`] and [`rules`] for its checks
 //! - [`upload`]: one whose input is a file, by [`rows`]
 //! - [`jobs`], [`tasks`], [`results`] (with [`table`]), [`report`], [`limits`]: what is read
+//! - [`events`]: a job is watched
+//! - [`tokens`]: who may call
+//! - [`mcp`]: all of it as tools of the Model Context Protocol
 //! - [`control`]: what is done to a job that exists; [`plans`]: what it will do, and what that takes; [`recipes`]: ready plans
+//! - [`health`]: is it up
 //! - [`schedules`]: jobs that come in by themselves
 //! - [`deliveries`]: what its webhook was told
 //! - [`openapi`]: the document of all that
@@ -20,11 +25,11 @@
 
 use axum::Router;
 use axum::http::header::ALLOW;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
 
-pub use self::frame::refusal;
+pub use self::frame::unrouted;
 use self::problem::ApiError;
 pub use self::schedules::read_job;
 use crate::app::App;
@@ -32,14 +37,19 @@ use crate::ports::Ports;
 
 pub mod auth;
 mod body;
+mod conditional;
 mod control;
+mod cors;
 mod cursor;
 mod deliveries;
 mod documents;
+mod events;
 mod frame;
+pub mod health;
 mod items;
 mod jobs;
 mod limits;
+mod mcp;
 mod not_yet;
 mod openapi;
 mod params;
@@ -56,6 +66,8 @@ mod shape;
 mod submit;
 mod table;
 mod tasks;
+mod ticket;
+mod tokens;
 mod upload;
 
 /// What the routes need: the engine, and who may use it.
@@ -76,6 +88,11 @@ pub fn router<P: Ports>(api: Api<P>) -> Router {
     let job = get(jobs::get::<P>)
         .patch(control::change::<P>)
         .delete(control::delete::<P>);
+    let watch = get(events::watch::<P>).post(events::ticket::<P>);
+    let tokens = get(tokens::list::<P>).post(tokens::make::<P>);
+    let token = get(tokens::get::<P>)
+        .patch(tokens::change::<P>)
+        .delete(tokens::revoke::<P>);
     let schedule_list = get(schedules::list::<P>).post(schedules::create::<P>);
     let schedule = get(schedules::get::<P>)
         .patch(schedules::change::<P>)
@@ -117,6 +134,9 @@ pub fn router<P: Ports>(api: Api<P>) -> Router {
         )
         .route("/jobs/{id}/results", allowing(READ, get(results::get::<P>)))
         .route("/jobs/{id}/report", allowing(READ, get(report::get::<P>)))
+        .route("/jobs/{id}/events", allowing(READ_POST, watch))
+        .route("/tokens", allowing(READ_POST, tokens))
+        .route("/tokens/{id}", allowing(READ_CHANGE, token))
         .route(
             "/jobs/{id}/deliveries",
             allowing(READ, get(deliveries::list::<P>)),
@@ -138,10 +158,14 @@ pub fn router<P: Ports>(api: Api<P>) -> Router {
         .route("/limits", allowing(READ, get(limits::get::<P>)))
         .fallback(no_such_route)
         .layer(from_fn_with_state(api.clone(), auth::guard::<P>));
+    let mcp = Router::new()
+        .route("/mcp", allowing(POST, post(mcp::post::<P>)))
+        .layer(from_fn_with_state(api.clone(), auth::authenticate::<P>));
     Router::new()
-        .route("/healthz", allowing(READ, get(openapi::healthz)))
+        .route("/healthz", allowing(READ, get(health::healthz::<P>)))
         .route("/openapi.json", allowing(READ, get(openapi::document)))
         .nest("/v1", v1)
+        .merge(mcp)
         .fallback(no_such_route)
         .layer(from_fn_with_state(api.clone(), frame::frame::<P>))
         .with_state(api)
@@ -159,6 +183,14 @@ fn allowing<S: Clone + Send + Sync + 'static>(
     router
         .options(|| async { (StatusCode::NO_CONTENT, allow) })
         .fallback(|| async { (refusal, ApiError::method_not_allowed()) })
+}
+
+/// Scheme and host that a request came to; empty where it does not say (natively).
+fn origin(uri: &Uri) -> String {
+    match (uri.scheme_str(), uri.authority()) {
+        (Some(scheme), Some(authority)) => format!("{scheme}://{authority}"),
+        _ => String::new(),
+    }
 }
 
 async fn no_such_route() -> ApiError {

@@ -1,19 +1,19 @@
-//! The OpenAPI 3.1 document, made from the handlers and types that serve, and the two open routes.
+//! The OpenAPI 3.1 document, made from the handlers and types that serve.
 //!
 //! What all operations share (errors, the request id) is added here in one place instead of being repeated at
 //! every handler. Examples are made by the code that makes the real thing, so they cannot go stale.
 
 use std::sync::OnceLock;
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::response::Response;
-use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::link::Link;
 use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{self, Content, ContentBuilder, ObjectBuilder, Ref, RefOr, Schema};
+use utoipa::openapi::{self, Content, ContentBuilder, ObjectBuilder, Paths, Ref, RefOr, Schema};
 use utoipa::{Modify, OpenApi, ToSchema};
 
 use super::control::{ChangeBody, Nothing, RetryBody};
@@ -23,11 +23,12 @@ use super::schedules::{ScheduleBody, ScheduleChange};
 use super::shape::Shape;
 use super::submit::SubmitBody;
 use super::{
-    control, deliveries, jobs, limits, plans, recipes, reply, report, results, schedules, submit,
-    tasks,
+    control, deliveries, events, health, jobs, limits, mcp, plans, recipes, reply, report, results,
+    schedules, submit, tasks, tokens,
 };
 use crate::app::plan::{EstimateView, PlanView};
 use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
+use crate::core::token::Scope;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -56,6 +57,14 @@ use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
         tasks::get,
         results::get,
         report::get,
+        events::watch,
+        events::ticket,
+        tokens::make,
+        tokens::list,
+        tokens::get,
+        tokens::change,
+        tokens::revoke,
+        mcp::post,
         schedules::list,
         schedules::create,
         schedules::get,
@@ -66,7 +75,7 @@ use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
         deliveries::redeliver,
         deliveries::secret,
         limits::get,
-        healthz,
+        health::healthz,
         document,
     ),
     components(schemas(Problem, Fault, Code, results::Format)),
@@ -74,6 +83,8 @@ use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
     tags(
         (name = "jobs", description = "Jobs and what became of them"),
         (name = "plans", description = "What a job will do, and what that takes"),
+        (name = "tokens", description = "Who may call"),
+        (name = "mcp", description = "The same for agents"),
         (name = "schedules", description = "Jobs that come in by themselves"),
         (name = "webhooks", description = "What is told to others about jobs"),
         (name = "limits", description = "What the account allows"),
@@ -105,6 +116,16 @@ pub fn submit_shape() -> Result<&'static Shape, ApiError> {
     })
 }
 
+/// A schema of the document that stands for itself, with what it refers to under `$defs`.
+pub fn standalone(name: &str) -> Value {
+    let document = serde_json::to_value(Document::openapi()).unwrap_or_default();
+    let schemas = document.pointer("/components/schemas");
+    schemas
+        .and_then(Value::as_object)
+        .map(|schemas| mcp::tools::with_definitions(schemas, name))
+        .unwrap_or_default()
+}
+
 /// The check of a body that says nothing.
 pub fn nothing_shape() -> Result<&'static Shape, ApiError> {
     static SHAPE: Made = OnceLock::new();
@@ -121,6 +142,18 @@ pub fn plan_shape() -> Result<&'static Shape, ApiError> {
 pub fn retry_shape() -> Result<&'static Shape, ApiError> {
     static SHAPE: Made = OnceLock::new();
     shape(&SHAPE, &RetryBody::name(), |_| ())
+}
+
+/// The check of a token to be made.
+pub fn make_token_shape() -> Result<&'static Shape, ApiError> {
+    static SHAPE: Made = OnceLock::new();
+    shape(&SHAPE, &tokens::MakeBody::name(), |_| ())
+}
+
+/// The check of a token's change.
+pub fn change_token_shape() -> Result<&'static Shape, ApiError> {
+    static SHAPE: Made = OnceLock::new();
+    shape(&SHAPE, &tokens::PatchBody::name(), |_| ())
 }
 
 /// The check of a change's body.
@@ -159,30 +192,6 @@ fn shape(
     .map_err(|error| ApiError::unavailable(error.as_str()))
 }
 
-/// The service is up.
-#[derive(Serialize, ToSchema)]
-pub struct Health {
-    #[schema(examples("ok"))]
-    status: &'static str,
-    version: &'static str,
-}
-
-/// Is it up?
-#[utoipa::path(
-    get,
-    path = "/healthz",
-    operation_id = "health",
-    tag = "service",
-    security(()),
-    responses((status = 200, description = "It is", body = Health)),
-)]
-pub async fn healthz() -> Response {
-    reply::ok(&Health {
-        status: "ok",
-        version: env!("CARGO_PKG_VERSION"),
-    })
-}
-
 /// This document
 #[utoipa::path(
     get,
@@ -193,7 +202,7 @@ pub async fn healthz() -> Response {
     responses((status = 200, description = "OpenAPI 3.1", body = Object)),
 )]
 pub async fn document() -> Response {
-    reply::typed(reply::JSON, Body::from(text()))
+    reply::tagged_text(reply::JSON, text())
 }
 
 /// What all operations share.
@@ -221,6 +230,7 @@ impl Modify for Shared {
                 .responses
                 .insert(name.to_owned(), RefOr::T(response));
         }
+        link(&mut document.paths);
         for (path, item) in &mut document.paths.paths {
             for operation in [&mut item.get, &mut item.post, &mut item.put]
                 .into_iter()
@@ -228,6 +238,48 @@ impl Modify for Shared {
                 .flatten()
             {
                 complete(path, operation);
+            }
+        }
+    }
+}
+
+/// From what makes a thing to all that can be done with it: its id is in the answer.
+fn link(paths: &mut Paths) {
+    for (makes, below) in [
+        ("/v1/jobs", "/v1/jobs/{id}"),
+        ("/v1/tokens", "/v1/tokens/{id}"),
+        ("/v1/schedules", "/v1/schedules/{id}"),
+    ] {
+        let with_id = paths
+            .paths
+            .iter()
+            .filter(|(path, _)| path.starts_with(below));
+        let operations = with_id
+            .flat_map(|(_, item)| [&item.get, &item.post, &item.put, &item.patch, &item.delete]);
+        let links: Vec<(String, Link)> = operations
+            .flatten()
+            .filter_map(|operation| operation.operation_id.clone())
+            .map(|name| {
+                let link = Link::builder()
+                    .operation_id(&name)
+                    .parameter("id", "$response.body#/id")
+                    .build();
+                (name, link)
+            })
+            .collect();
+        let made = paths
+            .paths
+            .get_mut(makes)
+            .and_then(|item| item.post.as_mut());
+        let answers = made
+            .into_iter()
+            .flat_map(|operation| &mut operation.responses.responses);
+        for (_, answer) in answers.filter(|(status, _)| ["201", "202"].contains(&status.as_str())) {
+            if let RefOr::T(answer) = answer {
+                let links = links.iter().cloned();
+                answer
+                    .links
+                    .extend(links.map(|(name, link)| (name, RefOr::T(link))));
             }
         }
     }
@@ -242,10 +294,16 @@ fn complete(path: &str, operation: &mut Operation) {
             .entry(status.to_owned())
             .or_insert_with(|| RefOr::Ref(Ref::from_response_name(name)));
     };
-    if path.starts_with("/v1") {
+    if path.starts_with("/v1") || path == "/mcp" {
         add("401", "Unauthorized");
+        add("403", "Forbidden");
         add("422", "InvalidRequest");
         add("503", "Unavailable");
+    }
+    if path == "/healthz" {
+        add("401", "Unauthorized");
+        add("403", "Forbidden");
+        add("422", "InvalidRequest");
     }
     if path.contains('{') {
         add("404", "NotFound");
@@ -327,7 +385,7 @@ fn request_id() -> openapi::Header {
 }
 
 /// The problem documents that many operations share, each with one that is really sent.
-fn problems() -> [(&'static str, &'static str, ApiError); 7] {
+fn problems() -> [(&'static str, &'static str, ApiError); 8] {
     let mut fault = problem::Faults::default();
     fault.add("stages[0].chunk.items", "must be at least 1, is 0");
     [
@@ -342,6 +400,11 @@ fn problems() -> [(&'static str, &'static str, ApiError); 7] {
             "Unauthorized",
             "No token, or one that is not known",
             ApiError::unauthorized(),
+        ),
+        (
+            "Forbidden",
+            "The token was not made for this",
+            ApiError::forbidden(Scope::Run),
         ),
         (
             "NotFound",

@@ -12,6 +12,9 @@ use super::problem::{ApiError, Faults};
 /// The id of a job in the path.
 pub struct JobId(pub String);
 
+/// The id of a token in the path.
+pub struct TokenId(pub String);
+
 /// The id of a job and the index of one of its tasks.
 pub struct TaskPath {
     pub job: String,
@@ -27,11 +30,12 @@ pub struct DeliveryPath {
     pub delivery: String,
 }
 
-/// `job_` and 32 lower-case hex digits, as [`crate::core::ids`] makes them.
-fn job_id(text: &str) -> Option<String> {
+/// The id of a job, if it is one.
+pub fn job_id(text: &str) -> Option<String> {
     id("job_", text)
 }
 
+/// A prefix and 32 lower-case hex digits, as [`crate::core::ids`] makes them.
 fn id(prefix: &str, text: &str) -> Option<String> {
     let digits = text.strip_prefix(prefix)?;
     let plain = digits
@@ -64,6 +68,17 @@ impl<S: Send + Sync> FromRequestParts<S> for JobId {
         text.and_then(|text| job_id(&text))
             .map(JobId)
             .ok_or_else(|| ApiError::no_such("job"))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for TokenId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<TokenId, ApiError> {
+        let text = path_param(parts, state, "id").await;
+        text.and_then(|text| id("tok_", &text))
+            .map(TokenId)
+            .ok_or_else(|| ApiError::no_such("token"))
     }
 }
 

@@ -22,6 +22,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::AppError;
+use crate::core::token::Scope;
 
 /// The media type of [`Problem`].
 pub const CONTENT_TYPE: &str = "application/problem+json";
@@ -30,7 +31,7 @@ pub const CONTENT_TYPE: &str = "application/problem+json";
 pub const MAX_LISTED: usize = 100;
 
 /// A little longer than the database takes to come back from a hiccup.
-const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
+const RETRY_AFTER_SECONDS: u64 = 2;
 
 /// What kind of error it is. Stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -38,6 +39,7 @@ const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
 pub enum Code {
     InvalidJson,
     Unauthorized,
+    Forbidden,
     NotFound,
     MethodNotAllowed,
     Conflict,
@@ -45,6 +47,7 @@ pub enum Code {
     TooLarge,
     UnsupportedMediaType,
     InvalidRequest,
+    RateLimited,
     AuthNotConfigured,
     Unavailable,
 }
@@ -54,12 +57,14 @@ impl Code {
         match self {
             Code::InvalidJson => StatusCode::BAD_REQUEST,
             Code::Unauthorized => StatusCode::UNAUTHORIZED,
+            Code::Forbidden => StatusCode::FORBIDDEN,
             Code::NotFound => StatusCode::NOT_FOUND,
             Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Code::Conflict | Code::IdempotencyKeyReused => StatusCode::CONFLICT,
             Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Code::InvalidRequest => StatusCode::UNPROCESSABLE_ENTITY,
+            Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Code::AuthNotConfigured | Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -138,6 +143,8 @@ pub struct ApiError {
     detail: String,
     errors: Vec<Fault>,
     internal: Option<String>,
+    /// What `retry-after` says.
+    retry_seconds: Option<u64>,
 }
 
 impl ApiError {
@@ -147,6 +154,7 @@ impl ApiError {
             detail: detail.into(),
             errors: Vec::new(),
             internal: None,
+            retry_seconds: None,
         }
     }
 
@@ -185,6 +193,33 @@ impl ApiError {
             Code::Unauthorized,
             "This needs the header `Authorization: Bearer TOKEN` with a token that is known here.",
         )
+    }
+
+    /// The token is known, and was not made for this.
+    pub fn forbidden(scope: Scope) -> ApiError {
+        ApiError::new(
+            Code::Forbidden,
+            format!("This needs a token with the scope `{}`.", scope.as_str()),
+        )
+    }
+
+    /// A page of an origin that is not let in.
+    pub fn foreign_origin() -> ApiError {
+        ApiError::new(
+            Code::Forbidden,
+            "Pages of this origin may not call this address (CORS_ORIGINS).",
+        )
+    }
+
+    /// The token has used up its submits of this minute.
+    pub fn rate_limited(wait_ms: u64) -> ApiError {
+        ApiError {
+            retry_seconds: Some(wait_ms.div_ceil(1_000)),
+            ..ApiError::new(
+                Code::RateLimited,
+                "This token submits too often (SUBMITS_PER_MINUTE); the header `retry-after` says when to go on.",
+            )
+        }
     }
 
     pub fn auth_not_configured() -> ApiError {
@@ -226,6 +261,7 @@ impl ApiError {
     pub fn unavailable(internal: impl Into<String>) -> ApiError {
         ApiError {
             internal: Some(internal.into()),
+            retry_seconds: Some(RETRY_AFTER_SECONDS),
             ..ApiError::new(
                 Code::Unavailable,
                 "The service cannot answer this at the moment; try again shortly.",
@@ -235,10 +271,13 @@ impl ApiError {
 
     /// The deployment cannot work as it is set up; its own log says why.
     pub fn misconfigured() -> ApiError {
-        ApiError::new(
-            Code::Unavailable,
-            "This deployment is not configured rightly; its log says what is wrong.",
-        )
+        ApiError {
+            retry_seconds: Some(RETRY_AFTER_SECONDS),
+            ..ApiError::new(
+                Code::Unavailable,
+                "This deployment is not configured rightly; its log says what is wrong.",
+            )
+        }
     }
 
     /// Every fault with its path; an error of another kind is one of the whole body.
@@ -274,13 +313,12 @@ impl IntoResponse for ApiError {
     /// A response without a body, which [`super::frame`] completes.
     fn into_response(self) -> Response {
         let mut response = self.code.status().into_response();
-        let header = match self.code {
-            Code::Unauthorized => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
-            Code::Unavailable => Some((RETRY_AFTER, RETRY_AFTER_SECONDS)),
-            _ => None,
-        };
-        if let Some((name, value)) = header {
-            response.headers_mut().insert(name, value);
+        let headers = response.headers_mut();
+        if self.code == Code::Unauthorized {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_seconds {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response.extensions_mut().insert(self);
         response

@@ -1,6 +1,5 @@
 //! `GET /v1/jobs/{id}/report`: the answer, as JSON or as Markdown.
 
-use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{ACCEPT, VARY};
 use axum::http::{HeaderMap, HeaderValue};
@@ -37,9 +36,9 @@ pub async fn get<P: Ports>(
 ) -> Result<Response, ApiError> {
     let mut response = if wants_markdown(&headers) {
         let text = report::markdown(&api.app, &caller.tenant, &id).await?;
-        reply::typed("text/markdown; charset=utf-8", Body::from(text))
+        reply::tagged_text("text/markdown; charset=utf-8", text)
     } else {
-        reply::ok(&report::report(&api.app, &caller.tenant, &id).await?)
+        reply::tagged(&report::report(&api.app, &caller.tenant, &id).await?)
     };
     let vary = HeaderValue::from_static("accept");
     response.headers_mut().insert(VARY, vary);

@@ -160,7 +160,7 @@ pub async fn create<P: Ports>(
         input_format: body.input_format,
     };
     check(&api.app, &schedule)?;
-    let made = schedules::create(&api.app, &caller.tenant, &schedule).await?;
+    let made = schedules::create(&api.app, caller.owner(), &schedule).await?;
     let location = HeaderValue::try_from(format!("/v1/schedules/{}", made.id))
         .map_err(|error| ApiError::unavailable(error.to_string()))?;
     let mut response = reply::with(StatusCode::CREATED, &made);
@@ -258,7 +258,10 @@ pub async fn delete<P: Ports>(
     tag = "schedules",
     params(("id" = String, Path, description = "The schedule", pattern = "^sched_[0-9a-f]{32}$")),
     request_body(content = Nothing, content_type = "application/json"),
-    responses((status = 202, description = "The run, about to start", body = ScheduleRunView)),
+    responses(
+        (status = 202, description = "The run, about to start", body = ScheduleRunView),
+        (status = 429, description = "The token submits too often", body = Problem, content_type = "application/problem+json", headers(("retry-after" = u64, description = "Seconds until it may go on"))),
+    ),
 )]
 pub async fn run<P: Ports>(
     State(api): State<Api<P>>,
@@ -269,6 +272,7 @@ pub async fn run<P: Ports>(
     body: Body,
 ) -> Result<Response, ApiError> {
     nothing(&api, &headers, body).await?;
+    caller.may_submit(&api.app).await?;
     let run = schedules::run_now(&api.app, &caller.tenant, &id).await?;
     Ok(reply::with(StatusCode::ACCEPTED, &run))
 }

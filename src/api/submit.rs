@@ -119,6 +119,7 @@ pub fn metadata_schema() -> Schema {
         (status = 202, description = "Accepted", body = JobView, headers(("location" = String, description = "The job's address"))),
         (status = 200, description = "The job that this key and body made before", body = JobView, headers(("location" = String, description = "The job's address"))),
         (status = 409, description = "The key came with another body before", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "The token submits too often", body = Problem, content_type = "application/problem+json", headers(("retry-after" = u64, description = "Seconds until it may go on"))),
     ),
 )]
 pub async fn submit<P: Ports>(
@@ -129,9 +130,10 @@ pub async fn submit<P: Ports>(
     body: Body,
 ) -> Result<Response, ApiError> {
     let key = idempotency_key(&headers)?;
+    caller.may_submit(&api.app).await?;
     if upload::is_multipart(&headers) {
-        let tenant = &caller.tenant;
-        return answer(upload::submit(&api.app, tenant, &headers, body, key).await?);
+        let submitted = upload::submit(&api.app, caller.owner(), &headers, body, key).await?;
+        return answer(submitted);
     }
     let bytes = body::json_bytes(&headers, body, api.app.config.caps.body_bytes).await?;
     let idempotency = key.map(|key| (key, hex(&Sha256::digest(&bytes))));
@@ -142,7 +144,7 @@ pub async fn submit<P: Ports>(
         idempotency,
         ..check(value, &api.app.config)?
     };
-    answer(submit::submit(&api.app, &caller.tenant, submit).await?)
+    answer(submit::submit(&api.app, caller.owner(), submit).await?)
 }
 
 fn answer(submitted: Submitted) -> Result<Response, ApiError> {
@@ -166,14 +168,18 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
         return Ok(None);
     };
     let text = value.to_str().unwrap_or_default();
-    let visible = text.bytes().all(|b| b.is_ascii_graphic());
-    if values.next().is_some() || !visible || !(1..=255).contains(&text.len()) {
+    if values.next().is_some() || !is_key(text) {
         return Err(ApiError::fault(
             NAME,
             "must be given once, with 1 to 255 visible ASCII characters",
         ));
     }
     Ok(Some(text.to_owned()))
+}
+
+/// Whether a text may be an idempotency key.
+pub fn is_key(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_graphic()) && (1..=255).contains(&text.len())
 }
 
 pub fn hex(bytes: &[u8]) -> String {
@@ -289,7 +295,7 @@ pub fn whole_numbers(body: &mut Map<String, Value>) {
     }
 }
 
-fn all_whole(map: &mut Map<String, Value>) {
+pub fn all_whole(map: &mut Map<String, Value>) {
     map.values_mut().for_each(whole);
 }
 

@@ -76,5 +76,5 @@ pub async fn get<P: Ports>(
     _: NoQuery,
 ) -> Result<Response, ApiError> {
     let task = query::task(&api.app, &caller.tenant, &job, index).await?;
-    Ok(reply::ok(&task))
+    Ok(reply::tagged(&task))
 }

@@ -22,7 +22,7 @@ use super::rows::{Csv, Lines, NotText, Row, Text};
 use super::submit::{PLAN_BYTES, hex, plan, splits};
 use crate::app::App;
 use crate::app::intake::Intake;
-use crate::app::submit::{self, Submitted};
+use crate::app::submit::{self, Owner, Submitted};
 use crate::config::Caps;
 use crate::core::plan::{InputKind, Item};
 use crate::ports::Ports;
@@ -55,7 +55,7 @@ fn content_type(headers: &HeaderMap) -> &str {
 /// Takes a job in as it comes.
 pub async fn submit<P: Ports>(
     app: &App<P>,
-    tenant: &str,
+    owner: Owner<'_>,
     headers: &HeaderMap,
     body: Body,
     key: Option<String>,
@@ -91,7 +91,7 @@ pub async fn submit<P: Ports>(
             }
             ("input", Some(_)) => {
                 let spec = spec.take().unwrap_or_default();
-                let draft = File::read(app, tenant, spec, part, &mut hash, cap).await?;
+                let draft = File::read(app, owner, spec, part, &mut hash, cap).await?;
                 drop(parts);
                 let idempotency = key.map(|key| (key, hex(&hash.finalize())));
                 return Ok(submit::finish(app, draft, idempotency).await?);
@@ -173,7 +173,7 @@ impl<'a, P: Ports> File<'a, P> {
     /// Checks the plan, then takes in the file.
     async fn read(
         app: &'a App<P>,
-        tenant: &str,
+        owner: Owner<'_>,
         spec: Value,
         mut part: Field<'_>,
         hash: &mut Sha256,
@@ -206,7 +206,7 @@ impl<'a, P: Ports> File<'a, P> {
             items: Vec::new(),
         };
         let plan = plan(spec, taken, config, faults)?;
-        let mut draft = submit::begin(app, tenant, plan)?;
+        let mut draft = submit::begin(app, owner, plan)?;
         let mut file = File {
             caps: &config.caps,
             splits: may_split,

@@ -17,6 +17,8 @@
 //! - [`notify`]: what happened is told to webhooks
 //! - [`remove`]: jobs are taken away, and what is old is forgotten
 //! - [`control`]: pause, resume, cancel, retry, new limits
+//! - [`tokens`]: who may call
+//! - [`events`]: what watchers of a job are told; [`health`]: whether all of it works
 //! - [`fetch`]: tasks that read a page first; [`web`]: pages are read, webhooks called
 //! - [`query`], [`report`]: jobs, tasks, results and reports are read; [`limits`]: what the account allows
 //! - [`ask`], [`kit`]: what is asked of Claude, and what a stage needs for it
@@ -42,9 +44,11 @@ pub mod control;
 pub mod coverage;
 pub mod drive;
 pub mod estimate;
+pub mod events;
 pub mod expand;
 pub mod fetch;
 pub mod follow;
+pub mod health;
 pub mod intake;
 pub mod judge;
 pub mod kit;
@@ -66,6 +70,7 @@ pub mod slice;
 pub mod submit;
 pub mod sweep;
 pub mod synthesise;
+pub mod tokens;
 pub mod view;
 pub mod web;
 pub mod work;

@@ -360,12 +360,46 @@ pub fn json_of(text: Option<String>) -> Value {
         .unwrap_or(Value::Null)
 }
 
-fn job_view(row: &Row) -> JobView {
+/// Tasks and items by the counters of a job's row.
+pub fn progress(row: &Row) -> Progress {
     let counts: serde_json::Map<String, Value> = row.json("counts").unwrap_or_default();
     let count = |name: &str| counts.get(name).and_then(Value::as_u64).unwrap_or(0);
     let total = row.tokens("items_total");
     // In a later stage a document is counted with each of its slices until all is known.
     let covered = row.tokens("covered_so_far").min(total);
+    Progress {
+        tasks: TaskCounts {
+            total: count("total"),
+            pending: count("pending"),
+            queued: count("queued"),
+            running: count("running"),
+            succeeded: count("succeeded"),
+            failed: count("failed"),
+            skipped: count("skipped"),
+            cancelled: count("cancelled"),
+        },
+        items: ItemCounts {
+            total,
+            covered,
+            missing: total.saturating_sub(covered),
+        },
+    }
+}
+
+/// A job's money by its row.
+pub fn cost(row: &Row) -> Cost {
+    Cost {
+        spent_usd: Nano(row.int("spent_nano")).usd(),
+        reserved_usd: Nano(row.int("reserved_nano"))
+            .plus(Nano(row.int("unknown_nano")))
+            .usd(),
+        possibly_paid_usd: Nano(row.int("unknown_nano")).usd(),
+        limit_usd: row.maybe_int("limit_nano").map(|nano| Nano(nano).usd()),
+        saved_usd: Nano(row.int("saved_nano")).usd(),
+    }
+}
+
+fn job_view(row: &Row) -> JobView {
     JobView {
         id: row.text("id"),
         state: row.text("state"),
@@ -377,23 +411,7 @@ fn job_view(row: &Row) -> JobView {
         updated_at: rfc3339(row.int("updated_at")),
         finished_at: row.maybe_int("finished_at").map(rfc3339),
         stage: row.maybe_text("stage_name"),
-        progress: Progress {
-            tasks: TaskCounts {
-                total: count("total"),
-                pending: count("pending"),
-                queued: count("queued"),
-                running: count("running"),
-                succeeded: count("succeeded"),
-                failed: count("failed"),
-                skipped: count("skipped"),
-                cancelled: count("cancelled"),
-            },
-            items: ItemCounts {
-                total,
-                covered,
-                missing: total.saturating_sub(covered),
-            },
-        },
+        progress: progress(row),
         usage: Usage {
             calls: row.tokens("calls"),
             input_tokens: row.tokens("input_tokens"),
@@ -401,15 +419,7 @@ fn job_view(row: &Row) -> JobView {
             cache_read_input_tokens: row.tokens("cache_read_tokens"),
             cache_creation_input_tokens: row.tokens("cache_write_tokens"),
         },
-        cost: Cost {
-            spent_usd: Nano(row.int("spent_nano")).usd(),
-            reserved_usd: Nano(row.int("reserved_nano"))
-                .plus(Nano(row.int("unknown_nano")))
-                .usd(),
-            possibly_paid_usd: Nano(row.int("unknown_nano")).usd(),
-            limit_usd: row.maybe_int("limit_nano").map(|nano| Nano(nano).usd()),
-            saved_usd: Nano(row.int("saved_nano")).usd(),
-        },
+        cost: cost(row),
         halt: row.json::<Halt>("halt"),
         error: row.json::<ErrorView>("error"),
         metadata: object(row, "metadata"),

@@ -7,7 +7,7 @@
 
 use serde_json::{Value, json};
 
-use super::submit::{self, Submit};
+use super::submit::{self, Owner, Submit};
 use super::view::{ErrorView, ScheduleRunView, ScheduleView};
 use super::{App, AppError, message, query, web};
 use crate::config::Config;
@@ -18,6 +18,7 @@ use crate::core::webhook::wait_ms;
 use crate::ports::{Clock, Db, DbError, Outgoing, Ports, Queue, Zones};
 use crate::store::row::{Columns, Row};
 use crate::store::schedules::{self as sql, MOST_WAITING, Written};
+use crate::store::tokens;
 
 /// Schedules that one sweep looks at, and runs that it sends messages for.
 const MOST_DUE: u32 = 50;
@@ -98,12 +99,17 @@ fn offset<P: Ports>(app: &App<P>, zone: &str) -> impl Fn(i64) -> i32 {
 /// Writes a new schedule; one that is not paused is due from now on.
 pub async fn create<P: Ports>(
     app: &App<P>,
-    tenant: &str,
+    owner: impl Into<Owner<'_>>,
     schedule: &Schedule,
 ) -> Result<ScheduleView, AppError> {
+    let Owner { tenant, token } = owner.into();
     let id = app.id("sched");
     let most = app.config.max_schedules;
-    let written = |row: &Written<'_>| sql::insert(row, most);
+    let written = |row: &Written<'_>| {
+        let mut statements = sql::insert(row, most);
+        statements.extend(token.map(|token| tokens::own_schedule(row.id, token)));
+        statements
+    };
     match write(app, tenant, &id, schedule, written).await {
         Ok(_) => get(app, tenant, &id).await,
         Err(DbError::Guard(_)) => Err(AppError::Conflict(format!(
@@ -158,7 +164,9 @@ async fn write<P: Ports>(
 
 /// Takes it away; the jobs that it started stay.
 pub async fn delete<P: Ports>(app: &App<P>, tenant: &str, id: &str) -> Result<(), AppError> {
-    let answers = app.ports.db().batch(sql::delete(id, tenant)).await?;
+    let mut statements = vec![tokens::forget_schedule(id, tenant)];
+    statements.extend(sql::delete(id, tenant));
+    let answers = app.ports.db().batch(statements).await?;
     match answers.last() {
         Some(answer) if !answer.rows.is_empty() => Ok(()),
         _ => Err(AppError::NotFound("schedule")),
@@ -433,7 +441,15 @@ async fn submitted<P: Ports>(
     // No caller's key holds a blank. Runs of one key are of one body, whatever the web answers the second time.
     let due_at = run.int("due_at");
     submit.idempotency = Some((format!("{schedule} {due_at}"), schedule.to_owned()));
-    match submit::submit(app, &row.text("tenant"), submit).await {
+    // Its jobs are counted to the token that made it, so that nobody passes that token's caps by a schedule.
+    let made_by = query::rows(app, tokens::of_schedule(schedule)).await?;
+    let token = made_by.first().map(|row| row.text("token"));
+    let tenant = row.text("tenant");
+    let owner = Owner {
+        tenant: &tenant,
+        token: token.as_deref(),
+    };
+    match submit::submit(app, owner, submit).await {
         Ok(submitted) => Ok(Outcome::Started(submitted.job.id)),
         Err(AppError::Invalid(faults)) => Ok(refused(faults)),
         Err(error) => Err(error),

@@ -23,6 +23,7 @@ use crate::store::jobs::{self, NewJob};
 use crate::store::plans::{Round, SynthesisPrice};
 use crate::store::reduce as reduce_sql;
 use crate::store::row::Columns;
+use crate::store::tokens;
 
 /// Chunks of items where a stage names none.
 const DEFAULT_CHUNK: u32 = 10;
@@ -56,6 +57,24 @@ pub struct Submit {
     pub idempotency: Option<(String, String)>,
 }
 
+/// Whose job it becomes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Owner<'a> {
+    pub tenant: &'a str,
+    /// The token it is counted to; `None`: the secret's.
+    pub token: Option<&'a str>,
+}
+
+impl<'a> From<&'a str> for Owner<'a> {
+    /// A tenant's job that no token is answerable for.
+    fn from(tenant: &'a str) -> Owner<'a> {
+        Owner {
+            tenant,
+            token: None,
+        }
+    }
+}
+
 /// What became of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Submitted {
@@ -71,17 +90,18 @@ pub struct Submitted {
 /// of the submit body (`stages[0].model`).
 pub async fn submit<P: Ports>(
     app: &App<P>,
-    tenant: &str,
+    owner: impl Into<Owner<'_>>,
     submit: Submit,
 ) -> Result<Submitted, AppError> {
-    if let Some(known) = known_job(app, tenant, submit.idempotency.as_ref()).await? {
+    let owner = owner.into();
+    if let Some(known) = known_job(app, owner.tenant, submit.idempotency.as_ref()).await? {
         return Ok(known);
     }
     let kind = submit.input;
     let mut submit = submit;
     let items = std::mem::take(&mut submit.items);
     let idempotency = submit.idempotency.take();
-    let mut draft = begin(app, tenant, submit)?;
+    let mut draft = begin(app, owner, submit)?;
     // One by one, each let go as soon as it is on a page: a second and a third copy of 32 MB would not fit an isolate of 128 MB.
     for item in items {
         match kind {
@@ -97,19 +117,26 @@ pub struct Draft<P: Ports> {
     pub intake: Intake<P>,
     id: String,
     tenant: String,
+    token: Option<String>,
     kit: Kit,
     approval: bool,
     webhook: Option<Webhook>,
 }
 
 /// Resolves the plan; the submit's items and idempotency key are not looked at.
-pub fn begin<P: Ports>(app: &App<P>, tenant: &str, submit: Submit) -> Result<Draft<P>, AppError> {
+pub fn begin<'a, P: Ports>(
+    app: &App<P>,
+    owner: impl Into<Owner<'a>>,
+    submit: Submit,
+) -> Result<Draft<P>, AppError> {
+    let Owner { tenant, token } = owner.into();
     let kit = kit_of(app, &submit)?;
     let id = app.id("job");
     Ok(Draft {
         intake: Intake::new(app, tenant, &id, profiler(submit.mode)),
         id,
         tenant: tenant.to_owned(),
+        token: token.map(str::to_owned),
         kit,
         approval: submit.approval,
         webhook: submit.webhook,
@@ -178,6 +205,8 @@ pub async fn finish<P: Ports>(
     }
     let webhook = draft.webhook.as_ref();
     statements.extend(webhook.map(|webhook| deliveries::insert(id, tenant, webhook)));
+    let token = draft.token.as_deref();
+    statements.extend(token.map(|token| tokens::own(id, token)));
     match app.ports.db().batch(statements).await {
         Ok(_) => {}
         // Somebody came with the same key meanwhile.

@@ -13,6 +13,7 @@ use crate::core::plan::Mode;
 use crate::core::purpose::Purpose;
 use crate::core::schedule::{Cause, InputFormat, Overlap, RunState};
 use crate::core::state::{JobState, TaskState};
+use crate::core::token::Scope;
 use crate::core::webhook::{WebhookEvent, WebhookFormat};
 
 /// A job.
@@ -425,6 +426,65 @@ pub enum BreakerState {
     Closed,
     Open,
     HalfOpen,
+}
+
+/// A token, without its text.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Token)]
+pub struct TokenView {
+    pub id: String,
+    /// Whose jobs it reads and submits.
+    pub tenant: String,
+    pub name: String,
+    pub scopes: Vec<Scope>,
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    /// From then on it is refused; `null`: never.
+    #[schema(format = DateTime)]
+    pub expires_at: Option<String>,
+    #[schema(format = DateTime)]
+    pub last_submit_at: Option<String>,
+    /// What its jobs may spend in a UTC day; `null`: no cap of its own.
+    pub daily_budget_usd: Option<f64>,
+    pub spent_today_usd: f64,
+    /// Calls in flight of all its jobs together; `null`: no cap of its own.
+    pub concurrency: Option<u32>,
+}
+
+/// A token that was just made. Its text is shown this once.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = NewToken)]
+pub struct MadeToken {
+    pub token: String,
+    #[serde(flatten)]
+    pub about: TokenView,
+}
+
+/// How a job stands; the event `progress`, and at its end `done`.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ProgressEvent {
+    #[schema(value_type = JobState)]
+    pub state: String,
+    pub run: u32,
+    /// The name of the current stage.
+    pub stage: Option<String>,
+    #[serde(flatten)]
+    pub progress: Progress,
+    /// Calls to Claude so far.
+    pub calls: u64,
+    pub cost: Cost,
+}
+
+/// Where an `EventSource` may watch a job.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct EventsUrl {
+    #[schema(examples(
+        "https://fanwise.example/v1/jobs/job_0199c1d2e3f47a5b8c6d7e8f90a1b2c3/events?ticket=…"
+    ))]
+    pub url: String,
+    /// After this no connection begins with it any more.
+    #[schema(format = DateTime)]
+    pub expires_at: String,
 }
 
 /// A page of a list.

@@ -492,8 +492,10 @@ impl<'a, P: Ports> Consumer<'a, P> {
             read.jobs.iter().any(|job| job.id == task.job)
                 && read.classes.iter().any(|row| row.class.name == task.class)
         });
+        let (purses, purse_of) = super::tokens::purses(&read.jobs);
         let snapshot = Snapshot {
             now: self.now(),
+            purses,
             slots: self.free_slots(),
             governor_start: config.governor_start,
             breaker: if self.stopped {
@@ -505,7 +507,9 @@ impl<'a, P: Ports> Consumer<'a, P> {
             jobs: read
                 .jobs
                 .iter()
-                .map(|job| Job {
+                .zip(purse_of)
+                .map(|(job, purse)| Job {
+                    purse,
                     id: job.id.clone(),
                     tenant: job.tenant.clone(),
                     in_flight: job.in_flight,
@@ -607,6 +611,10 @@ impl<'a, P: Ports> Consumer<'a, P> {
             governor_start: config.governor_start,
             tenant_day_nano: cap(config.token_daily_usd),
             account_day_nano: cap(config.account_daily_usd),
+            tokens: takes
+                .iter()
+                .filter_map(|take| read.jobs.iter().find(|job| job.id == take.job))
+                .any(|job| job.token.is_some()),
             takes,
         };
         let statements = admission::claim(&claim);

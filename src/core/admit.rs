@@ -101,8 +101,26 @@ pub struct Job {
     /// Nano-dollars that calls may still reserve: the cap less what is spent, reserved, possibly paid and held
     /// back for the synthesis. `None`: no cap.
     pub budget: Option<i64>,
-    /// Nano-dollars left of the day, the least of the token's and the account's.
+    /// Nano-dollars left of the day, the least of the tenant's and the account's.
     pub day: Option<i64>,
+    /// Index into [`Snapshot::purses`]: the token that submitted it, where that has caps of its own.
+    pub purse: Option<usize>,
+}
+
+/// What the jobs of one token share.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Purse {
+    /// Calls in flight of all its jobs.
+    pub in_flight: u32,
+    pub concurrency: Option<u32>,
+    /// Nano-dollars left of its day.
+    pub day: Option<i64>,
+}
+
+impl Purse {
+    fn is_full(&self) -> bool {
+        self.concurrency.is_some_and(|most| self.in_flight >= most)
+    }
 }
 
 /// A task that waits.
@@ -133,6 +151,7 @@ pub struct Snapshot {
     pub breaker: Breaker,
     pub classes: Vec<Class>,
     pub jobs: Vec<Job>,
+    pub purses: Vec<Purse>,
     /// In the order in which they should go, for each job.
     pub tasks: Vec<Candidate>,
 }
@@ -171,6 +190,7 @@ pub fn admit(snapshot: &Snapshot) -> Admission {
             ..Seat::default()
         })
         .collect();
+    let mut purses = snapshot.purses.clone();
     let mut waiting: Vec<std::collections::VecDeque<usize>> =
         vec![Default::default(); snapshot.jobs.len()];
     for (index, task) in snapshot.tasks.iter().enumerate() {
@@ -210,8 +230,11 @@ pub fn admit(snapshot: &Snapshot) -> Admission {
         }) else {
             break;
         };
-        if seat.in_flight >= job.concurrency {
-            // Its place frees when one of its calls ends: nothing to wait for by the clock.
+        let mut purse = job.purse.and_then(|purse| purses.get_mut(purse));
+        if seat.in_flight >= job.concurrency || purse.as_ref().is_some_and(|purse| purse.is_full())
+        {
+            // Its place frees when a call ends: nothing to wait for by the clock.
+            seat.blocked = true;
             list.clear();
             continue;
         }
@@ -229,6 +252,14 @@ pub fn admit(snapshot: &Snapshot) -> Admission {
             seat.short_of_day = true;
             continue;
         }
+        if let Some(purse) = &purse
+            && purse.day.is_some_and(|left| task.worst > left)
+        {
+            // What another job of the token has in flight may give back what it reserved.
+            seat.blocked |= purse.in_flight > 0;
+            seat.short_of_day = true;
+            continue;
+        }
         let Some(room) = rooms.get_mut(task.class) else {
             continue;
         };
@@ -238,6 +269,10 @@ pub fn admit(snapshot: &Snapshot) -> Admission {
                 admission.hold(ms);
             }
             continue;
+        }
+        if let Some(purse) = &mut purse {
+            purse.in_flight += 1;
+            purse.day = purse.day.map(|left| left - task.worst);
         }
         seat.in_flight += 1;
         seat.budget = seat.budget.map(|left| left - task.worst);
@@ -380,6 +415,7 @@ mod tests {
             concurrency: 50,
             budget: None,
             day: None,
+            purse: None,
         }
     }
 
@@ -403,6 +439,7 @@ mod tests {
             breaker: Breaker::Closed,
             classes,
             jobs,
+            purses: Vec::new(),
             tasks,
         }
     }
@@ -536,6 +573,57 @@ mod tests {
         };
         let decided = admit(&snapshot(vec![class(100.0)], vec![day], many(0, 3)));
         assert_eq!((decided.over_budget, decided.over_day), (vec![], vec![0]));
+    }
+
+    #[test]
+    fn the_jobs_of_a_token_share_its_caps() {
+        let of_token = |id: &str| Job {
+            purse: Some(0),
+            ..job(id)
+        };
+        let shot = |purse: Purse| Snapshot {
+            purses: vec![purse],
+            ..snapshot(
+                vec![class(100.0)],
+                vec![of_token("a"), of_token("b"), job("c")],
+                [many(0, 5), many(1, 5), many(2, 5)].concat(),
+            )
+        };
+        let of = |decided: &Admission, jobs: std::ops::Range<usize>| {
+            let tasks = jobs.start * 5..jobs.end * 5;
+            decided
+                .take
+                .iter()
+                .filter(|index| tasks.contains(index))
+                .count()
+        };
+        let narrow = Purse {
+            in_flight: 1,
+            concurrency: Some(4),
+            day: None,
+        };
+        let decided = admit(&shot(narrow));
+        assert_eq!((of(&decided, 0..2), of(&decided, 2..3)), (3, 5));
+        let poor = Purse {
+            day: Some(45),
+            ..Purse::default()
+        };
+        let decided = admit(&shot(poor));
+        assert_eq!((of(&decided, 0..2), of(&decided, 2..3)), (4, 5));
+        assert!(decided.over_day.is_empty());
+        // What is in flight may give back what it reserved.
+        let waiting = Purse {
+            in_flight: 1,
+            day: Some(9),
+            ..Purse::default()
+        };
+        let decided = admit(&shot(waiting.clone()));
+        assert_eq!((of(&decided, 0..2), decided.over_day), (0, vec![]));
+        let broke = Purse {
+            in_flight: 0,
+            ..waiting
+        };
+        assert_eq!(admit(&shot(broke)).over_day, [0, 1]);
     }
 
     #[test]

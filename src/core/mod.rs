@@ -19,6 +19,7 @@
 //! - [`guard`]: which addresses on the web may be asked
 //! - [`readable`]: pages as text
 //! - [`schema`]: JSON Schema, compiled and checked
+//! - [`token`]: bearer tokens: text, hash, scopes
 //! - [`money`], [`time`], [`ids`]: small shared values
 
 pub mod admit;
@@ -43,5 +44,6 @@ pub mod schema;
 pub mod slice;
 pub mod state;
 pub mod time;
+pub mod token;
 pub mod verdict;
 pub mod webhook;

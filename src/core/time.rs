@@ -9,6 +9,13 @@ pub fn rfc3339(ms: i64) -> String {
         .to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
+/// Milliseconds since the epoch of a time in RFC 3339, in any zone.
+pub fn parse_rfc3339(text: &str) -> Option<i64> {
+    DateTime::parse_from_rfc3339(text)
+        .ok()
+        .map(|time| time.timestamp_millis())
+}
+
 /// The UTC day a moment falls in, as `YYYY-MM-DD`: what a day's spending cap counts by.
 pub fn day(ms: i64) -> String {
     let mut text = rfc3339(ms);
@@ -62,5 +69,10 @@ mod tests {
         assert_eq!(rfc3339(1_795_370_400_123), "2026-11-22T18:00:00.123Z");
         assert_eq!(day(1_795_370_400_123), "2026-11-22");
         assert_eq!(rfc3339(i64::MAX), "1970-01-01T00:00:00.000Z");
+        assert_eq!(
+            parse_rfc3339("2026-11-22T19:00:00.123+01:00"),
+            Some(1_795_370_400_123)
+        );
+        assert_eq!(parse_rfc3339("2026-11-22"), None);
     }
 }

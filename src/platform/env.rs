@@ -27,18 +27,15 @@ use super::web::WebFetch;
 /// Where Claude answers when nothing else is said.
 const ANTHROPIC: &str = "https://api.anthropic.com";
 
-/// The engine of one invocation. Called by each event; faults are written to the log, by name and
-/// problem, and to nobody else.
-pub fn app(env: &Env) -> Option<App<WorkerPorts>> {
-    build(env)
-        .map_err(|faults| {
-            Console.line(json!({
-                "level": "error",
-                "event": "misconfigured",
-                "faults": config::describe(&faults),
-            }));
-        })
-        .ok()
+/// The engine of one invocation. Called by each event; faults are written to the log, by name and problem.
+pub fn app(env: &Env) -> Result<App<WorkerPorts>, Vec<ConfigFault>> {
+    build(env).inspect_err(|faults| {
+        Console.line(json!({
+            "level": "error",
+            "event": "misconfigured",
+            "faults": config::describe(faults),
+        }));
+    })
 }
 
 fn build(env: &Env) -> Result<App<WorkerPorts>, Vec<ConfigFault>> {

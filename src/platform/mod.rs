@@ -10,8 +10,9 @@
 //! - [`http`]: requests of the runtime become requests of the router, and back
 //! - [`messages`]: batches of a queue become calls of the use cases, and verdicts
 //! - [`panic`]: what is written down before a panic takes the instance with it
-//! - [`rows`], [`pack`], [`verdict`]: the pure parts of the adapters, tested natively
+//! - [`rows`], [`pack`], [`verdict`], [`encoding`]: the pure parts of the adapters, tested natively
 
+pub mod encoding;
 pub mod pack;
 pub mod rows;
 pub mod verdict;

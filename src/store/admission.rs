@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::jobs::to_json;
 use super::row::{Columns, Row};
-use super::{params, sql};
+use super::{params, sql, tokens};
 use crate::core::admit::{Breaker, Bucket, Class};
 use crate::core::purpose::Purpose;
 use crate::ports::Statement;
@@ -49,6 +49,19 @@ pub struct AtWork {
     /// Spent and reserved today, by this tenant and by the account.
     pub day_tenant: i64,
     pub day_account: i64,
+    /// The token that submitted it, unless it is the secret's.
+    pub token: Option<TokenAtWork>,
+}
+
+/// A token with jobs at work.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenAtWork {
+    pub id: String,
+    pub in_flight: u32,
+    pub concurrency: Option<u32>,
+    pub daily_nano: Option<i64>,
+    /// Spent and reserved today.
+    pub day_nano: i64,
 }
 
 const AT_WORK: &str = "-- jobs_at_work
@@ -58,8 +71,11 @@ SELECT j.id, j.tenant, j.state, j.stage, j.in_flight, j.concurrency, j.max_attem
   j.results, j.result_bytes,
   (SELECT SUM(pending + queued + running + succeeded + failed) FROM stages WHERE job = j.id) AS tasks,
   (SELECT spent_nano + reserved_nano FROM spending WHERE day = ?1 AND tenant = j.tenant) AS day_tenant,
-  (SELECT spent_nano + reserved_nano FROM spending WHERE day = ?1 AND tenant = '*') AS day_account
-FROM jobs j WHERE j.state IN ('planning', 'running', 'synthesizing') AND (j.deadline_at IS NULL
+  (SELECT spent_nano + reserved_nano FROM spending WHERE day = ?1 AND tenant = '*') AS day_account,
+  k.id AS token, k.concurrency AS token_concurrency, k.daily_nano AS token_daily_nano,
+  (SELECT SUM(in_flight) FROM jobs WHERE token = k.id AND in_flight > 0) AS token_in_flight,
+  (SELECT spent_nano + reserved_nano FROM token_days WHERE day = ?1 AND token = k.id) AS token_day_nano
+FROM jobs j LEFT JOIN tokens k ON k.id = j.token WHERE j.state IN ('planning', 'running', 'synthesizing') AND (j.deadline_at IS NULL
   OR j.deadline_at + CASE j.state WHEN 'synthesizing' THEN ?3 ELSE 0 END > ?2)
 ORDER BY j.in_flight, j.created_at LIMIT 64";
 const WAITING: &str = "-- waiting_tasks
@@ -225,6 +241,15 @@ fn at_work(row: &Row) -> AtWork {
         held_nano: held(row),
         day_tenant: row.int("day_tenant"),
         day_account: row.int("day_account"),
+        token: row.maybe_text("token").map(|id| TokenAtWork {
+            id,
+            in_flight: row.count("token_in_flight"),
+            concurrency: row
+                .maybe_int("token_concurrency")
+                .map(|_| row.count("token_concurrency")),
+            daily_nano: row.maybe_int("token_daily_nano"),
+            day_nano: row.int("token_day_nano"),
+        }),
     }
 }
 
@@ -274,6 +299,8 @@ pub struct Claim<'a> {
     pub governor_start: u32,
     pub tenant_day_nano: Option<i64>,
     pub account_day_nano: Option<i64>,
+    /// Some of the jobs are of tokens with rows of their own.
+    pub tokens: bool,
 }
 
 const REFILL: &str = "-- refill_classes
@@ -381,6 +408,9 @@ pub fn claim(claim: &Claim<'_>) -> Vec<Statement> {
             let worst: i64 = calls.iter().map(|take| take.worst_nano).sum();
             statements.push(sql(GUARD_DAY, params![claim.day, worst, cap]));
         }
+    }
+    if claim.tokens {
+        statements.push(tokens::guard(&jobs, claim.day));
     }
     statements.push(sql(
         GUARD_JOBS,

@@ -4,16 +4,28 @@
 use super::{params, sql};
 use crate::ports::Statement;
 
-macro_rules! job_columns {
+/// Tasks of the map stages of job `j` by state as JSON, and how many of its items have a result.
+macro_rules! progress_columns {
     () => {
-        "SELECT j.*, p.spec->>'$.task' AS task, p.spec->>'$.recipe' AS recipe, p.metadata,
-  (SELECT name FROM stages WHERE job = j.id AND idx = j.stage) AS stage_name,
-  (SELECT json_object('total', SUM(pending + queued + running + succeeded + failed + skipped + cancelled),
+        "(SELECT json_object('total', SUM(pending + queued + running + succeeded + failed + skipped + cancelled),
       'pending', SUM(pending), 'queued', SUM(queued), 'running', SUM(running), 'succeeded', SUM(succeeded),
       'failed', SUM(failed), 'skipped', SUM(skipped), 'cancelled', SUM(cancelled))
     FROM stages WHERE job = j.id AND kind = 'map') AS counts,
-  COALESCE(j.covered, (SELECT items_covered FROM stages WHERE job = j.id AND kind = 'map' ORDER BY idx DESC LIMIT 1)) AS covered_so_far
+  COALESCE(j.covered, (SELECT items_covered FROM stages WHERE job = j.id AND kind = 'map' ORDER BY idx DESC LIMIT 1)) AS covered_so_far"
+    };
+}
+pub(super) use progress_columns;
+
+macro_rules! job_columns {
+    () => {
+        concat!(
+            "SELECT j.*, p.spec->>'$.task' AS task, p.spec->>'$.recipe' AS recipe, p.metadata,
+  (SELECT name FROM stages WHERE job = j.id AND idx = j.stage) AS stage_name,
+  ",
+            progress_columns!(),
+            "
 FROM jobs j JOIN specs p ON p.job = j.id "
+        )
     };
 }
 

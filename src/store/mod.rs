@@ -20,11 +20,14 @@
 //! - [`schedules`]: schedules and their runs
 //! - [`removals`]: jobs that are taken away, and what is forgotten with age
 //! - [`listing`]: what callers read
+//! - [`tokens`]: who may call, and how often
+//! - [`events`]: what watchers of a job are told
 
 pub mod admission;
 pub mod checks;
 pub mod control;
 pub mod deliveries;
+pub mod events;
 pub mod flags;
 pub mod follow;
 pub mod inputs;
@@ -38,17 +41,19 @@ pub mod schedules;
 pub mod settle;
 pub mod sweep;
 pub mod tasks;
+pub mod tokens;
 
 use serde_json::Value;
 
 use crate::ports::Statement;
 
 /// The migrations, in order: what `wrangler d1 migrations apply` runs, for native databases.
-pub const MIGRATIONS: [&str; 5] = [
+pub const MIGRATIONS: [&str; 6] = [
     include_str!("../../migrations/0001_jobs.sql"),
     include_str!("../../migrations/0002_plans.sql"),
     include_str!("../../migrations/0003_inputs.sql"),
     include_str!("../../migrations/0004_stages.sql"),
+    include_str!("../../migrations/0005_door.sql"),
     include_str!("../../migrations/0006_afterwards.sql"),
 ];
 

@@ -2,7 +2,7 @@
 //!
 //! Two sweeps at once are harmless: each statement moves a row once.
 
-use super::{params, sql};
+use super::{params, sql, tokens};
 use crate::ports::Statement;
 
 /// A task whose holders went silent so often is given up: it may be what kills them.
@@ -54,6 +54,7 @@ pub fn sweep(now: i64, orphaned_before: i64, crashed: &str, oldest_day: &str) ->
         sql(HALF_OPEN, params![now]),
         sql(FORGET_DAYS, params![oldest_day]),
         sql(FORGET_LEDGER, params![now]),
+        tokens::forget_days(oldest_day),
     ]
 }
 

@@ -21,7 +21,7 @@ use fanwise::ports::{
 };
 use futures::executor::block_on;
 use http_body_util::BodyExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tower::ServiceExt;
 
 pub const TOKEN: &str = "test-token";
@@ -63,10 +63,13 @@ impl Fake {
             return Err(DbError::Guard("guard".into()));
         }
         self.ran.lock().unwrap().extend(named.iter().cloned());
+        // No token has used up its submits.
+        let submits = vec![json!({"level": 1})];
         let answer = |name: &str| Answer {
             rows: self
                 .rows
                 .get(name)
+                .or((name == "take_submit").then_some(&submits))
                 .into_iter()
                 .flatten()
                 .filter_map(|row| row.as_object().cloned())
@@ -219,7 +222,17 @@ pub fn service() -> Router {
 }
 
 pub fn service_over(ports: Fake, token: Option<&str>) -> Router {
-    let config = Config::from_vars(|name| (name == "MAX_BODY_BYTES").then(|| "8000000".into()));
+    service_with(ports, token, &[])
+}
+
+/// With variables of its own.
+pub fn service_with(ports: Fake, token: Option<&str>, vars: &[(&str, &str)]) -> Router {
+    let config = Config::from_vars(|name| {
+        let given = vars.iter().find(|(known, _)| *known == name);
+        given
+            .map(|(_, value)| (*value).to_owned())
+            .or((name == "MAX_BODY_BYTES").then(|| "8000000".into()))
+    });
     router(Api {
         app: App {
             ports,

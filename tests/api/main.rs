@@ -10,6 +10,7 @@ mod fakes;
 mod fuzz;
 mod limits;
 mod plans;
+mod origins;
 mod routes;
 mod schedules;
 mod upload;

@@ -6,6 +6,7 @@ mod chaos;
 mod checks;
 mod commands;
 mod dynamic;
+mod door;
 mod flows;
 mod found;
 mod inputs;

@@ -164,8 +164,21 @@ impl World {
 
     /// Runs the engine until `done` says so: messages are consumed, cron fires every `sweep_ms`.
     pub fn run(&self, app: &App<World>, sweep_ms: i64, most_ms: i64, done: impl Fn() -> bool) {
+        self.run_beside(app, sweep_ms, most_ms, done, std::future::ready(()));
+    }
+
+    /// The same, with a future beside the engine that shares its clock.
+    pub fn run_beside(
+        &self,
+        app: &App<World>,
+        sweep_ms: i64,
+        most_ms: i64,
+        done: impl Fn() -> bool,
+        beside: impl Future<Output = ()> + 'static,
+    ) {
         let mut pool = LocalPool::new();
         let spawner = pool.spawner();
+        spawner.spawn_local(beside).unwrap();
         let busy: Arc<Mutex<BTreeMap<&'static str, u32>>> = Arc::default();
         let end = self.now() + most_ms;
         let mut next_sweep = self.now() + sweep_ms;

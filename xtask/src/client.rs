@@ -77,6 +77,10 @@ impl Client {
         &self.base
     }
 
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
     /// The same Worker, asked with another token or none.
     pub fn with_token(&self, token: Option<&str>) -> Client {
         Client {

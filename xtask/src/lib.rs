@@ -8,6 +8,7 @@
 //! - [`worker`]: the Worker under `wrangler dev`: start, kill, restart, cron
 //! - [`standin`]: the stand-in for Claude as a running process
 //! - [`client`]: a small HTTP client for the Worker's API
+//! - [`clients`]: clients that others wrote, against a running Worker
 //! - [`dev`], [`demo`], [`test`], [`simulate`]: one file for each command
 //! - [`bench`]: how fast and how heavy it is
 //! - [`drill`]: what becomes of a job while everything goes wrong
@@ -18,6 +19,7 @@ pub mod bench;
 pub mod build;
 pub mod cli;
 pub mod client;
+pub mod clients;
 pub mod demo;
 pub mod dev;
 pub mod drill;

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Result, anyhow, bail};
 
+use crate::clients::{self, Hosted};
 use crate::proc::Group;
 use crate::setup::{self, Tools, plain};
 use crate::standin::Standin;
@@ -15,7 +16,7 @@ use crate::{build, root, ui};
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Only the suites whose name contains this: native, sdk, e2e
+    /// Only the suites whose name contains this: native, sdk, mcp, schemathesis, e2e
     #[arg(long)]
     pub only: Option<String>,
 }
@@ -52,6 +53,20 @@ pub fn run(args: &Args) -> Result<()> {
             &mut tools.command("node"),
             "run.mjs",
         )?);
+    }
+    if wanted("mcp python") {
+        let hosted = Hosted::start(&tools, &program, &[])?;
+        outcomes.push(suite("mcp python", &mut clients::mcp_python(&hosted)?)?);
+    }
+    if wanted("mcp typescript") {
+        let hosted = Hosted::start(&tools, &program, &[])?;
+        let mut client = clients::mcp_typescript(&tools, &hosted);
+        outcomes.push(suite("mcp typescript", &mut client)?);
+    }
+    if wanted("schemathesis") {
+        let hosted = Hosted::start(&tools, &program, &clients::SCHEMATHESIS_VARS)?;
+        let mut client = clients::schemathesis(&hosted)?;
+        outcomes.push(suite("schemathesis", &mut client)?);
     }
     if wanted("e2e") {
         outcomes.push(suite("e2e", &mut end_to_end(&tools))?);

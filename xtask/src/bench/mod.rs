@@ -1,6 +1,7 @@
 //! `bench`: how fast and how heavy it is, on this machine.
 //!
 //! - [`world`]: what a measurement runs in
+//! - [`door`]: reads under load, and results as a stream
 //! - [`plain`]: a plain client that sends the same calls, for comparison
 //! - [`usage`]: CPU and memory of workerd
 //! - [`size`]: the Wasm, by crate
@@ -9,6 +10,7 @@
 //! failure: timings belong to the machine and to what else it does. Restate and Cloudflare Workflows are not
 //! part of it; neither can be had from a package registry alone.
 
+pub mod door;
 pub mod plain;
 pub mod size;
 pub mod usage;
@@ -64,6 +66,9 @@ pub struct Args {
     /// Measure the Worker in build/ as it is, without compiling it
     #[arg(long)]
     pub as_built: bool,
+    /// Only the front door: reads under load, and the memory that 100,000 results take
+    #[arg(long)]
+    pub door: bool,
 }
 
 /// One round's numbers.
@@ -87,6 +92,9 @@ struct Measured {
 
 pub fn run(args: &Args) -> Result<()> {
     let parts = Parts::prepare(args.as_built)?;
+    if args.door {
+        return door::run(&parts);
+    }
     let size = size::of(&root::dir().join("build"))?;
     let before = usage::load();
     // A consumer has room for all calls of the job, and a class starts with as many.

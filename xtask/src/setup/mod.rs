@@ -4,6 +4,7 @@
 //! one line what it does when it is not. The parts do not depend on each other and wait mostly for the
 //! network or one core, so they run side by side. The first fault stops the others.
 
+mod browser;
 mod cargo_tools;
 mod debian;
 mod node;
@@ -22,6 +23,7 @@ use anyhow::{Context as _, Result, anyhow};
 use crate::proc::Cancel;
 use crate::{root, ui};
 
+pub use browser::browser;
 pub use python::python;
 pub use run::{finish, tail};
 pub use stamp::{Stamp, digest};

@@ -1,0 +1,171 @@
+//! `GET /healthz`: is it up; with `?deep=1`, for admins, whether all of it is.
+//!
+//! A deployment with a wrong variable has no engine, so its deep answer is made by [`unwell`] alone: names and problems, never
+//! values, and only for the holder of the secret's token, as no other can be looked up.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::auth::Auth;
+use super::params::Query;
+use super::problem::ApiError;
+use super::{Api, reply};
+use crate::app::health;
+use crate::config::ConfigFault;
+use crate::core::token::Scope;
+use crate::ports::Ports;
+
+/// The service is up.
+#[derive(Serialize, ToSchema)]
+pub struct Health {
+    /// `ok`; `unwell` where a deep look found something wrong.
+    #[schema(examples("ok"))]
+    status: &'static str,
+    version: &'static str,
+    /// Of a deep look: what was looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checks: Option<Vec<Check>>,
+}
+
+/// One thing that was looked at.
+#[derive(Serialize, ToSchema)]
+pub struct Check {
+    /// `database`, `blobs`, or the name of a variable, secret or binding.
+    #[schema(examples("database"))]
+    name: String,
+    ok: bool,
+    /// What is wrong.
+    problem: Option<String>,
+}
+
+/// Is it up?
+///
+/// With `deep=1`: whether the configuration holds and everything it names can be reached; needs a token with the scope `admin`.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    operation_id = "health",
+    tag = "service",
+    security((), ("bearer" = [])),
+    params(("deep" = Option<bool>, Query, description = "Look at everything.")),
+    responses(
+        (status = 200, description = "It is", body = Health),
+        (status = 503, description = "Not all of it is (only of a deep look)", body = Health),
+    ),
+)]
+pub async fn healthz<P: Ports>(
+    State(api): State<Api<P>>,
+    mut query: Query,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let deep = wants_deep(&mut query);
+    query.end()?;
+    if deep != Some(true) {
+        return Ok(reply::ok(&Health {
+            status: "ok",
+            version: env!("CARGO_PKG_VERSION"),
+            checks: None,
+        }));
+    }
+    let caller = api.auth.admit(&api.app, &headers).await?;
+    caller.must(Scope::Admin)?;
+    let found = health::look(&api.app).await.into_iter();
+    Ok(told(found.map(|(name, problem)| Check {
+        name: name.to_owned(),
+        ok: problem.is_none(),
+        problem,
+    })))
+}
+
+fn wants_deep(query: &mut Query) -> Option<bool> {
+    query.parsed("deep", "1 or 0", |text| match text {
+        "1" | "true" => Some(true),
+        "0" | "false" => Some(false),
+        _ => None,
+    })
+}
+
+fn told(checks: impl Iterator<Item = Check>) -> Response {
+    let checks: Vec<Check> = checks.collect();
+    let well = checks.iter().all(|check| check.ok);
+    let (status, word) = if well {
+        (StatusCode::OK, "ok")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "unwell")
+    };
+    let health = Health {
+        status: word,
+        version: env!("CARGO_PKG_VERSION"),
+        checks: Some(checks),
+    };
+    reply::with(status, &health)
+}
+
+/// The answer of a deployment that cannot work as it is set up: what is wrong, for who may know.
+pub fn unwell(
+    uri: &Uri,
+    headers: &HeaderMap,
+    auth: &Auth,
+    faults: &[ConfigFault],
+) -> Result<Response, ApiError> {
+    let deep = wants_deep(&mut Query::of(uri.query().unwrap_or_default()));
+    if uri.path() != "/healthz" || deep != Some(true) {
+        return Err(ApiError::misconfigured());
+    }
+    auth.operator(headers)?;
+    Ok(told(faults.iter().map(|fault| Check {
+        name: fault.name.to_owned(),
+        ok: false,
+        problem: Some(fault.problem.clone()),
+    })))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use axum::http::header::AUTHORIZATION;
+
+    use super::*;
+
+    #[test]
+    fn what_is_misconfigured_is_for_the_operator_to_see() {
+        let faults = crate::config::Config::from_vars(|name| match name {
+            "WORKER_SLOTS" | "LEASE_MS" => Some("many".into()),
+            _ => None,
+        })
+        .unwrap_err();
+        let auth = Auth::new(Some("s3cret"));
+        let ask = |uri: &str, token: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(token) = token {
+                headers.insert(AUTHORIZATION, token.parse().unwrap());
+            }
+            unwell(&uri.parse().unwrap(), &headers, &auth, &faults)
+                .map_err(|error| error.code.status().as_u16())
+        };
+        let deep = "/healthz?deep=1";
+        for (uri, token, status) in [
+            ("/healthz", Some("Bearer s3cret"), 503),
+            ("/v1/jobs?deep=1", Some("Bearer s3cret"), 503),
+            (deep, None, 401),
+            (deep, Some("Bearer other"), 401),
+        ] {
+            assert_eq!(ask(uri, token).err(), Some(status), "{uri} {token:?}");
+        }
+        let told = ask(deep, Some("Bearer s3cret")).unwrap();
+        assert_eq!(told.status(), 503);
+        let body = axum::body::to_bytes(told.into_body(), 10_000);
+        let text = futures::executor::block_on(body).unwrap();
+        let health: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let names: Vec<&str> = health["checks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|check| check["name"].as_str().unwrap())
+            .collect();
+        assert_eq!(names, ["LEASE_MS", "WORKER_SLOTS"]);
+    }
+}

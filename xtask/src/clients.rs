@@ -1,0 +1,89 @@
+//! Clients that others wrote, against a running Worker: the official MCP SDKs, and schemathesis, which asks everything that the
+//! OpenAPI document says can be asked.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::dev::{NO_KEY, claude_vars};
+use crate::root;
+use crate::setup::{self, Tools, plain};
+use crate::standin::Standin;
+use crate::state::State;
+use crate::worker::{Options, Worker};
+
+/// A Worker of its own for one client.
+pub struct Hosted {
+    // Ended in this order: the Worker first, so that it does not see its Claude vanish.
+    worker: Worker,
+    _standin: Standin,
+    token: String,
+}
+
+impl Hosted {
+    pub fn start(tools: &Tools, program: &Path, vars: &[(&str, &str)]) -> Result<Hosted> {
+        let state = State::temporary("clients")?;
+        let token = state.token()?;
+        let standin = Standin::start(program, state.dir(), &[])?;
+        let mut all = claude_vars(standin.url(), NO_KEY, &token);
+        all.extend(
+            vars.iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
+        let options = Options {
+            port: 0,
+            vars: all,
+            cron: None,
+        };
+        Ok(Hosted {
+            worker: Worker::start(tools, state, options)?,
+            _standin: standin,
+            token,
+        })
+    }
+
+    /// Tells a client where it is and who may call.
+    fn tell(&self, command: &mut Command) {
+        command
+            .env("FANWISE_URL", self.worker.url())
+            .env("FANWISE_TOKEN", &self.token);
+    }
+}
+
+/// The official MCP SDK for Python.
+pub fn mcp_python(hosted: &Hosted) -> Result<Command> {
+    let mut command = plain(setup::python()?);
+    command.arg(root::dir().join("tests/clients/mcp_client.py"));
+    hosted.tell(&mut command);
+    Ok(command)
+}
+
+/// The official MCP SDKs for TypeScript.
+pub fn mcp_typescript(tools: &Tools, hosted: &Hosted) -> Command {
+    let mut command = tools.command("node");
+    command.arg(root::dir().join("tests/clients/mcp_client.mjs"));
+    hosted.tell(&mut command);
+    command
+}
+
+/// Streams that end soon: schemathesis reads each to its end.
+pub const SCHEMATHESIS_VARS: [(&str, &str); 2] =
+    [("EVENTS_MAX_MS", "500"), ("EVENTS_POLL_MS", "500")];
+
+/// Every check, every phase; how is in `tests/clients/schemathesis.toml`.
+pub fn schemathesis(hosted: &Hosted) -> Result<Command> {
+    let python = setup::python()?;
+    let program = python
+        .parent()
+        .context("the Python environment has no folder")?
+        .join("schemathesis");
+    let mut command = plain(program);
+    command
+        .args(["--no-color", "--config-file"])
+        .arg(root::dir().join("tests/clients/schemathesis.toml"))
+        .args(["run", "--checks", "all"])
+        .arg(format!("{}/openapi.json", hosted.worker.url()));
+    hosted.tell(&mut command);
+    Ok(command)
+}
