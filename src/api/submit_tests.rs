@@ -129,7 +129,7 @@ fn each_fault_is_named_where_it_is() {
         (
             with("/input", json!(null)),
             "input",
-            "must be an object with `items`",
+            "must be an object with exactly one of `items`, `text`, `documents`, `urls`",
         ),
         (with("/stages", json!([])), "stages", "must not be empty"),
         (

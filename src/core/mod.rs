@@ -21,8 +21,8 @@
 pub mod admit;
 pub mod chunk;
 pub mod cite;
-pub mod flags;
 pub mod cron;
+pub mod flags;
 pub mod guard;
 pub mod ids;
 pub mod merge;

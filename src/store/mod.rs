@@ -23,8 +23,8 @@
 pub mod admission;
 pub mod checks;
 pub mod control;
-pub mod flags;
 pub mod deliveries;
+pub mod flags;
 pub mod follow;
 pub mod inputs;
 pub mod jobs;
