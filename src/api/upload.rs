@@ -41,10 +41,9 @@ pub struct Upload {
     input: Vec<u8>,
 }
 
-/// Whether a body comes in parts.
+/// Whether a body comes in parts; without a boundary between them it does not.
 pub fn is_multipart(headers: &HeaderMap) -> bool {
-    let essence = content_type(headers).split(';').next().unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("multipart/form-data")
+    multer::parse_boundary(content_type(headers)).is_ok()
 }
 
 fn content_type(headers: &HeaderMap) -> &str {

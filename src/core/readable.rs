@@ -487,7 +487,10 @@ mod tests {
 
     #[test]
     fn what_is_left_open_takes_nothing_with_it_that_people_can_read() {
-        assert_eq!(text(&["a", "<nav", "menu", "<p", "text"]), "a\n\nmenu\n\ntext");
+        assert_eq!(
+            text(&["a", "<nav", "menu", "<p", "text"]),
+            "a\n\nmenu\n\ntext"
+        );
         assert_eq!(
             text(&["a", "<svg", "<title", "drawn", ">title", ">svg", "b"]),
             "ab"

@@ -77,7 +77,9 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
 }
 
 fn stages(chunk: Value) -> Value {
-    json!([{"name": "read", "kind": "map", "instructions": "Say what it is about.", "chunk": chunk}])
+    json!([{"name": "read", "kind": "map", "instructions": "Say what it is about.", "chunk": chunk,
+        "output_schema": {"type": "object", "properties": {"topic": {"type": "string", "enum": ["one", "another"]}},
+            "required": ["topic"], "additionalProperties": false}}])
 }
 
 fn missing(world: &World, id: &str) -> Vec<(String, String)> {
