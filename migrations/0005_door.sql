@@ -105,9 +105,3 @@ BEGIN
     'at', strftime('%Y-%m-%dT%H:%M:%fZ', NEW.finished_at / 1000.0, 'unixepoch'))
   FROM stages s JOIN jobs j ON j.id = s.job WHERE s.job = NEW.job AND s.idx = NEW.stage AND s.failed <= 100;
 END;
-
--- There are a few hundred at most: they go with their job.
-CREATE TRIGGER events_of_nobody AFTER DELETE ON jobs
-BEGIN
-  DELETE FROM events WHERE job = OLD.id;
-END;

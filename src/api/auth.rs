@@ -220,6 +220,8 @@ fn needed(method: &Method, path: &str) -> Scope {
     match segments.next() {
         Some("tokens" | "webhook-secret") => Scope::Admin,
         _ if matches!(*method, Method::GET | Method::HEAD) => Scope::Read,
+        // It starts nothing.
+        Some("estimates") => Scope::Read,
         // A ticket only reads.
         Some("jobs") if segments.nth(1) == Some("events") => Scope::Read,
         _ => Scope::Run,
@@ -296,6 +298,8 @@ mod tests {
             ("POST", "/anything/new", Scope::Run),
             ("GET", "/jobs/job_1/events", Scope::Read),
             ("POST", "/jobs/job_1/events", Scope::Read),
+            ("POST", "/estimates", Scope::Read),
+            ("PUT", "/jobs/job_1/plan", Scope::Run),
             ("GET", "/tokens", Scope::Admin),
             ("DELETE", "/tokens/tok_1", Scope::Admin),
             ("GET", "/webhook-secret", Scope::Admin),

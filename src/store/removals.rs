@@ -121,7 +121,7 @@ pub fn find(job: &str, what: What) -> Statement {
 /// One statement for each table that holds rows of a job, deleting [`SLICE_ROWS`] of them: ?1 the job, ?2 how many.
 /// Attempts whose end is not known yet stay: when they close, the governor and the day's spending must learn of it.
 /// What another job drew from the ledger stays too.
-const SLICES: [&str; 17] = [
+const SLICES: [&str; 18] = [
     "-- remove_tasks
 DELETE FROM tasks WHERE id IN (SELECT id FROM tasks WHERE job = ?1 LIMIT ?2)",
     "-- remove_inputs
@@ -132,6 +132,8 @@ DELETE FROM outputs WHERE job = ?1 AND idx IN (SELECT idx FROM outputs WHERE job
 DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE job = ?1 AND state <> 'open' LIMIT ?2)",
     "-- remove_ledger
 DELETE FROM ledger WHERE (tenant, key) IN (SELECT tenant, key FROM ledger WHERE job = ?1 AND shared = 0 LIMIT ?2)",
+    "-- remove_events
+DELETE FROM events WHERE job = ?1 AND seq IN (SELECT seq FROM events WHERE job = ?1 LIMIT ?2)",
     "-- remove_pages
 DELETE FROM pages WHERE job = ?1 AND first IN (SELECT first FROM pages WHERE job = ?1 LIMIT ?2)",
     "-- remove_plans

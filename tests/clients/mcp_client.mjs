@@ -42,7 +42,7 @@ const call = async (client, name, args) => {
 async function use(name, client) {
   await check(`${name}: lists the tools`, async () => {
     const names = (await client.listTools()).tools.map((tool) => tool.name);
-    for (const wanted of ["run_job", "job_status", "job_results", "job_report", "cancel_job"]) {
+    for (const wanted of ["list_recipes", "estimate_job", "run_job", "job_status", "job_results", "job_report", "cancel_job"]) {
       assert(names.includes(wanted), wanted);
     }
   });

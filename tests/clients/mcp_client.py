@@ -43,7 +43,7 @@ async def use(mode, version):
                 check(f"{mode}: names itself", info is not None and info.name == "fanwise", info)
                 check(f"{mode}: has instructions", "run_job" in (client.session.instructions or ""))
             tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-            wanted = {"run_job", "job_status", "job_results", "job_report", "cancel_job"}
+            wanted = {"list_recipes", "estimate_job", "run_job", "job_status", "job_results", "job_report", "cancel_job"}
             check(f"{mode}: has its tools", wanted <= set(tools), set(tools))
             job = await client.call_tool("run_job", JOB)
             check(f"{mode}: starts a job", not job.is_error, job)

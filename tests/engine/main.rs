@@ -5,8 +5,8 @@
 mod chaos;
 mod checks;
 mod commands;
-mod dynamic;
 mod door;
+mod dynamic;
 mod flows;
 mod found;
 mod inputs;

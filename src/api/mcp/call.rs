@@ -16,7 +16,8 @@ use crate::api::problem::ApiError;
 use crate::api::{Api, params, submit};
 use crate::app::query;
 use crate::app::view::{JobView, ResultLine};
-use crate::app::{control, report, submit as jobs};
+use crate::app::{control, plan, report, submit as jobs};
+use crate::core::recipe;
 use crate::core::state::JobState;
 use crate::core::token::Scope;
 use crate::ports::Ports;
@@ -73,6 +74,10 @@ pub async fn call<P: Ports>(context: &Context<'_, P>, params: &Value) -> Result<
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Nothing {}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct OfJob {
     job_id: String,
 }
@@ -91,6 +96,18 @@ impl<P: Ports> Context<'_, P> {
         let app = &self.api.app;
         let tenant = self.caller.tenant.as_str();
         match tool {
+            Tool::ListRecipes => {
+                self.caller.must(Scope::Read)?;
+                let Nothing {} = read(arguments)?;
+                Ok(recipes())
+            }
+            Tool::EstimateJob => {
+                self.caller.must(Scope::Read)?;
+                let wanted = submit::check(Value::Object(arguments), &app.config)?;
+                let estimate = plan::estimate(app, wanted).await?;
+                serde_json::to_value(estimate)
+                    .map_err(|error| ApiError::unavailable(error.to_string()))
+            }
             Tool::RunJob => {
                 self.caller.must(Scope::Run)?;
                 self.run_job(arguments).await
@@ -280,6 +297,19 @@ impl<P: Ports> Context<'_, P> {
             "link": self.link(job, "/report"),
         }))
     }
+}
+
+/// What a model needs to choose one; the stages are at `/v1/recipes`.
+fn recipes() -> Value {
+    let recipes = recipe::all().iter().map(|recipe| {
+        json!({
+            "recipe": recipe.name,
+            "title": recipe.title,
+            "summary": recipe.summary,
+            "input": recipe.input,
+        })
+    });
+    json!({"recipes": recipes.collect::<Vec<_>>()})
 }
 
 /// Arguments in their form; what is wrong with them is told.

@@ -86,8 +86,8 @@ fn id_schema() -> Schema {
 
 /// Speak the Model Context Protocol
 ///
-/// Streamable HTTP without sessions, revisions 2026-07-28, 2025-11-25 and 2025-06-18. Tools: `run_job`, `job_status`,
-/// `job_results`, `job_report`, `cancel_job`.
+/// Streamable HTTP without sessions, revisions 2026-07-28, 2025-11-25 and 2025-06-18. Tools: `list_recipes`, `estimate_job`,
+/// `run_job`, `job_status`, `job_results`, `job_report`, `cancel_job`.
 #[utoipa::path(
     post,
     path = "/mcp",

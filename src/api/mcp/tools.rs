@@ -11,6 +11,8 @@ use utoipa::ToSchema;
 /// A tool that is offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tool {
+    ListRecipes,
+    EstimateJob,
     RunJob,
     JobStatus,
     JobResults,
@@ -19,7 +21,9 @@ pub enum Tool {
 }
 
 impl Tool {
-    pub const ALL: [Tool; 5] = [
+    pub const ALL: [Tool; 7] = [
+        Tool::ListRecipes,
+        Tool::EstimateJob,
         Tool::RunJob,
         Tool::JobStatus,
         Tool::JobResults,
@@ -29,6 +33,8 @@ impl Tool {
 
     pub fn name(self) -> &'static str {
         match self {
+            Tool::ListRecipes => "list_recipes",
+            Tool::EstimateJob => "estimate_job",
             Tool::RunJob => "run_job",
             Tool::JobStatus => "job_status",
             Tool::JobResults => "job_results",
@@ -43,6 +49,8 @@ impl Tool {
 
     fn title(self) -> &'static str {
         match self {
+            Tool::ListRecipes => "List the recipes",
+            Tool::EstimateJob => "Estimate a job",
             Tool::RunJob => "Run a job",
             Tool::JobStatus => "Look at a job",
             Tool::JobResults => "Read single results",
@@ -53,6 +61,14 @@ impl Tool {
 
     fn description(self) -> &'static str {
         match self {
+            Tool::ListRecipes => {
+                "Ready plans for common kinds of jobs: their names, what each does, and what its items should be. Give a name to run_job \
+                 as `recipe`, and no stages are needed."
+            }
+            Tool::EstimateJob => {
+                "What a job would take, as ranges: calls, tokens, dollars, seconds. Takes the arguments of run_job, costs nothing and \
+                 starts nothing."
+            }
             Tool::RunJob => {
                 "Starts a job over many items and returns its job_id at once. Give the items, what each worker is to do with its chunk \
                  (a `map` stage), and, if one answer is wanted, a `synthesis` stage. It costs money: set limits.max_cost_usd. Give an \
@@ -77,6 +93,10 @@ impl Tool {
 
     fn input_schema(self) -> Value {
         match self {
+            Tool::ListRecipes => {
+                json!({"type": "object", "properties": {}, "additionalProperties": false})
+            }
+            Tool::EstimateJob => openapi::standalone(&SubmitBody::name()),
             Tool::RunJob => run_job_schema(),
             Tool::JobResults => arguments(json!({
                 "job_id": job_id(),

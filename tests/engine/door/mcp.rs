@@ -227,6 +227,36 @@ fn an_agent_runs_a_job_from_the_call_to_the_report() {
 }
 
 #[test]
+fn an_agent_chooses_a_recipe_and_knows_the_cost_before() {
+    let door = Door::open(&[]);
+    let recipes = tool(&door, SECRET, "list_recipes", json!({}))["recipes"].clone();
+    let names: Vec<&str> = recipes
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|recipe| recipe["recipe"].as_str().unwrap())
+        .collect();
+    assert!(names.contains(&"support-tickets"), "{names:?}");
+    let wanted = json!({"recipe": "support-tickets", "input": {"items": crate::flows::texts(30)}});
+    let estimate = tool(&door, SECRET, "estimate_job", wanted.clone());
+    let cost = &estimate["expected"]["cost_usd"];
+    assert!(
+        cost["low"].as_f64().unwrap() < cost["high"].as_f64().unwrap(),
+        "{estimate}"
+    );
+    assert!(door.world.query("SELECT id FROM jobs").is_empty());
+    let id = tool(&door, SECRET, "run_job", wanted)["job_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    door.finish(&id);
+    let spent = tool(&door, SECRET, "job_status", json!({"job_id": id}))["cost"]["spent_usd"]
+        .as_f64()
+        .unwrap();
+    assert!(spent <= cost["high"].as_f64().unwrap(), "{spent} of {cost}");
+}
+
+#[test]
 fn pages_of_results_break_within_a_task_and_lose_nothing() {
     let door = Door::open(&[]);
     let mut wanted = body(50);
