@@ -39,6 +39,9 @@ pub struct Defaults {
 pub struct Intervals {
     /// How long a consumer may be silent before its tasks go to another.
     pub lease_ms: u64,
+    /// While anything is at work, leases that ran out are looked for so often. A crash is noticed after a lease and
+    /// this: together they stay well under a minute.
+    pub watch_ms: u64,
     /// How long a consumer goes on taking new tasks.
     pub work_ms: u64,
     /// The most one call may take from first byte sent to last byte read.
@@ -111,7 +114,8 @@ impl Config {
                 synthesis_max_tokens: vars.int("SYNTHESIS_MAX_TOKENS", 8_192, 16, 128_000) as u32,
             },
             intervals: Intervals {
-                lease_ms: vars.int("LEASE_MS", 45_000, 200, 600_000),
+                lease_ms: vars.int("LEASE_MS", 25_000, 200, 600_000),
+                watch_ms: vars.int("WATCH_MS", 20_000, 1_000, 600_000),
                 work_ms: vars.int("WORK_MS", 240_000, 100, 600_000),
                 call_timeout_ms: vars.int("CALL_TIMEOUT_MS", 480_000, 100, 600_000),
                 idle_timeout_ms: vars.int("IDLE_TIMEOUT_MS", 90_000, 100, 600_000),

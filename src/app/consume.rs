@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use super::message::{Drive, Wake};
-use super::{App, drive, work};
+use super::message::{Drive, Look, Wake};
+use super::{App, drive, sweep, work};
 use crate::ports::{Clock, Db, Ports};
-use crate::store::sweep;
+use crate::store::sweep as sql;
 
 /// What becomes of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,8 +17,18 @@ pub enum Settle {
 /// A later try of a message whose work could not be done: the database was away, a blob is not readable yet.
 const LATER: Settle = Settle::Retry { delay_seconds: 5 };
 
-/// One message of the control queue. Replay is harmless: [`drive::drive`] looks where the job stands.
+/// One message of the control queue. Replay is harmless: [`drive::drive`] looks where the job stands, and a second
+/// [`sweep::look`] finds nothing.
 pub async fn control<P: Ports>(app: &App<P>, body: &str) -> Settle {
+    if serde_json::from_str::<Look>(body).is_ok() {
+        return match sweep::look(app).await {
+            Ok(()) => Settle::Ack,
+            Err(error) => {
+                app.log_fault("look", &error.to_string());
+                LATER
+            }
+        };
+    }
     let Ok(message) = serde_json::from_str::<Drive>(body) else {
         return dead_letter(app, "control", body).await;
     };
@@ -57,7 +67,7 @@ pub async fn tasks<P: Ports>(app: &App<P>, bodies: Vec<String>) -> Settle {
 pub async fn dead_letter<P: Ports>(app: &App<P>, queue: &str, body: &str) -> Settle {
     let body: String = body.chars().take(2_000).collect();
     app.log(json!({"event": "dead_letter", "queue": queue}), json!({}));
-    let statement = sweep::dead_letter(queue, &body, app.ports.clock().now_ms());
+    let statement = sql::dead_letter(queue, &body, app.ports.clock().now_ms());
     match app.ports.db().batch(vec![statement]).await {
         Ok(_) => Settle::Ack,
         Err(error) => {

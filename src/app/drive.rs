@@ -7,7 +7,7 @@
 use serde_json::{Value, json};
 
 use super::kit::Kit;
-use super::{App, AppError, expand, message, pump, report, synthesise};
+use super::{App, AppError, expand, log, message, pump, report, synthesise};
 use crate::core::plan::{OnBudget, StageKind};
 use crate::core::state::{JobEvent, JobState, TaskEvent, next_job};
 use crate::ports::{Clock, Db, DbError, Ports, Queue};
@@ -140,12 +140,8 @@ async fn start<P: Ports>(
     if to == JobState::Running {
         statements.push(jobs::start_stage(&job.id, first, JobState::Running));
     }
-    app.ports.db().batch(statements).await?;
-    app.log_job(
-        &job.id,
-        "state",
-        json!({"state": to.as_str(), "run": job.run}),
-    );
+    let answers = app.ports.db().batch(statements).await?;
+    log::moved(app, &answers, "driven");
     Ok(Step::Again)
 }
 
@@ -225,10 +221,12 @@ async fn maps_done<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<
         return match error {
             Some(("budget", message)) if job.on_budget == OnBudget::Pause => {
                 let halt = json!({"reason": "budget", "detail": message, "resumes_at": null});
-                app.ports
+                let answers = app
+                    .ports
                     .db()
                     .batch(vec![jobs::pause(&job.id, &halt, now)])
                     .await?;
+                log::moved(app, &answers, "over_budget");
                 Ok(Step::Again)
             }
             Some((code, message)) => fail(app, job, code, &message, now).await,
@@ -262,12 +260,8 @@ async fn maps_done<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<
         &[task.row],
     ));
     match app.ports.db().batch(statements).await {
-        Ok(_) => {
-            app.log_job(
-                &job.id,
-                "state",
-                json!({"state": "synthesizing", "run": job.run}),
-            );
+        Ok(answers) => {
+            log::moved(app, &answers, "maps_done");
             Ok(Step::Again)
         }
         // Somebody else was faster, or the job was paused or cancelled.
@@ -358,18 +352,9 @@ async fn finish<P: Ports>(
     let answers = app
         .ports
         .db()
-        .batch(vec![jobs::finish(job, to, event, error.clone(), now)])
+        .batch(vec![jobs::finish(job, to, event, error, now)])
         .await?;
-    if answers
-        .first()
-        .is_some_and(|answer| !answer.rows.is_empty())
-    {
-        app.log_job(
-            &job.id,
-            "state",
-            json!({"state": to.as_str(), "run": job.run, "error": error}),
-        );
-    }
+    log::moved(app, &answers, "over");
     Ok(Step::Again)
 }
 
@@ -383,10 +368,12 @@ async fn expire<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Ste
     let mut statements = vec![
         tasks::close_open(&job.id, TaskEvent::Skipped, &reason, now),
         jobs::end_expansion(&job.id),
+        tasks::counts(&job.id),
     ];
     match job.state {
         JobState::Synthesizing => {
-            app.ports.db().batch(statements).await?;
+            let answers = app.ports.db().batch(statements).await?;
+            log::moved(app, &answers, "deadline");
             return fail(
                 app,
                 job,
@@ -398,7 +385,8 @@ async fn expire<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Ste
         }
         JobState::Paused => statements.push(jobs::resume(&job.id, now, now)),
         JobState::Queued | JobState::Planning => {
-            app.ports.db().batch(statements).await?;
+            let answers = app.ports.db().batch(statements).await?;
+            log::moved(app, &answers, "deadline");
             return fail(
                 app,
                 job,
@@ -411,7 +399,8 @@ async fn expire<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Ste
         _ => {}
     }
     // Looked at again: a result may have landed between the reading and the skipping.
-    app.ports.db().batch(statements).await?;
+    let answers = app.ports.db().batch(statements).await?;
+    log::moved(app, &answers, "deadline");
     Ok(Step::Again)
 }
 
@@ -427,10 +416,11 @@ async fn rest_or_resume<P: Ports>(app: &App<P>, job: &JobRow, now: i64) -> Resul
     if !due {
         return Ok(Step::Rest);
     }
-    app.ports
+    let answers = app
+        .ports
         .db()
         .batch(vec![jobs::resume(&job.id, now, app.drive_at(now))])
         .await?;
-    app.log_job(&job.id, "resumed", json!({"by": "day"}));
+    log::moved(app, &answers, "new_day");
     Ok(Step::Again)
 }

@@ -66,7 +66,14 @@ pub async fn slice<P: Ports>(
         drive_at: app.drive_at(now),
     };
     match app.ports.db().batch(tasks::expand(&slice, &rows)).await {
-        Ok(_) => Ok(true),
+        Ok(_) => {
+            app.log_job(
+                &job.id,
+                "expanded",
+                serde_json::json!({"stage": stage.idx, "first": job.next_index, "tasks": rows.len()}),
+            );
+            Ok(true)
+        }
         Err(DbError::Guard(_)) => Ok(false),
         Err(error) => Err(error.into()),
     }

@@ -11,7 +11,7 @@
 //! - [`control`]: pause, resume, cancel, retry, new limits
 //! - [`query`], [`report`]: jobs, tasks, results and reports are read; [`limits`]: what the account allows
 //! - [`ask`], [`kit`]: what is asked of Claude, and what a stage needs for it
-//! - [`bodies`], [`message`], [`view`]: stored texts, queue messages, what callers see
+//! - [`bodies`], [`message`], [`view`], [`log`]: stored texts, queue messages, what callers see, what the log says
 
 use std::sync::Arc;
 
@@ -31,6 +31,7 @@ pub mod drive;
 pub mod expand;
 pub mod kit;
 pub mod limits;
+pub mod log;
 pub mod message;
 pub mod pump;
 pub mod query;

@@ -26,6 +26,8 @@ use crate::store::settle::{ClosedAttempt, Half, KeptOutput, LedgerEntry, MovedTa
 
 /// A value that another place has written and this one cannot read yet: looked at again after this.
 const NOT_YET_MS: u64 = 5_000;
+/// A blob of the ledger outlives the row that names it by this: an entry that can still be found can be read.
+const LEDGER_GRACE_S: u64 = 86_400;
 
 /// Everything that one ended call brings.
 #[derive(Debug, Clone)]
@@ -673,8 +675,9 @@ async fn ledger_entry<P: Ports>(
 ) -> Option<LedgerEntry> {
     let prefix = format!("ledger/{}/{key}", task.tenant);
     // A result that cannot be kept for reuse is still a result.
-    let (body, blob) = bodies::keep(app, &prefix, text).await.ok()?;
     let days = i64::from(app.config.ledger_days);
+    let seconds = LEDGER_GRACE_S + u64::from(app.config.ledger_days) * 86_400;
+    let (body, blob) = bodies::keep_for(app, &prefix, text, seconds).await.ok()?;
     Some(LedgerEntry {
         tenant: task.tenant.clone(),
         key,

@@ -24,7 +24,7 @@ use super::call::Head;
 use super::kit::Kit;
 use super::resolve::{self, Resolved};
 use super::settle as ended;
-use super::{App, AppError, message};
+use super::{App, AppError, log, message};
 use crate::core::admit::{Admission, Breaker, Candidate, Job, Snapshot, admit};
 use crate::core::money::Nano;
 use crate::core::time::day;
@@ -365,11 +365,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 return Err(error.into());
             }
         };
-        ended::log(
-            self.app,
-            &ended,
-            answers.iter().map(|answer| answer.rows_read).sum(),
-        );
+        log::settled(self.app, &ended, &answers);
         let mut moved: Vec<String> = fan_in
             .into_iter()
             .chain(resumed)
@@ -563,6 +559,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             }
             Err(error) => return Err(error.into()),
         };
+        log::moved(self.app, &answers, "claimed");
         let Some((admitted, rest)) = answers.split_last() else {
             return Ok(true);
         };

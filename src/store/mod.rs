@@ -27,7 +27,10 @@ use serde_json::Value;
 use crate::ports::Statement;
 
 /// The migrations, in order: what `wrangler d1 migrations apply` runs, for native databases.
-pub const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_jobs.sql")];
+pub const MIGRATIONS: [&str; 2] = [
+    include_str!("../../migrations/0001_jobs.sql"),
+    include_str!("../../migrations/0009_watch.sql"),
+];
 
 /// A statement with its values.
 pub fn sql(text: &'static str, params: impl Into<Vec<Value>>) -> Statement {

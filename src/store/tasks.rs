@@ -89,7 +89,7 @@ UPDATE tasks SET state = 'queued', queued_at = ?2 WHERE id IN (
   ORDER BY not_before, idx
   LIMIT MAX(0, COALESCE((SELECT concurrency - in_flight - (SELECT SUM(queued) FROM stages WHERE job = ?1)
     FROM jobs WHERE id = ?1 AND state IN ('running', 'synthesizing')), 0)))
-RETURNING idx";
+RETURNING job, idx, state AS moved_to";
 
 /// Marks as many waiting tasks as the job has places for; a message must then be sent for them.
 pub fn queue(job: &str, now: i64) -> Statement {
@@ -154,6 +154,16 @@ UPDATE stages SET state = 'done' WHERE job = ?1 AND state = 'running' AND expand
 /// Closes the job's stage if its last task has ended: the fan-in. Of all that ask, one gets a row back.
 pub fn fan_in(job: &str) -> Statement {
     sql(DONE_STAGES, params![job])
+}
+
+const COUNTS: &str = "-- task_counts
+SELECT job AS counted_job, SUM(pending) AS pending, SUM(queued) AS queued, SUM(running) AS running,
+  SUM(succeeded) AS succeeded, SUM(failed) AS failed, SUM(skipped) AS skipped, SUM(cancelled) AS cancelled
+FROM stages WHERE job = ?1 GROUP BY job";
+
+/// How many of a job's tasks are in which state, for the log of a step that may have moved all of them.
+pub fn counts(job: &str) -> Statement {
+    sql(COUNTS, params![job])
 }
 
 const REVIVE: &str = "-- revive_tasks

@@ -4,8 +4,11 @@
 
 mod chaos;
 mod commands;
+mod crash;
 mod flows;
 mod found;
+mod log;
+mod quota;
 mod simulation;
 mod sql;
 mod world;

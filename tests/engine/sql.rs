@@ -188,7 +188,9 @@ fn pump() -> Vec<Statement> {
 
 /// What cron does every minute, whatever there is.
 fn cron() -> Vec<Statement> {
-    let mut statements = sweep::sweep(NOW, NOW - 1_000, "{}", "2026-10-01");
+    let mut statements = sweep::look(NOW, NOW - 1_000, "{}");
+    statements.push(sweep::watch(NOW + 20_000, NOW));
+    statements.extend(sweep::forget(NOW, "2026-10-01"));
     statements.push(settle::resume_halted(NOW));
     statements.push(sweep::due(NOW, NOW));
     statements
@@ -241,14 +243,17 @@ fn no_statement_of_the_hot_path_scans_a_table_that_grows() {
 }
 
 #[test]
-fn what_a_settle_and_a_claim_read_does_not_grow_with_the_job() {
+fn what_a_consumer_a_pump_and_cron_read_does_not_grow_with_the_job() {
     let mut before = None;
     for tasks in [100, 10_000, 100_000] {
         let world = world(tasks);
         let claimed = steps(&world, claim(i64::from(tasks) / 2 + 10));
         let settled = steps(&world, settle_and_look());
-        let pumped = steps(&world, pump());
-        let now: Vec<(String, u64)> = claimed.into_iter().chain(settled).chain(pumped).collect();
+        let mut now = claimed;
+        now.extend(settled);
+        now.extend(steps(&world, pump()));
+        now.extend(steps(&world, jobs::load(JOB)));
+        now.extend(steps(&world, cron()));
         let before = before.get_or_insert_with(|| now.clone());
         for ((name, few), (_, many)) in before.iter().zip(&now) {
             // A row more or less at the edge of an index is no growth.

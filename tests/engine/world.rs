@@ -28,7 +28,7 @@ use serde_json::{Map, Number, Value, json};
 use standin::engine::{End, Engine, Incoming};
 use standin::stats::Ended;
 
-use crate::chaos::{Actor, Call, Chaos, Rates, Strike};
+use crate::chaos::{Actor, Call, Chaos, Rates, Strike, live};
 
 /// 2026-11-22T12:00:00Z
 pub const START: i64 = 1_795_348_800_000;
@@ -44,14 +44,22 @@ pub struct World(Arc<Inner>, Option<Arc<Actor>>);
 
 struct Inner {
     conn: Mutex<Connection>,
-    /// With the time from which each can be read.
-    blobs: Mutex<BTreeMap<String, (i64, String)>>,
+    blobs: Mutex<BTreeMap<String, Blob>>,
     messages: Mutex<BTreeMap<(i64, u64), Message>>,
     time: Mutex<Time>,
     random: Mutex<u64>,
     claude: Mutex<Engine>,
     log: Mutex<Vec<Value>>,
     chaos: Mutex<Chaos>,
+    /// The consumers at work that [`World::run`] started.
+    consumers: Mutex<Vec<Arc<Actor>>>,
+}
+
+struct Blob {
+    body: String,
+    /// The time from which it can be read, and until when it is kept.
+    readable: i64,
+    until: i64,
 }
 
 /// A message on its way, and how often it came already.
@@ -92,6 +100,7 @@ impl World {
             claude: Mutex::new(Engine::new(claude, seed, START as u64)),
             log: Mutex::default(),
             chaos: Mutex::new(Chaos::calm(seed)),
+            consumers: Mutex::default(),
         };
         World(Arc::new(inner), None)
     }
@@ -166,14 +175,22 @@ impl World {
             };
             if let Some(Message { queue, body, .. }) = due {
                 *lock(&busy).entry(name(queue)).or_default() += 1;
-                let (app, world, busy) = (app.clone(), self.clone(), Arc::clone(&busy));
+                let (world, busy) = (self.clone(), Arc::clone(&busy));
+                let actor = Arc::new(Actor::new(name(queue).to_owned(), true));
+                lock(&self.0.consumers).push(Arc::clone(&actor));
+                let mut app = app.clone();
+                app.ports = self.actor(&actor);
                 spawner
                     .spawn_local(async move {
-                        let verdict = match queue {
-                            QueueName::Control => consume::control(&app, &body).await,
-                            QueueName::Tasks => consume::tasks(&app, vec![body.clone()]).await,
+                        let work = async {
+                            match queue {
+                                QueueName::Control => consume::control(&app, &body).await,
+                                QueueName::Tasks => consume::tasks(&app, vec![body.clone()]).await,
+                            }
                         };
-                        if let Settle::Retry { delay_seconds } = verdict {
+                        let verdict = live(Arc::clone(&actor), work).await;
+                        lock(&world.0.consumers).retain(|other| !Arc::ptr_eq(other, &actor));
+                        if let Some(Settle::Retry { delay_seconds }) = verdict {
                             let delay = i64::from(delay_seconds) * 1_000;
                             world.enqueue(
                                 Message {
@@ -207,6 +224,13 @@ impl World {
                     .spawn_local(async move { sweep::sweep(&app).await.unwrap() })
                     .unwrap();
             }
+        }
+    }
+
+    /// Every consumer dies where it stands; the messages that they were at do not come back.
+    pub fn kill_consumers(&self) {
+        for actor in std::mem::take(&mut *lock(&self.0.consumers)) {
+            actor.kill();
         }
     }
 
@@ -523,8 +547,8 @@ fn run(conn: &Connection, sql: &str, params: &[Value]) -> Result<Answer, DbError
     })
 }
 
-impl Blobs for World {
-    async fn put(&self, key: String, body: String) -> Result<(), BlobError> {
+impl World {
+    async fn place(&self, key: String, body: String, until: i64) -> Result<(), BlobError> {
         let lost = || Err(BlobError("network connection lost".into()));
         let strike = self.strike(|rates| rates.blob, || format!("put {key}"));
         self.sleep(self.latency()).await;
@@ -543,12 +567,38 @@ impl Blobs for World {
                     0
                 }
         };
-        lock(&self.0.blobs).entry(key).or_insert((readable, body));
+        lock(&self.0.blobs)
+            .entry(key)
+            .and_modify(|known| known.until = until)
+            .or_insert(Blob {
+                body,
+                readable,
+                until,
+            });
         match strike {
             Strike::DiesAfter => self.die().await,
             Strike::FailsAfter => lost(),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a blob is there now.
+    pub fn has_blob(&self, key: &str) -> bool {
+        let now = self.now();
+        lock(&self.0.blobs)
+            .get(key)
+            .is_some_and(|blob| (blob.readable..blob.until).contains(&now))
+    }
+}
+
+impl Blobs for World {
+    async fn put(&self, key: String, body: String) -> Result<(), BlobError> {
+        self.place(key, body, i64::MAX).await
+    }
+
+    async fn put_for(&self, key: String, body: String, seconds: u64) -> Result<(), BlobError> {
+        let until = self.now() + seconds as i64 * 1_000;
+        self.place(key, body, until).await
     }
 
     async fn get(&self, key: String) -> Result<Option<String>, BlobError> {
@@ -557,10 +607,11 @@ impl Blobs for World {
         match strike {
             Strike::DiesBefore | Strike::DiesAfter => self.die().await,
             Strike::FailsBefore => Err(BlobError("network connection lost".into())),
-            _ => Ok(lock(&self.0.blobs)
-                .get(&key)
-                .filter(|(readable, _)| *readable <= self.now())
-                .map(|(_, body)| body.clone())),
+            _ if self.has_blob(&key) => {
+                let blobs = lock(&self.0.blobs);
+                Ok(blobs.get(&key).map(|blob| blob.body.clone()))
+            }
+            _ => Ok(None),
         }
     }
 

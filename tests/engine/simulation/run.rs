@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
 
 use fanwise::app::consume::{self, Settle};
 use fanwise::app::{App, AppError, control, submit, sweep};
@@ -15,7 +14,7 @@ use standin::faults::Shares;
 
 use super::story::{Event, Story};
 use super::{check, watch};
-use crate::chaos::{Actor, Dice, Rates};
+use crate::chaos::{Actor, Dice, Rates, live};
 use crate::world::{Message, START, World, job};
 
 const SWEEP_MS: i64 = 60_000;
@@ -452,22 +451,4 @@ enum Command {
     Resume,
     Patch(Limits),
     Retry(Limits),
-}
-
-/// The work of one who may die of it: `None` then, with everything it held dropped.
-async fn live<T>(actor: Arc<Actor>, work: impl Future<Output = T>) -> Option<T> {
-    let mut work = Box::pin(work);
-    std::future::poll_fn(move |context| {
-        *actor.waker.lock().unwrap() = Some(context.waker().clone());
-        let dead = || actor.dead.load(Ordering::SeqCst);
-        if dead() {
-            return Poll::Ready(None);
-        }
-        match work.as_mut().poll(context) {
-            Poll::Ready(value) => Poll::Ready(Some(value)),
-            Poll::Pending if dead() => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
 }

@@ -202,7 +202,8 @@ fn vars(dice: &mut Dice) -> Vec<(&'static str, String)> {
     set("WORKER_SLOTS", &[1, 3, 10, 50]);
     set("GOVERNOR_START", &[1, 5, 50]);
     set("INLINE_BYTES", &[256, 1_000, 65_536]);
-    set("LEASE_MS", &[10_000, 45_000]);
+    set("LEASE_MS", &[10_000, 25_000]);
+    set("WATCH_MS", &[5_000, 20_000]);
     set("WORK_MS", &[20_000, 240_000]);
     set("BREAKER_MS", &[10_000, 300_000]);
     set("QUEUED_STALE_MS", &[20_000, 60_000]);
