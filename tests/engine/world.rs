@@ -3,7 +3,9 @@
 //!
 //! Time stands still until nothing can go on; then it jumps to whatever comes next: a timer, or a message that is due.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -43,7 +45,7 @@ pub const KEY: &str = "sk-ant-SECRET-OF-THE-WORLD";
 pub struct World(Arc<Inner>, Option<Arc<Actor>>);
 
 struct Inner {
-    conn: Mutex<Connection>,
+    conn: Arc<Mutex<Connection>>,
     blobs: Mutex<BTreeMap<String, Blob>>,
     messages: Mutex<BTreeMap<(i64, u64), Message>>,
     time: Mutex<Time>,
@@ -77,19 +79,80 @@ struct Time {
     timers: BTreeMap<(i64, u64), Waker>,
 }
 
+thread_local! {
+    static WATCHED: Cell<Option<Arc<Mutex<Connection>>>> = const { Cell::new(None) };
+}
+
+/// A database as the migrations leave it.
+fn database() -> Connection {
+    let conn = Connection::open_in_memory().unwrap();
+    conn.set_prepared_statement_cache_capacity(256);
+    for migration in fanwise::store::MIGRATIONS {
+        conn.execute_batch(migration).unwrap();
+    }
+    conn
+}
+
+/// Puts every table back to what stood in it when this was called first.
+fn empty(conn: &mut Connection) {
+    let tables = |like: &str| -> Vec<(String, String)> {
+        let sql = "SELECT 'main', name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'
+                   UNION ALL SELECT 'temp', name FROM sqlite_temp_schema WHERE type = 'table' AND name LIKE ?1";
+        let mut statement = conn.prepare(sql).unwrap();
+        let rows = statement.query_map([like], |row| Ok((row.get(0)?, row.get(1)?)));
+        rows.unwrap().map(Result::unwrap).collect()
+    };
+    let own = |(_, name): &(String, String)| !name.starts_with("first_");
+    let first = tables("first_%").iter().any(|table| !own(table));
+    let mut sql = String::new();
+    for (schema, name) in tables("%").iter().filter(|table| own(table)) {
+        if first {
+            let _ = writeln!(
+                sql,
+                "DELETE FROM {schema}.{name}; INSERT INTO {schema}.{name} SELECT * FROM temp.first_{name};"
+            );
+        } else {
+            let _ = writeln!(
+                sql,
+                "CREATE TEMP TABLE first_{name} AS SELECT * FROM {schema}.{name};"
+            );
+        }
+    }
+    if !conn.is_autocommit() {
+        conn.execute_batch("ROLLBACK").unwrap();
+    }
+    conn.execute_batch(&format!("BEGIN; {sql} COMMIT;"))
+        .unwrap();
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap()
 }
 
 impl World {
     pub fn new(seed: u64, claude: standin::Config) -> World {
-        let conn = Connection::open_in_memory().unwrap();
-        conn.set_prepared_statement_cache_capacity(256);
-        for migration in fanwise::store::MIGRATIONS {
-            conn.execute_batch(migration).unwrap();
-        }
+        World::over(Arc::new(Mutex::new(database())), seed, claude)
+    }
+
+    /// A world whose database has tables and triggers of the test's own besides. Such a database is made once for each
+    /// thread and emptied for each world: most of a short story's time would go into preparing the same statements.
+    pub fn watched(seed: u64, claude: standin::Config, schema: fn() -> String) -> World {
+        let known = WATCHED
+            .take()
+            .filter(|conn| Arc::strong_count(conn) == 1 && !conn.is_poisoned());
+        let conn = known.unwrap_or_else(|| {
+            let conn = database();
+            conn.execute_batch(&schema()).unwrap();
+            Arc::new(Mutex::new(conn))
+        });
+        empty(&mut lock(&conn));
+        WATCHED.set(Some(Arc::clone(&conn)));
+        World::over(conn, seed, claude)
+    }
+
+    fn over(conn: Arc<Mutex<Connection>>, seed: u64, claude: standin::Config) -> World {
         let inner = Inner {
-            conn: Mutex::new(conn),
+            conn,
             blobs: Mutex::default(),
             messages: Mutex::default(),
             time: Mutex::new(Time {
@@ -582,12 +645,13 @@ impl World {
         }
     }
 
-    /// Whether a blob is there now.
-    pub fn has_blob(&self, key: &str) -> bool {
+    /// A blob that can be read now.
+    pub fn blob(&self, key: &str) -> Option<String> {
         let now = self.now();
         lock(&self.0.blobs)
             .get(key)
-            .is_some_and(|blob| (blob.readable..blob.until).contains(&now))
+            .filter(|blob| (blob.readable..blob.until).contains(&now))
+            .map(|blob| blob.body.clone())
     }
 }
 
@@ -607,11 +671,7 @@ impl Blobs for World {
         match strike {
             Strike::DiesBefore | Strike::DiesAfter => self.die().await,
             Strike::FailsBefore => Err(BlobError("network connection lost".into())),
-            _ if self.has_blob(&key) => {
-                let blobs = lock(&self.0.blobs);
-                Ok(blobs.get(&key).map(|blob| blob.body.clone()))
-            }
-            _ => Ok(None),
+            _ => Ok(self.blob(&key)),
         }
     }
 

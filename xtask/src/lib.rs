@@ -9,6 +9,7 @@
 //! - [`standin`]: the stand-in for Claude as a running process
 //! - [`client`]: a small HTTP client for the Worker's API
 //! - [`dev`], [`demo`], [`test`], [`simulate`]: one file for each command
+//! - [`mutations`]: whether the simulation notices a broken engine
 //! - [`bench`]: how fast and how heavy it is
 //! - [`drill`]: what becomes of a job while everything goes wrong
 //! - [`report`]: a finished job as tables
@@ -21,6 +22,8 @@ pub mod client;
 pub mod demo;
 pub mod dev;
 pub mod drill;
+pub mod mutations;
+pub mod mutations;
 pub mod proc;
 pub mod report;
 pub mod root;

@@ -57,14 +57,14 @@ pub struct Run {
 
 pub fn play(story: Story, record: bool) -> Outcome {
     let mut pool = LocalPool::new();
-    let world = World::new(story.seed, story.claude.clone());
+    let world = World::watched(story.seed, story.claude.clone(), watch::schema);
     let vars: Vec<(&str, &str)> = story
         .vars
         .iter()
         .map(|(name, value)| (*name, value.as_str()))
         .collect();
     let app = world.app(&vars);
-    world.execute(&watch::sql(app.config.governor_start));
+    world.execute(&watch::settings(&app.config));
     {
         let mut chaos = world.chaos();
         chaos.rates = story.rates.clone();
@@ -334,9 +334,9 @@ impl Run {
 
     /// Callers go on with what they had halted, or what the budget has.
     fn help(&mut self) {
-        let paused = self
-            .world
-            .query("SELECT id, halt->>'$.reason' AS reason FROM jobs WHERE state = 'paused'");
+        let paused = self.world.query(
+            "SELECT id, halt->>'$.reason' AS reason, halt->>'$.resumes_at_ms' AS day FROM jobs WHERE state = 'paused'",
+        );
         let quota = paused.iter().any(|row| row["reason"] == "quota");
         let ids = self.ids();
         for row in &paused {
@@ -362,6 +362,11 @@ impl Run {
                 }
                 _ => {}
             }
+        }
+        // Nothing else happens until the next day either.
+        let day = paused.iter().find_map(|row| row["day"].as_i64());
+        if let Some(day) = day.filter(|_| self.dice.chance(0.1)) {
+            self.world.advance_to(day.max(self.world.now()));
         }
         // A spend limit may last to the end of the month: nothing happens till then but empty sweeps.
         if quota && self.dice.chance(0.02) {

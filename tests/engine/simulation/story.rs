@@ -208,6 +208,12 @@ fn vars(dice: &mut Dice) -> Vec<(&'static str, String)> {
     set("BREAKER_MS", &[10_000, 300_000]);
     set("QUEUED_STALE_MS", &[20_000, 60_000]);
     set("LEDGER_DAYS", &[30, 30, 30, 0]);
+    // More than any single call may cost, or it could never go.
+    for name in ["ACCOUNT_DAILY_USD", "TOKEN_DAILY_USD"] {
+        if dice.chance(0.1) {
+            vars.push((name, dice.pick(&["0.5", "1.5"]).to_owned()));
+        }
+    }
     vars
 }
 
