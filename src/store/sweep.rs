@@ -29,7 +29,7 @@ WHERE state = 'running' AND lease_until < ?1
 RETURNING job, idx, state AS moved_to";
 const EXPIRED_JOBS: &str = "-- wake_after_expiry
 UPDATE jobs SET drive_at = ?1 WHERE id IN (
-  SELECT DISTINCT job FROM tasks WHERE state = 'running' AND lease_until < ?1) AND finished_at IS NULL";
+  SELECT job FROM tasks INDEXED BY tasks_leased WHERE state = 'running' AND lease_until < ?1) AND finished_at IS NULL";
 const DUE: &str = "-- jobs_due
 UPDATE jobs SET drive_at = ?2 WHERE finished_at IS NULL AND (drive_at <= ?1 OR deadline_at <= ?1)
 RETURNING id";

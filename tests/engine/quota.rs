@@ -51,8 +51,8 @@ fn state(world: &World, id: &str) -> String {
 #[test]
 fn a_day_s_cap_pauses_until_the_next_utc_day_and_is_never_passed() {
     let world = World::new(1, claude(json!({})));
-    let cap = 0.5;
-    let app = world.app(&[("ACCOUNT_DAILY_USD", "0.5")]);
+    let cap = 0.15;
+    let app = world.app(&[("ACCOUNT_DAILY_USD", "0.15")]);
     let id = begin(&world, &app, TENANT, 150);
     world.run(&app, MINUTE, DAY, || state(&world, &id) == "paused");
     let halted = view(&world, &app, TENANT, &id);
@@ -81,7 +81,7 @@ fn a_day_s_cap_pauses_until_the_next_utc_day_and_is_never_passed() {
 #[test]
 fn a_token_s_cap_halts_its_own_jobs_alone() {
     let world = World::new(2, claude(json!({})));
-    let app = world.app(&[("TOKEN_DAILY_USD", "0.5")]);
+    let app = world.app(&[("TOKEN_DAILY_USD", "0.15")]);
     let big = begin(&world, &app, TENANT, 150);
     world.run(&app, MINUTE, DAY, || state(&world, &big) == "paused");
     let small = begin(&world, &app, "other", 10);
@@ -94,7 +94,7 @@ fn a_token_s_cap_halts_its_own_jobs_alone() {
     world.run(&app, MINUTE, DAY / 8, || state(&world, &big) == "paused");
     let spent = world
         .query("SELECT MAX(spent_nano + reserved_nano) AS most FROM spending WHERE tenant <> '*'");
-    assert!(spent[0]["most"].as_i64().unwrap() <= 500_000_000);
+    assert!(spent[0]["most"].as_i64().unwrap() <= 150_000_000);
 }
 
 /// A breaker that trips in a row stays open for twice as long: the jobs it halts say so.

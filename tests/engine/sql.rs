@@ -36,7 +36,7 @@ fn world(tasks: u32) -> World {
            '2026-11-22', 100, 100, 100, 100, {NOW} FROM tasks WHERE attempts = 1;
          INSERT INTO inputs SELECT job, idx, '[]', NULL FROM tasks;
          INSERT INTO outputs SELECT job, idx, '[]', NULL, 2 FROM tasks WHERE state = 'succeeded';
-         INSERT INTO ledger SELECT 'default', key, '{{}}', NULL, 1, '{JOB}', 0, {NOW} + 100000, 0 FROM tasks WHERE state = 'succeeded';
+         INSERT INTO ledger SELECT 'default', key, '{{}}', NULL, 1, '{JOB}', 0, {NOW}, {NOW} + 100000 FROM tasks WHERE state = 'succeeded';
          UPDATE jobs SET in_flight = 3, reserved_nano = 300;
          UPDATE classes SET in_flight = 3;
          DELETE FROM spending;

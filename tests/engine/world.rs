@@ -25,6 +25,7 @@ use futures::StreamExt;
 use futures::executor::LocalPool;
 use futures::task::LocalSpawnExt;
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use rusqlite::types::Value as Sql;
 use serde_json::{Map, Number, Value, json};
 use standin::engine::{End, Engine, Incoming};
@@ -87,6 +88,9 @@ thread_local! {
 fn database() -> Connection {
     let conn = Connection::open_in_memory().unwrap();
     conn.set_prepared_statement_cache_capacity(256);
+    // Or every statement would be planned anew with the values of each of its runs.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .unwrap();
     for migration in fanwise::store::MIGRATIONS {
         conn.execute_batch(migration).unwrap();
     }

@@ -1,7 +1,6 @@
 //! A story is played: consumers of both queues side by side, callers, cron, and what strikes them.
 
 use std::future::Future;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use fanwise::app::consume::{self, Settle};
