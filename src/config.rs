@@ -69,6 +69,8 @@ pub struct Config {
     pub intervals: Intervals,
     /// Calls in flight inside one consumer invocation.
     pub worker_slots: u32,
+    /// Of those, how many may wait for their answer's head: an invocation has six connections for that.
+    pub connections: u32,
     /// Statements after which a consumer takes nothing more: an invocation may send 1,000, and what it has in flight
     /// must still be settled.
     pub max_d1_queries: u32,
@@ -127,6 +129,7 @@ impl Config {
                 deadline_grace_ms: vars.int("DEADLINE_GRACE_MS", 120_000, 0, 3_600_000),
             },
             worker_slots: vars.int("WORKER_SLOTS", 50, 1, 1_000) as u32,
+            connections: vars.int("CONNECTIONS", 6, 1, 1_000) as u32,
             max_d1_queries: vars.int("MAX_D1_QUERIES", 600, 50, 1_000_000) as u32,
             governor_start: vars.int("GOVERNOR_START", 50, 1, 1_000) as u32,
             account_daily_usd: vars.dollars("ACCOUNT_DAILY_USD"),

@@ -853,7 +853,7 @@ fn blank(task: &Claimed) -> Resolved {
 }
 
 /// Nothing was sent: the attempt closes without cost, and the task waits a little.
-fn give_back<P: Ports>(app: &App<P>, task: &Claimed, why: &str) -> Step {
+pub fn give_back<P: Ports>(app: &App<P>, task: &Claimed, why: &str) -> Step {
     let now = app.ports.clock().now_ms();
     let mut resolved = blank(task);
     resolved.task.not_before = now.saturating_add_unsigned(NOT_YET_MS);

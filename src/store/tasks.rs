@@ -104,6 +104,16 @@ pub fn renew(lease: &str, until: i64) -> Statement {
     sql(RENEW, params![lease, until])
 }
 
+const UNWANTED: &str = "-- unwanted_tasks
+SELECT e.value AS id FROM json_each(?1) e LEFT JOIN tasks t ON t.id = e.value AND t.lease = ?2 AND t.state = 'running'
+  LEFT JOIN jobs j ON j.id = t.job AND j.state IN ('running', 'synthesizing')
+WHERE j.id IS NULL";
+
+/// Which of these tasks are not this lease's any more, or of a job that is not at work.
+pub fn unwanted(tasks: &[i64], lease: &str) -> Statement {
+    sql(UNWANTED, params![to_json(tasks), lease])
+}
+
 const CLOSE_OPEN: &str = "-- close_open_tasks
 UPDATE tasks SET state = ?2, error = ?3, finished_at = ?4, lease = NULL
 WHERE job = ?1 AND state IN (SELECT value FROM json_each(?5))";

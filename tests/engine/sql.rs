@@ -132,6 +132,7 @@ fn settle_and_look() -> Vec<Statement> {
     statements.extend(settle::learn(&lesson, NOW));
     statements.push(tasks::fan_in(JOB));
     statements.push(tasks::renew("lease", NOW));
+    statements.push(tasks::unwanted(&[1, 2, 3], "lease"));
     statements.extend(admission::snapshot(NOW, "2026-11-22", 50, 0));
     statements
 }

@@ -200,6 +200,7 @@ fn vars(dice: &mut Dice) -> Vec<(&'static str, String)> {
     let mut vars = Vec::new();
     let mut set = |name, of: &[u64]| vars.push((name, dice.pick(of).to_string()));
     set("WORKER_SLOTS", &[1, 3, 10, 50]);
+    set("CONNECTIONS", &[1, 6, 6, 50]);
     set("GOVERNOR_START", &[1, 5, 50]);
     set("INLINE_BYTES", &[256, 1_000, 65_536]);
     set("LEASE_MS", &[10_000, 25_000]);
