@@ -44,6 +44,8 @@ pub struct Intervals {
     pub watch_ms: u64,
     /// How long a consumer goes on taking new tasks.
     pub work_ms: u64,
+    /// How long a call that has ended waits for others, to be written with them in one transaction.
+    pub gather_ms: u64,
     /// The most one call may take from first byte sent to last byte read.
     pub call_timeout_ms: u64,
     /// Between the bytes of an answer.
@@ -119,6 +121,7 @@ impl Config {
                 lease_ms: vars.int("LEASE_MS", 25_000, 200, 600_000),
                 watch_ms: vars.int("WATCH_MS", 20_000, 1_000, 600_000),
                 work_ms: vars.int("WORK_MS", 240_000, 100, 600_000),
+                gather_ms: vars.int("GATHER_MS", 10, 0, 1_000),
                 call_timeout_ms: vars.int("CALL_TIMEOUT_MS", 480_000, 100, 600_000),
                 idle_timeout_ms: vars.int("IDLE_TIMEOUT_MS", 90_000, 100, 600_000),
                 queued_stale_ms: vars.int("QUEUED_STALE_MS", 60_000, 200, 86_400_000),

@@ -49,12 +49,7 @@ const BODY: [Field; 6] = [
     },
 ];
 
-const STAGE: [Field; 6] = [
-    Field {
-        name: "group_by",
-        harmless: empty,
-        message: "this version does not group results",
-    },
+const STAGE: [Field; 5] = [
     Field {
         name: "verify",
         harmless: empty,

@@ -62,7 +62,7 @@ impl Format {
 /// All results of one map stage that are there so far, streamed, one for each item (`output: item`) or chunk
 /// (`output: chunk`).
 ///
-/// CSV has the columns `id` and `task` (or `task` and `ids`), then the fields of the stage's `output_schema` in their
+/// CSV has the columns `id` and `task` (or `task`, `ids` and, where the stage groups, `group`), then the fields of the stage's `output_schema` in their
 /// order; a field with one of those names stands under `output.NAME`, nested values are JSON, and fields
 /// that the schema does not name are left to the other formats. Texts that begin with `=`, `+`, `-`, `@`, a tab or a
 /// carriage return get a leading apostrophe, so that no spreadsheet takes them for a formula; numbers
@@ -100,7 +100,7 @@ pub async fn get<P: Ports>(
     query.end()?;
     let of = query::results_of(&api.app, &caller.tenant, &job, stage.as_deref()).await?;
     let first = query::results_page(&api.app, &of, None).await?;
-    let table = Table::new(of.output, of.columns.clone());
+    let table = Table::new(of.output, of.grouped, of.columns.clone());
     let pager = Pager {
         source: StoredResults { app: api.app, of },
         writer: Writer {
@@ -312,7 +312,7 @@ mod tests {
             source: &script,
             writer: Writer {
                 format,
-                table: Table::new(Output::Item, Some(vec!["b".into(), "a".into()])),
+                table: Table::new(Output::Item, false, Some(vec!["b".into(), "a".into()])),
                 wrote: false,
             },
             next: Next::Begin(first.0, first.1),

@@ -21,6 +21,7 @@ pub fn check(mode: Option<Mode>, stages: &[Stage], caps: &Caps, faults: &mut Fau
         );
     }
     order(stages, faults);
+    groups(stages, faults);
     for (index, stage) in stages.iter().enumerate() {
         let here = format!("stages[{index}]");
         let same_name = |other: &Stage| other.name == stage.name;
@@ -34,7 +35,7 @@ pub fn check(mode: Option<Mode>, stages: &[Stage], caps: &Caps, faults: &mut Fau
     }
 }
 
-/// One map stage, then perhaps one synthesis.
+/// Map stages, then perhaps one synthesis.
 fn order(stages: &[Stage], faults: &mut Faults) {
     let last = stages.len().saturating_sub(1);
     let mut maps = 0;
@@ -43,7 +44,7 @@ fn order(stages: &[Stage], faults: &mut Faults) {
         let message = match stage.kind {
             StageKind::Map => {
                 maps += 1;
-                (maps > 1).then_some("this version takes one `map` stage")
+                None
             }
             StageKind::Synthesis => {
                 syntheses += 1;
@@ -64,12 +65,48 @@ fn order(stages: &[Stage], faults: &mut Faults) {
     }
 }
 
+/// A stage groups by a field that the results before it have.
+fn groups(stages: &[Stage], faults: &mut Faults) {
+    let mut before: Option<&Stage> = None;
+    for (index, stage) in stages.iter().enumerate() {
+        if stage.kind != StageKind::Map {
+            continue;
+        }
+        if let Some(field) = &stage.group_by {
+            if stage.chunk.is_some() {
+                faults.add(
+                    format_args!("stages[{index}].chunk"),
+                    "is not taken with `group_by`: one task has one group",
+                );
+            }
+            if let Some(before) = before.filter(|before| !may_have(before, field)) {
+                faults.add(
+                    format_args!("stages[{index}].group_by"),
+                    format!("is no field of the results of `{}`", before.name),
+                );
+            }
+        }
+        before = Some(stage);
+    }
+}
+
+/// Whether results of the stage may have that field, as far as its schema says.
+fn may_have(stage: &Stage, field: &str) -> bool {
+    let Some(schema) = &stage.output_schema else {
+        return field == "text";
+    };
+    let closed = schema.get("additionalProperties") == Some(&serde_json::Value::Bool(false));
+    let named = schema.get("properties").and_then(|all| all.get(field));
+    named.is_some() || !closed
+}
+
 /// The fields of one stage.
 fn fields(here: &str, stage: &Stage, faults: &mut Faults) {
     if stage.kind == StageKind::Synthesis {
         let given = [
             ("output", stage.output.is_some()),
             ("chunk", stage.chunk.is_some()),
+            ("group_by", stage.group_by.is_some()),
             ("merge", stage.merge.is_some()),
         ];
         for (name, _) in given.into_iter().filter(|(_, given)| *given) {

@@ -57,7 +57,7 @@ pub struct SubmitBody {
     /// `static`: the stages are given here.
     #[serde(default)]
     mode: Option<Mode>,
-    /// The plan: one `map` stage, and a `synthesis` last if one is wanted.
+    /// The plan: `map` stages, each reading the results of the one before, and a `synthesis` last if one is wanted.
     #[schema(min_items = 1, max_items = 64)]
     stages: Vec<Stage>,
     #[serde(default)]

@@ -73,7 +73,7 @@ fn a_body_with_every_field_is_read_whole() {
             {"name": "m", "kind": "map", "instructions": "i", "output": "chunk", "output_schema": {"type": "object"},
              "chunk": {"items": 3.0, "tokens": null, "overlap": null}, "model": "haiku", "max_tokens": 100.0, "effort": "xhigh",
              "merge": {"count_by": ["a"], "dedupe_by": ["b"]},
-             "group_by": [], "verify": null, "citations": false, "tools": {}, "models": [], "context": null},
+             "group_by": null, "verify": null, "citations": false, "tools": {}, "models": [], "context": null},
             {"name": "s", "kind": "synthesis", "instructions": "i", "output_schema": null, "chunk": null, "output": null, "merge": null}
         ]
     });
@@ -92,7 +92,10 @@ fn a_body_with_every_field_is_read_whole() {
 #[test]
 fn each_fault_is_named_where_it_is() {
     let synthesis = json!({"name": "report", "kind": "synthesis", "instructions": "x"});
-    let map = json!({"name": "more", "kind": "map", "instructions": "x"});
+    let chunked = json!({"name": "sort", "kind": "map", "instructions": "x", "group_by": "kind", "chunk": {"items": 1}});
+    let grouping = json!({"name": "more", "kind": "map", "instructions": "x", "group_by": "kind"});
+    let grouped_synthesis =
+        json!({"name": "more", "kind": "synthesis", "instructions": "x", "group_by": "kind"});
     let cases = [
         (json!([]), "body", "must be an object, is an array"),
         (json!("x"), "body", "must be an object, is a string"),
@@ -125,9 +128,19 @@ fn each_fault_is_named_where_it_is() {
             "needs a `map` stage",
         ),
         (
-            with("/stages/1", map),
-            "stages[1].kind",
-            "this version takes one `map` stage",
+            with("/stages/0", chunked),
+            "stages[0].chunk",
+            "is not taken with `group_by`: one task has one group",
+        ),
+        (
+            with("/stages/1", grouping),
+            "stages[1].group_by",
+            "is no field of the results of `sort`",
+        ),
+        (
+            with("/stages/1", grouped_synthesis),
+            "stages[1].group_by",
+            "only a `map` stage has this",
         ),
         (
             with("/stages/1/name", json!("sort")),

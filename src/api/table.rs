@@ -10,23 +10,24 @@ use crate::core::plan::Output;
 
 /// The columns of one stage's results.
 pub struct Table {
-    /// The two that every result has.
-    fixed: [&'static str; 2],
+    /// Those that every result has.
+    fixed: &'static [&'static str],
     /// The fields of the output; `None` where the schema names none: then the output is one column.
     fields: Option<Vec<String>>,
 }
 
 impl Table {
-    pub fn new(output: Output, fields: Option<Vec<String>>) -> Table {
-        let fixed = match output {
-            Output::Item => ["id", "task"],
-            Output::Chunk => ["task", "ids"],
+    pub fn new(output: Output, grouped: bool, fields: Option<Vec<String>>) -> Table {
+        let fixed: &[&str] = match (output, grouped) {
+            (Output::Item, _) => &["id", "task"],
+            (Output::Chunk, false) => &["task", "ids"],
+            (Output::Chunk, true) => &["task", "ids", "group"],
         };
         Table { fixed, fields }
     }
 
     pub fn header(&self, out: &mut Vec<u8>) -> io::Result<()> {
-        let mut names: Vec<String> = self.fixed.map(str::to_owned).to_vec();
+        let mut names: Vec<String> = self.fixed.iter().map(|&name| name.to_owned()).collect();
         match &self.fields {
             None => names.push("output".to_owned()),
             Some(fields) => names.extend(fields.iter().map(|name| {
@@ -47,9 +48,19 @@ impl Table {
     fn row(&self, line: &ResultLine) -> Vec<String> {
         let (mut row, output) = match line {
             ResultLine::Item { id, output, task } => (vec![guarded(id), task.to_string()], output),
-            ResultLine::Chunk { task, ids, output } => {
+            ResultLine::Chunk {
+                task,
+                group,
+                ids,
+                output,
+                ..
+            } => {
                 let ids = Value::from(ids.clone()).to_string();
-                (vec![task.to_string(), ids], output)
+                let mut row = vec![task.to_string(), ids];
+                if self.fixed.contains(&"group") {
+                    row.push(group.as_deref().map(guarded).unwrap_or_default());
+                }
+                (row, output)
             }
         };
         match &self.fields {
@@ -110,7 +121,11 @@ mod tests {
     #[test]
     fn every_kind_of_value_has_its_form() {
         let fields = ["s", "n", "neg", "b", "nil", "list", "absent", "task"];
-        let table = Table::new(Output::Item, Some(fields.map(str::to_owned).to_vec()));
+        let table = Table::new(
+            Output::Item,
+            false,
+            Some(fields.map(str::to_owned).to_vec()),
+        );
         let line = ResultLine::Item {
             id: "T,1".into(),
             output: json!({"s": "a \"b\"\nc", "n": 1.5, "neg": -3, "b": true, "nil": null, "list": ["=1"], "task": "own"}),
@@ -125,10 +140,12 @@ mod tests {
 
     #[test]
     fn no_text_is_a_formula() {
-        let table = Table::new(Output::Chunk, None);
+        let table = Table::new(Output::Chunk, false, None);
         for text in ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx"] {
             let line = ResultLine::Chunk {
                 task: 0,
+                label: None,
+                group: None,
                 ids: vec!["=a".into()],
                 output: json!(text),
             };
@@ -142,7 +159,23 @@ mod tests {
 
     #[test]
     fn no_results_are_a_header() {
-        let table = Table::new(Output::Chunk, Some(vec!["ids".into(), "=x".into()]));
+        let table = Table::new(Output::Chunk, false, Some(vec!["ids".into(), "=x".into()]));
         assert_eq!(csv_of(&table, &[]), "task,ids,output.ids,'=x\r\n");
+    }
+
+    #[test]
+    fn a_group_has_a_column_of_its_own() {
+        let table = Table::new(Output::Chunk, true, Some(vec!["n".into()]));
+        let line = ResultLine::Chunk {
+            task: 3,
+            label: Some("+x#1".into()),
+            group: Some("+x".into()),
+            ids: vec!["a".into()],
+            output: json!({"n": 1}),
+        };
+        assert_eq!(
+            csv_of(&table, &[line]),
+            "task,ids,group,n\r\n3,\"[\"\"a\"\"]\",'+x,1\r\n"
+        );
     }
 }

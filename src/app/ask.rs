@@ -159,6 +159,7 @@ mod tests {
             output,
             output_schema: None,
             chunk: Chunk { items: 10 },
+            group_by: None,
             model: "claude-haiku-5-5".into(),
             max_tokens: 1_024,
             effort: None,

@@ -7,13 +7,13 @@
 use serde_json::{Value, json};
 
 use super::kit::Kit;
-use super::{App, AppError, expand, log, message, pump, report, synthesise};
+use super::{App, AppError, coverage, follow, log, message, pump, synthesise};
 use crate::core::plan::{OnBudget, StageKind};
 use crate::core::state::{JobEvent, JobState, TaskEvent, next_job};
 use crate::ports::{Clock, Db, DbError, Ports, Queue};
 use crate::store::jobs::{self, JobRow, StageRow};
 use crate::store::row::Columns;
-use crate::store::{listing, tasks};
+use crate::store::{follow as follow_sql, listing, tasks};
 
 /// A control consumer gives up its turn after this long; what is left goes on with the next message.
 const TURN_MS: i64 = 20_000;
@@ -163,7 +163,8 @@ async fn run<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, 
         return Ok(Step::Again);
     }
     if !stage.expanded {
-        expand::slice(app, &loaded.kit, job, stage).await?;
+        let before = map_before(loaded, stage.idx);
+        follow::slice(app, &loaded.kit, job, stage, before).await?;
         pump::pump(app, &job.id).await?;
         return Ok(Step::Again);
     }
@@ -196,10 +197,16 @@ async fn run<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, 
 /// The maps are done: merged, then on to the synthesis, or to the end.
 async fn maps_done<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, AppError> {
     let job = &loaded.job;
-    let covered = report::covered(app, loaded).await?;
+    let covered = coverage::covered(app, loaded).await?;
     let enough = covered > 0
         && f64::from(covered) >= job.min_success_ratio * f64::from(job.items_total) - 1e-9;
     let prepared = synthesise::prepare(app, loaded, enough).await?;
+    if synthesise::map_stages(&loaded.kit).len() > 1 {
+        app.ports
+            .db()
+            .batch(vec![follow_sql::covered(&job.id, covered)])
+            .await?;
+    }
     if !enough {
         app.ports
             .db()
@@ -219,7 +226,10 @@ async fn maps_done<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<
             .batch(vec![jobs::keep_merged(&job.id, &prepared.merged)])
             .await?;
         return match error {
-            Some(("budget", message)) if job.on_budget == OnBudget::Pause => {
+            // Beyond its deadline a pause would end at once, and begin again.
+            Some(("budget", message))
+                if job.on_budget == OnBudget::Pause && !overdue(app, job, now) =>
+            {
                 let halt = json!({"reason": "budget", "detail": message, "resumes_at": null});
                 let answers = app
                     .ports
@@ -287,7 +297,7 @@ async fn synthesis<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<
         .await?;
     let row = answers.first().and_then(|answer| answer.rows.first());
     if row.is_some_and(|row| row.text("state") == "succeeded") {
-        let covered = report::covered(app, loaded).await?;
+        let covered = coverage::covered(app, loaded).await?;
         return end(app, job, covered, now).await;
     }
     let error: Option<Value> = row.and_then(|row| row.json("error"));
@@ -304,6 +314,15 @@ async fn synthesis<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<
         now,
     )
     .await
+}
+
+/// The map stage whose results this one reads; `None` for the first.
+fn map_before(loaded: &Loaded, idx: u32) -> Option<u32> {
+    loaded
+        .stages
+        .iter()
+        .rfind(|stage| stage.idx < idx && stage.kind == StageKind::Map.as_str())
+        .map(|stage| stage.idx)
 }
 
 fn last_map(loaded: &Loaded) -> Option<&StageRow> {

@@ -1,4 +1,4 @@
-//! Expansion: a map stage's items become tasks, a slice at a time.
+//! Expansion: the job's items become the first map stage's tasks, a slice at a time.
 //!
 //! A slice is one transaction that moves the stage's cursor; done twice, the second fails on the cursor and
 //! changes nothing. What each task's first call will cost at worst, and what the ledger knows it by, is settled here.
@@ -9,6 +9,7 @@ use super::bodies::{self, sha256_hex};
 use super::kit::{Kit, StageKit, nano};
 use super::{App, AppError};
 use crate::core::chunk;
+use crate::core::plan::Output;
 use crate::core::verdict::Form;
 use crate::ports::{Clock, Db, DbError, Ports};
 use crate::store::admission::Body;
@@ -107,6 +108,8 @@ pub async fn new_task<P: Ports>(
         worst_nano: nano(request.worst_case(&stage.model)),
         body,
         blob,
+        grp: None,
+        labelled: stage.stage.output == Output::Chunk,
     })
 }
 

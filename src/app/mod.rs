@@ -2,7 +2,8 @@
 //!
 //! - [`submit`]: a job comes in
 //! - [`drive`]: a job is moved on: planned, expanded, fanned in, ended
-//! - [`expand`]: items become tasks
+//! - [`expand`]: items become tasks; [`follow`]: so do the results of an earlier stage
+//! - [`coverage`]: which items have their results in every stage, and why others do not
 //! - [`pump`]: waiting tasks are queued
 //! - [`consume`]: messages arrive
 //! - [`work`]: tasks are claimed, called for and settled; [`call`] is one call, [`resolve`] its outcome, [`settle`] what is written
@@ -27,8 +28,10 @@ pub mod bodies;
 pub mod call;
 pub mod consume;
 pub mod control;
+pub mod coverage;
 pub mod drive;
 pub mod expand;
+pub mod follow;
 pub mod kit;
 pub mod limits;
 pub mod log;

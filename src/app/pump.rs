@@ -3,6 +3,8 @@
 //! A message may be lost after its tasks were marked; the same statement then finds them stale and sends again.
 //! Permits and money are not taken here but at the claim, so a queued task holds nothing back from other jobs.
 
+use serde_json::json;
+
 use super::{App, AppError, log, message};
 use crate::ports::{Clock, Db, Ports, Queue};
 use crate::store::row::Columns;
@@ -22,6 +24,13 @@ pub async fn pump<P: Ports>(app: &App<P>, job: &str) -> Result<usize, AppError> 
         ])
         .await?;
     log::moved(app, &answers, "pumped");
+    let again: Vec<u32> = answers
+        .first()
+        .map(|answer| answer.rows.iter().map(|row| row.count("idx")).collect())
+        .unwrap_or_default();
+    if !again.is_empty() {
+        app.log_job(job, "sent_again", json!({"tasks": again}));
+    }
     let (watch, queued) = answers.split_last().unzip();
     let indexes: Vec<u32> = queued
         .into_iter()

@@ -230,6 +230,7 @@ pub struct ResultsOf {
     pub job: String,
     pub stage: u32,
     pub output: Output,
+    pub grouped: bool,
     /// The fields of one output in the order of the stage's schema, where it names any.
     pub columns: Option<Vec<String>>,
 }
@@ -267,6 +268,7 @@ pub async fn results_of<P: Ports>(
         job: job.to_owned(),
         stage: *index,
         output: kit.stage.output,
+        grouped: kit.stage.group_by.is_some(),
         columns: kit.stage.columns(),
     })
 }
@@ -301,6 +303,8 @@ pub async fn results_page<P: Ports>(
             })),
             Value::Object(mut chunk) => lines.push(ResultLine::Chunk {
                 task,
+                label: row.maybe_text("label"),
+                group: row.maybe_text("grp"),
                 ids: row.json("ids").unwrap_or_default(),
                 output: chunk.remove("output").unwrap_or(Value::Null),
             }),
@@ -353,7 +357,7 @@ fn job_view(row: &Row) -> JobView {
     let counts: serde_json::Map<String, Value> = row.json("counts").unwrap_or_default();
     let count = |name: &str| counts.get(name).and_then(Value::as_u64).unwrap_or(0);
     let total = row.tokens("items_total");
-    let covered = count("covered");
+    let covered = row.tokens("covered_so_far");
     JobView {
         id: row.text("id"),
         state: row.text("state"),

@@ -1,23 +1,18 @@
 //! The report of a job that is over: the synthesis, the merge, and what is missing with the reason.
 
-use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
 use super::drive::{self, Loaded};
-use super::view::{Coverage, ErrorView, Merged, Missing, Report};
-use super::{App, AppError, bodies, expand, query};
-use crate::core::plan::{Output, StageKind};
+use super::view::{Coverage, Merged, Report};
+use super::{App, AppError, bodies, coverage, query};
+use crate::core::plan::StageKind;
 use crate::core::state::JobState;
 use crate::ports::Ports;
 use crate::store::admission::Body;
 use crate::store::listing;
-use crate::store::row::{Columns, Row};
-
-const PAGE: u32 = 200;
-/// Items per look at the input that was never expanded.
-const INPUT_PAGE: u32 = 1_000;
+use crate::store::row::Columns;
 
 /// The report of a terminal job; `Conflict` before that.
 pub async fn report<P: Ports>(app: &App<P>, tenant: &str, id: &str) -> Result<Report, AppError> {
@@ -49,7 +44,7 @@ pub async fn report<P: Ports>(app: &App<P>, tenant: &str, id: &str) -> Result<Re
             .and_then(|merged| serde_json::from_value(merged.clone()).ok())
             .unwrap_or_default(),
     };
-    let missing = missing(app, &loaded).await?;
+    let missing = coverage::missing(app, &loaded).await?;
     let total = u64::from(loaded.job.items_total);
     Ok(Report {
         synthesis: synthesis(app, &loaded).await?,
@@ -89,113 +84,6 @@ async fn synthesis<P: Ports>(app: &App<P>, loaded: &Loaded) -> Result<Value, App
         .get_mut("output")
         .map(Value::take)
         .unwrap_or(Value::Null))
-}
-
-/// How many items have their results in every map stage.
-pub async fn covered<P: Ports>(app: &App<P>, loaded: &Loaded) -> Result<u32, AppError> {
-    let mut maps = loaded
-        .stages
-        .iter()
-        .filter(|stage| stage.kind == StageKind::Map.as_str());
-    match (maps.next(), maps.next()) {
-        // The counter of a single stage is exact; of several, the same item may be missing in more than one.
-        (Some(only), None) => Ok(only.items_covered),
-        _ => {
-            let missing = missing(app, loaded).await?.len();
-            let missing = u32::try_from(missing).unwrap_or(u32::MAX);
-            Ok(loaded.job.items_total.saturating_sub(missing))
-        }
-    }
-}
-
-/// The items without a result in some map stage, in the order of their tasks, each once with the first reason.
-pub async fn missing<P: Ports>(app: &App<P>, loaded: &Loaded) -> Result<Vec<Missing>, AppError> {
-    let mut missing = Vec::new();
-    for (index, kit) in super::synthesise::map_stages(&loaded.kit) {
-        let mut after = -1;
-        loop {
-            let rows =
-                query::rows(app, listing::missing(&loaded.job.id, index, after, PAGE)).await?;
-            let Some(last) = rows.last() else { break };
-            after = i64::from(last.count("idx"));
-            for row in &rows {
-                missing.extend(missing_of(app, row, kit.stage.output).await?);
-            }
-        }
-        let Some(stage) = loaded.stages.iter().find(|stage| stage.idx == index) else {
-            continue;
-        };
-        missing.extend(never_begun(app, loaded, stage.cursor).await?);
-    }
-    let mut named = HashSet::new();
-    missing.retain(|one| named.insert(one.id.clone()));
-    Ok(missing)
-}
-
-/// The items of one task that it has no result for.
-async fn missing_of<P: Ports>(
-    app: &App<P>,
-    row: &Row,
-    output: Output,
-) -> Result<Vec<Missing>, AppError> {
-    let ids: Vec<String> = row.json("ids").unwrap_or_default();
-    if output == Output::Chunk && row.count("covered") > 0 {
-        return Ok(Vec::new());
-    }
-    let covered: HashSet<String> = if row.count("covered") > 0 {
-        let text = bodies::text(app, &Body::read(row, "body", "blob")).await?;
-        covered_ids(&query::json_of(text)).into_iter().collect()
-    } else {
-        HashSet::new()
-    };
-    let reason = row
-        .json::<ErrorView>("error")
-        .map_or_else(|| row.text("state"), |error| error.code);
-    Ok(ids
-        .into_iter()
-        .filter(|id| !covered.contains(id))
-        .map(|id| Missing {
-            id,
-            reason: reason.clone(),
-        })
-        .collect())
-}
-
-/// The ids in a stored list of results.
-pub fn covered_ids(output: &Value) -> Vec<String> {
-    output
-        .as_array()
-        .map(|results| {
-            results
-                .iter()
-                .filter_map(|result| Some(result.get("id")?.as_str()?.to_owned()))
-                .collect()
-        })
-        .unwrap_or_default()
-}
-
-/// Items that no task was ever made for, because the job ended first.
-async fn never_begun<P: Ports>(
-    app: &App<P>,
-    loaded: &Loaded,
-    cursor: u32,
-) -> Result<Vec<Missing>, AppError> {
-    let total = loaded.job.items_total;
-    let mut missing = Vec::new();
-    let mut from = cursor;
-    while from < total {
-        let to = from.saturating_add(INPUT_PAGE).min(total);
-        for item in expand::items(app, &loaded.job.id, from, to).await? {
-            if let Some(id) = item.get("id").and_then(Value::as_str) {
-                missing.push(Missing {
-                    id: id.to_owned(),
-                    reason: "not_started".to_owned(),
-                });
-            }
-        }
-        from = to;
-    }
-    Ok(missing)
 }
 
 /// The report as Markdown: the synthesis, then the frequencies and the coverage.

@@ -12,7 +12,7 @@ use super::call::{self, Begun, Ended};
 use super::expand::new_task;
 use super::kit::{Kit, Prior, StageKit, nano, only, wire_output};
 use super::work::{HeadNote, Step};
-use super::{App, AppError, bodies, query, report};
+use super::{App, AppError, bodies, coverage, query};
 use crate::claude::error::{CallError, ErrorClass, ErrorCode, unusable};
 use crate::claude::outcome::{self, Wanted};
 use crate::claude::request::{MessagesRequest, Trace};
@@ -802,7 +802,7 @@ fn fault_code(truncated: bool, faults: &[String]) -> &'static str {
 
 /// The results in a stored output of `output: item`.
 fn results_of(output: &Value) -> Vec<(String, Value)> {
-    let ids = report::covered_ids(output);
+    let ids = coverage::covered_ids(output);
     ids.into_iter()
         .zip(output.as_array().into_iter().flatten())
         .filter_map(|(id, result)| Some((id, result.get("output")?.clone())))

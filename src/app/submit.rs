@@ -202,6 +202,7 @@ fn resolve_stages<P: Ports>(
             chunk: stage.chunk.unwrap_or(Chunk {
                 items: DEFAULT_CHUNK,
             }),
+            group_by: stage.group_by.clone(),
             model: model.id.clone(),
             max_tokens,
             effort: stage.effort,

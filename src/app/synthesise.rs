@@ -9,7 +9,7 @@ use super::bodies;
 use super::drive::Loaded;
 use super::kit::{Kit, StageKit, nano};
 use super::view::{Merged, Missing, ResultLine, StageMerge};
-use super::{App, AppError, query, report};
+use super::{App, AppError, query};
 use crate::core::merge::Merger;
 use crate::core::plan::StageKind;
 use crate::core::verdict::Form;
@@ -22,6 +22,8 @@ const BYTES_PER_TOKEN: u64 = 2;
 const CONTEXT_RESERVE: u64 = 8_000;
 /// Missing items that the synthesis is told by name.
 const MISSING_NAMED: usize = 200;
+/// Items that a result for many is said to rest on, by id; beyond them it is said how many they are.
+const IDS_NAMED: usize = 50;
 /// A synthesis with less room to answer is not worth its money.
 const LEAST_TOKENS: u32 = 256;
 
@@ -95,6 +97,8 @@ pub async fn prepare<P: Ports>(
                 worst_nano: nano(request.worst_case(&kit.model)),
                 body,
                 blob,
+                grp: None,
+                labelled: false,
             },
         }),
         problem: None,
@@ -148,8 +152,10 @@ impl Room {
         if worst <= left {
             return Some(wanted);
         }
-        let per_token = (nano(kit.model.prices.worst_case(0, 1_000, None)) / 1_000).max(1) + 1;
-        let cut = u32::try_from((worst - left) / per_token + 1).unwrap_or(u32::MAX);
+        // Rounded so that too many tokens are cut rather than too few.
+        let per_token = (nano(kit.model.prices.worst_case(0, 1_000, None)) / 1_000).max(1);
+        let over = worst - left;
+        let cut = u32::try_from(over / per_token + 1).unwrap_or(u32::MAX);
         wanted
             .checked_sub(cut)
             .filter(|tokens| *tokens >= LEAST_TOKENS)
@@ -181,6 +187,7 @@ async fn gather<P: Ports>(app: &App<P>, loaded: &Loaded, bytes: u64) -> Result<G
             job: loaded.job.id.clone(),
             stage: index,
             output: kit.stage.output,
+            grouped: kit.stage.group_by.is_some(),
             columns: None,
         };
         let mut after = None;
@@ -194,9 +201,9 @@ async fn gather<P: Ports>(app: &App<P>, loaded: &Loaded, bytes: u64) -> Result<G
                     ResultLine::Item { id, output, .. } => {
                         (merger.add(output), json!({"id": id, "output": output}))
                     }
-                    ResultLine::Chunk { ids, output, .. } => {
-                        (merger.add(output), json!({"ids": ids, "output": output}))
-                    }
+                    ResultLine::Chunk {
+                        label, ids, output, ..
+                    } => (merger.add(output), chunk_line(label, ids, output)),
                 };
                 if fresh && Some(index) == last {
                     sample.add(text.to_string());
@@ -222,6 +229,21 @@ async fn gather<P: Ports>(app: &App<P>, loaded: &Loaded, bytes: u64) -> Result<G
         );
     }
     Ok(gathered)
+}
+
+/// One result for many items, as the synthesis sees it.
+fn chunk_line(label: &Option<String>, ids: &[String], output: &Value) -> Value {
+    let named = ids.get(..IDS_NAMED.min(ids.len())).unwrap_or_default();
+    let mut line = json!({"id": label, "ids": named, "output": output});
+    if let Value::Object(line) = &mut line {
+        if label.is_none() {
+            line.shift_remove("id");
+        }
+        if named.len() < ids.len() {
+            line.insert("items".into(), ids.len().into());
+        }
+    }
+    line
 }
 
 /// The map stages of a plan with their indexes.
@@ -309,7 +331,7 @@ async fn coverage<P: Ports>(
     gathered: &Gathered,
 ) -> Result<(String, Option<String>), AppError> {
     let total = u64::from(loaded.job.items_total);
-    let missing: Vec<Missing> = report::missing(app, loaded).await?;
+    let missing: Vec<Missing> = super::coverage::missing(app, loaded).await?;
     let shown = gathered.lines.len() as u64;
     let note = (shown < gathered.total).then(|| {
         format!(

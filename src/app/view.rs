@@ -63,7 +63,8 @@ pub struct TaskCounts {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
 pub struct ItemCounts {
     pub total: u64,
-    /// Items with a valid result.
+    /// Items with a valid result in every map stage. Of several stages those of the last one are counted while it runs,
+    /// which is never too many; exact once the maps are done.
     pub covered: u64,
     pub missing: u64,
 }
@@ -171,7 +172,7 @@ pub struct AttemptView {
     pub finished_at: Option<String>,
 }
 
-/// One line of results: `id` for `output: item`, `ids` for `output: chunk`.
+/// One line of results: for an item of `output: item`; for all `ids` of a task of `output: chunk`.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum ResultLine {
@@ -182,6 +183,12 @@ pub enum ResultLine {
     },
     Chunk {
         task: u32,
+        /// The id that this result has as an item of the next stage.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        label: Option<String>,
+        /// The value that its items have in the field the stage groups by.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        group: Option<String>,
         ids: Vec<String>,
         output: Value,
     },

@@ -108,10 +108,24 @@ struct Consumer<'a, P: Ports> {
     seen: Vec<String>,
     /// When it last looked at what waits.
     looked: i64,
+    /// When the oldest of `ended` ended.
+    ended_at: i64,
+    /// Calls that the concurrency of any one job still allowed after the last look.
+    room: u32,
     /// Statements sent to the database: an invocation may send 1,000.
     queries: u32,
     /// Another consumer was asked to go on.
     handed_over: bool,
+}
+
+/// How many tasks of any one job are worth a look: as many as its concurrency lets go. Of a job that has nothing in flight
+/// all that a look may bring, so that its budget is not called used up for the sake of the first.
+fn room(snapshot: &Snapshot) -> u32 {
+    let of = |job: &Job| match job.in_flight {
+        0 => LOOK_TASKS,
+        busy => job.concurrency.saturating_sub(busy),
+    };
+    snapshot.jobs.iter().map(of).max().unwrap_or(LOOK_TASKS)
 }
 
 /// What the last look at the waiting tasks said.
@@ -141,6 +155,8 @@ impl<'a, P: Ports> Consumer<'a, P> {
             news: false,
             seen: Vec::new(),
             looked: now,
+            ended_at: now,
+            room: LOOK_TASKS,
             queries: 0,
             handed_over: false,
         }
@@ -194,6 +210,16 @@ impl<'a, P: Ports> Consumer<'a, P> {
     /// How long nothing needs to be looked at, if no call ends.
     fn next_look(&self, outlook: &Outlook) -> u64 {
         let renew = self.renew_in();
+        if self.accepting() && !self.ended.is_empty() {
+            let since = u64::try_from(self.now() - self.ended_at).unwrap_or(0);
+            return self
+                .app
+                .config
+                .intervals
+                .gather_ms
+                .saturating_sub(since)
+                .min(renew);
+        }
         if !self.accepting() {
             return renew.min(DRAIN_MS);
         }
@@ -211,13 +237,16 @@ impl<'a, P: Ports> Consumer<'a, P> {
             || (self.accepting() && self.next_look(outlook) == 0)
     }
 
-    /// What has ended is written at once, but for a consumer that is on its way out: it gathers some.
+    /// Calls that began together end together: what has ended is written a moment later, with the others. A consumer
+    /// that is on its way out gathers for longer.
     fn settle_is_due(&self) -> bool {
-        let gathered = self.accepting()
-            || self.calls.is_empty()
-            || self.ended.len() >= DRAIN_PORTION
-            || u64::try_from(self.now() - self.looked).unwrap_or(0) >= DRAIN_MS;
-        !self.ended.is_empty() && gathered
+        let since = |at: i64| u64::try_from(self.now() - at).unwrap_or(0);
+        let gathered = if self.accepting() {
+            since(self.ended_at) >= self.app.config.intervals.gather_ms
+        } else {
+            self.ended.len() >= DRAIN_PORTION || since(self.looked) >= DRAIN_MS
+        };
+        !self.ended.is_empty() && (gathered || self.calls.is_empty())
     }
 
     /// Sends for another consumer, once.
@@ -270,6 +299,9 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 if resolved.stop.is_some() {
                     self.stopped = true;
                     self.stop.store(true, Ordering::Relaxed);
+                }
+                if self.ended.is_empty() {
+                    self.ended_at = self.now();
                 }
                 self.ended.push(*resolved);
             }
@@ -331,6 +363,11 @@ impl<'a, P: Ports> Consumer<'a, P> {
             };
             let (snapshot, read) = self.snapshot(read);
             let admission = admit(&snapshot);
+            let (looked, room) = (self.room, room(&snapshot));
+            self.room = room;
+            if admission.take.is_empty() && looked < room && !snapshot.tasks.is_empty() {
+                continue;
+            }
             self.exhausted(&admission, &read).await?;
             let mut outlook = Outlook {
                 wait_ms: earliest(admission.wait_ms, read.due, snapshot.now),
@@ -339,14 +376,16 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 return Ok(outlook);
             }
             if self.claim(&admission, &snapshot, &read).await? {
+                self.room =
+                    room.saturating_sub(u32::try_from(admission.take.len()).unwrap_or(u32::MAX));
                 if self.free_slots() == 0 && snapshot.tasks.len() > admission.take.len() {
                     // Full, and more could go: another consumer has slots of its own.
                     self.wake_another(PASS_ON_MS).await;
                 }
                 // All that the look brought was taken: there may be more.
-                let whole = snapshot.tasks.len() >= LOOK_TASKS as usize
-                    && admission.take.len() >= snapshot.tasks.len();
+                let whole = admission.take.len() >= snapshot.tasks.len();
                 if whole && self.free_slots() > 0 {
+                    self.room = LOOK_TASKS;
                     outlook.wait_ms = Some(1);
                 }
                 return Ok(outlook);
@@ -376,6 +415,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
         let heads = std::mem::take(&mut self.heads);
         self.news = false;
         let look = self.accepting() && self.free_slots() > 0;
+        let settled = u32::try_from(ended.len()).unwrap_or(u32::MAX);
         let mut statements = ended::statements(self.app, &ended, &heads, &self.lease, now);
         let mut fan_in = Vec::new();
         for job in ended::jobs_of(&ended) {
@@ -403,7 +443,10 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 now,
                 &day(now),
                 // One more than could go, which tells whether there are any.
-                self.free_slots().min(LOOK_TASKS) + 1,
+                self.free_slots()
+                    .min(LOOK_TASKS)
+                    .min(self.room.saturating_add(settled))
+                    + 1,
                 i64::try_from(grace).unwrap_or(i64::MAX),
             ));
         }

@@ -87,12 +87,17 @@ impl Merger {
     }
 }
 
-fn count(counts: &mut BTreeMap<String, u64>, value: &Value, most: usize) {
-    let name = match value {
+/// What a value is counted, and grouped, as.
+pub fn name(value: &Value) -> String {
+    match value {
         Value::Null => NULL.to_owned(),
         Value::String(text) => text.chars().take(MOST_CHARS).collect(),
         other => other.to_string().chars().take(MOST_CHARS).collect(),
-    };
+    }
+}
+
+fn count(counts: &mut BTreeMap<String, u64>, value: &Value, most: usize) {
+    let name = name(value);
     let name = if counts.len() >= most && !counts.contains_key(&name) {
         OTHER.to_owned()
     } else {

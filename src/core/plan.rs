@@ -136,6 +136,11 @@ pub struct Stage {
     /// `map` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunk: Option<Chunk>,
+    /// `map` only: a field of the results before it (of the items, in the first stage). One task has all that have the same
+    /// value there; what lacks it is a group too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 200, pattern = r"\S")]
+    pub group_by: Option<String>,
     /// A model id or an alias (`haiku`, `sonnet`, `opus`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 100)]
@@ -268,6 +273,8 @@ pub struct ResolvedStage {
     #[serde(default)]
     pub output_schema: Option<Value>,
     pub chunk: Chunk,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_by: Option<String>,
     /// A model id, never an alias.
     pub model: String,
     pub max_tokens: u32,

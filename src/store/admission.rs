@@ -289,14 +289,12 @@ FROM breaker WHERE id = 1";
 const PROBE: &str = "-- take_probe
 UPDATE breaker SET probe = ?1 WHERE id = 1 AND state = 'half_open' AND probe IS NULL";
 const CLAIM: &str = "-- claim_tasks
-UPDATE tasks SET state = 'running', lease = ?1, lease_until = ?2, queued_at = NULL
+UPDATE tasks SET state = 'running', lease = ?1, lease_until = ?2, queued_at = NULL,
+  attempts = tasks.attempts + (e.free = 0)
 FROM (SELECT value->>'$.id' AS id, value->>'$.free' AS free FROM json_each(?3)) AS e
 WHERE tasks.id = e.id AND tasks.state IN ('pending', 'queued') AND tasks.not_before <= ?4
   AND (e.free = 1 OR NOT EXISTS (SELECT 1 FROM jobs j JOIN ledger l ON l.tenant = j.tenant AND l.key = tasks.key
     WHERE j.id = tasks.job AND j.reuse = 1 AND l.expires_at > ?4))";
-const COUNT: &str = "-- count_attempts
-UPDATE tasks SET attempts = attempts + 1
-WHERE id IN (SELECT value->>'$.id' FROM json_each(?2) WHERE value->>'$.free' = 0) AND lease = ?1 AND state = 'running'";
 const OPEN: &str = "-- open_attempts
 INSERT INTO attempts (job, idx, n, tenant, stage, lease, form, role, model, class, ids, day, bytes,
   reserved_nano, reserved_input, reserved_output, started_at)
@@ -371,7 +369,6 @@ pub fn claim(claim: &Claim<'_>) -> Vec<Statement> {
         params![claim.lease, claim.until, takes.as_str(), claim.now],
     ));
     if !calls.is_empty() {
-        statements.push(sql(COUNT, params![claim.lease, takes.as_str()]));
         statements.push(sql(
             OPEN,
             params![claim.lease, takes.as_str(), claim.day, claim.now],

@@ -10,8 +10,9 @@ macro_rules! job_columns {
   (SELECT name FROM stages WHERE job = j.id AND idx = j.stage) AS stage_name,
   (SELECT json_object('total', SUM(pending + queued + running + succeeded + failed + skipped + cancelled),
       'pending', SUM(pending), 'queued', SUM(queued), 'running', SUM(running), 'succeeded', SUM(succeeded),
-      'failed', SUM(failed), 'skipped', SUM(skipped), 'cancelled', SUM(cancelled), 'covered', SUM(items_covered))
-    FROM stages WHERE job = j.id AND kind = 'map') AS counts
+      'failed', SUM(failed), 'skipped', SUM(skipped), 'cancelled', SUM(cancelled))
+    FROM stages WHERE job = j.id AND kind = 'map') AS counts,
+  COALESCE(j.covered, (SELECT items_covered FROM stages WHERE job = j.id AND kind = 'map' ORDER BY idx DESC LIMIT 1)) AS covered_so_far
 FROM jobs j JOIN specs p ON p.job = j.id "
     };
 }
@@ -88,7 +89,7 @@ pub fn task(job: &str, idx: u32) -> Vec<Statement> {
 }
 
 const RESULTS: &str = "-- results_page
-SELECT t.idx, t.ids, o.body, o.blob FROM tasks t JOIN outputs o ON o.job = t.job AND o.idx = t.idx
+SELECT t.idx, t.ids, t.grp, t.label, o.body, o.blob FROM tasks t JOIN outputs o ON o.job = t.job AND o.idx = t.idx
 WHERE t.job = ?1 AND t.stage = ?2 AND t.idx > ?3 AND t.covered > 0 ORDER BY t.idx LIMIT ?4";
 
 /// Outputs of a stage by task index, after `after`.

@@ -7,6 +7,7 @@
 //! - [`row`]: reading values out of rows
 //! - [`jobs`]: jobs, specs, pages and stages
 //! - [`tasks`]: expanding, queueing, leases
+//! - [`follow`]: what a later map stage reads of the one before
 //! - [`admission`]: the snapshot that admission decides on, and the claim that carries it out
 //! - [`settle`]: what a consumer writes when calls have ended
 //! - [`sweep`]: what time alone brings about
@@ -15,6 +16,7 @@
 
 pub mod admission;
 pub mod control;
+pub mod follow;
 pub mod jobs;
 pub mod listing;
 pub mod row;
@@ -27,8 +29,9 @@ use serde_json::Value;
 use crate::ports::Statement;
 
 /// The migrations, in order: what `wrangler d1 migrations apply` runs, for native databases.
-pub const MIGRATIONS: [&str; 2] = [
+pub const MIGRATIONS: [&str; 3] = [
     include_str!("../../migrations/0001_jobs.sql"),
+    include_str!("../../migrations/0004_stages.sql"),
     include_str!("../../migrations/0009_watch.sql"),
 ];
 

@@ -135,8 +135,8 @@ ON CONFLICT (tenant, key) DO UPDATE SET body = excluded.body, blob = excluded.bl
   job = excluded.job, shared = 0, created_at = excluded.created_at, expires_at = excluded.expires_at
 WHERE ledger.expires_at <= excluded.created_at";
 const SPLIT_TASK: &str = "-- split_task
-INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano, form, origin)
-SELECT t.job, t.stage, j.next_index, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?12, ?3
+INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano, form, origin, grp, label)
+SELECT t.job, t.stage, j.next_index, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?12, ?3, t.grp, t.label || '+' || ?11
 FROM tasks t JOIN jobs j ON j.id = t.job
 WHERE t.id = ?1 AND t.lease = ?2 AND t.state = 'running' AND t.attempts = ?11
 ON CONFLICT DO NOTHING";
@@ -254,76 +254,64 @@ pub struct Lesson {
     pub held_input: f64,
 }
 
-const LEARN_REQUESTS: &str = "-- learn_requests
-UPDATE classes SET requests_limit = ?4, requests_cap = MAX(requests_cap, ?5),
-  requests_level = MIN(MAX(MAX(requests_cap, ?5) * 0.9, 1.0),
+const LEARN: &str = "-- learn
+UPDATE classes SET
+  requests_limit = IFNULL(?4, requests_limit), requests_cap = MAX(requests_cap, IFNULL(?5, 0)),
+  requests_level = CASE WHEN ?4 IS NULL THEN requests_level ELSE MIN(MAX(MAX(requests_cap, ?5) * 0.9, 1.0),
     CASE seen WHEN 1 THEN requests_level + requests_limit * 0.97 / 60000.0 * MAX(0, ?2 - at) ELSE 1e18 END,
-    ?5 + ?4 * 0.97 / 60000.0 * MAX(0, ?2 - ?3) - MAX(0.0, requests_admitted - ?6))
-WHERE class = ?1";
-const LEARN_INPUT: &str = "-- learn_input
-UPDATE classes SET input_limit = ?4, input_cap = MAX(input_cap, ?5), input_mark = MAX(input_mark, ?6),
-  input_level = MIN(MAX(MAX(input_cap, ?5) * 0.9, 1.0),
-    CASE WHEN seen = 1 AND ?6 < input_mark THEN input_level + input_limit * 0.97 / 60000.0 * MAX(0, ?2 - at)
-    ELSE ?5 + ?4 * 0.97 / 60000.0 * MAX(0, ?2 - ?3) - MAX(0.0, input_admitted - ?6) END)
-WHERE class = ?1";
-const LEARN_OUTPUT: &str = "-- learn_output
-UPDATE classes SET output_limit = ?4, output_cap = MAX(output_cap, ?5),
-  output_level = MIN(MAX(MAX(output_cap, ?5) * 0.9, 1.0),
+    ?5 + ?4 * 0.97 / 60000.0 * MAX(0, ?2 - ?3) - MAX(0.0, requests_admitted - ?6)) END,
+  input_limit = IFNULL(?7, input_limit), input_cap = MAX(input_cap, IFNULL(?8, 0), ?12),
+  input_mark = CASE WHEN ?7 IS NULL THEN input_mark ELSE MAX(input_mark, ?9) END,
+  input_level = CASE WHEN ?7 IS NULL THEN input_level ELSE MIN(MAX(MAX(input_cap, ?8) * 0.9, 1.0),
+    CASE WHEN seen = 1 AND ?9 < input_mark THEN input_level + input_limit * 0.97 / 60000.0 * MAX(0, ?2 - at)
+    ELSE ?8 + ?7 * 0.97 / 60000.0 * MAX(0, ?2 - ?3) - MAX(0.0, input_admitted - ?9) END) END,
+  output_limit = IFNULL(?10, output_limit), output_cap = MAX(output_cap, IFNULL(?11, 0)),
+  output_level = CASE WHEN ?10 IS NULL THEN output_level ELSE MIN(MAX(MAX(output_cap, ?11) * 0.9, 1.0),
     CASE seen WHEN 1 THEN output_level + output_limit * 0.97 / 60000.0 * MAX(0, ?2 - at) ELSE 1e18 END,
-    ?5 + ?4 * 0.97 / 60000.0 * MAX(0, ?2 - ?3) - output_open)
-WHERE class = ?1";
-const LEARNED: &str = "-- learned
-UPDATE classes SET at = MAX(at, ?2), seen = 1 WHERE class = ?1";
-const LOAD: &str = "-- learn_load
-UPDATE classes SET slow_until = MAX(slow_until, ?2), refused = refused + ?5,
+    ?11 + ?10 * 0.97 / 60000.0 * MAX(0, ?2 - ?3) - output_open) END,
+  at = CASE WHEN ?4 IS NULL THEN at ELSE MAX(at, ?2) END, seen = MAX(seen, ?4 IS NOT NULL),
+  slow_until = MAX(slow_until, ?13), refused = refused + ?16,
   window = (SELECT CASE WHEN w > 1000 THEN NULL WHEN w < 1 THEN 1.0 ELSE w END
-    FROM (SELECT COALESCE(window, CASE WHEN ?4 > 0 THEN in_flight + ?3 + ?4 END) + 0.25 * ?3 - 0.5 * ?4 AS w))
+    FROM (SELECT COALESCE(window, CASE WHEN ?15 > 0 THEN in_flight + ?14 + ?15 END) + 0.25 * ?14 - 0.5 * ?15 AS w))
 WHERE class = ?1";
-
-const HELD: &str = "-- learn_size
-UPDATE classes SET input_cap = MAX(input_cap, ?2) WHERE class = ?1";
 
 /// What a class learns; after the attempts are closed. A bucket that a response does not speak of is
 /// never bound: its limit is taken as boundless once the class is seen.
-pub fn learn(lesson: &Lesson, now: i64) -> Vec<Statement> {
-    let mut statements = Vec::new();
-    let class = lesson.class.as_str();
+pub fn learn(lesson: &Lesson, now: i64) -> Option<Statement> {
     let spoken = lesson.requests.is_some() || lesson.input.is_some() || lesson.output.is_some();
-    if spoken {
-        let boundless = (1e12, 1e12);
-        let (limit, left) = lesson.requests.unwrap_or(boundless);
-        statements.push(sql(
-            LEARN_REQUESTS,
-            params![class, now, lesson.headers_at, limit, left, lesson.mark[0]],
-        ));
-        let (limit, left) = lesson.input.unwrap_or(boundless);
-        statements.push(sql(
-            LEARN_INPUT,
-            params![class, now, lesson.headers_at, limit, left, lesson.mark[1]],
-        ));
-        let (limit, left) = lesson.output.unwrap_or(boundless);
-        statements.push(sql(
-            LEARN_OUTPUT,
-            params![class, now, lesson.headers_at, limit, left],
-        ));
-        statements.push(sql(LEARNED, params![class, now]));
+    let load = lesson.ok + lesson.refused > 0 || lesson.slow_until > 0;
+    if !spoken && !load && lesson.held_input <= 0.0 {
+        return None;
     }
-    if lesson.held_input > 0.0 {
-        statements.push(sql(HELD, params![class, lesson.held_input]));
-    }
-    if lesson.ok + lesson.refused > 0 || lesson.slow_until > 0 {
-        statements.push(sql(
-            LOAD,
-            params![
-                class,
-                lesson.slow_until,
-                lesson.ok,
-                lesson.refused,
-                lesson.limited
-            ],
-        ));
-    }
-    statements
+    let bucket = |pair: Option<(f64, f64)>| spoken.then(|| pair.unwrap_or((1e12, 1e12)));
+    let (requests, input, output) = (
+        bucket(lesson.requests),
+        bucket(lesson.input),
+        bucket(lesson.output),
+    );
+    let limit = |pair: Option<(f64, f64)>| pair.map(|(limit, _)| limit);
+    let left = |pair: Option<(f64, f64)>| pair.map(|(_, left)| left);
+    Some(sql(
+        LEARN,
+        params![
+            lesson.class.as_str(),
+            now,
+            lesson.headers_at,
+            limit(requests),
+            left(requests),
+            lesson.mark[0],
+            limit(input),
+            left(input),
+            lesson.mark[1],
+            limit(output),
+            left(output),
+            lesson.held_input,
+            lesson.slow_until,
+            lesson.ok,
+            lesson.refused,
+            lesson.limited
+        ],
+    ))
 }
 
 const TRIP: &str = "-- trip_breaker

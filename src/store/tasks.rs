@@ -23,6 +23,10 @@ pub struct NewTask {
     /// What the worker gets: inline, or the key of a blob.
     pub body: Option<String>,
     pub blob: Option<String>,
+    /// The group it works on.
+    pub grp: Option<String>,
+    /// It has one result for all its items, which needs an id of its own.
+    pub labelled: bool,
 }
 
 const GUARD_CURSOR: &str = "-- guard_cursor
@@ -30,14 +34,17 @@ INSERT INTO guards SELECT EXISTS (SELECT 1 FROM stages s JOIN jobs j ON j.id = s
   WHERE s.job = ?1 AND s.idx = ?2 AND s.cursor = ?3 AND s.expanded = 0 AND s.state = 'running'
     AND j.next_index = ?4 AND j.state IN ('running', 'synthesizing'))";
 const INSERT_TASKS: &str = "-- insert_tasks
-INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano)
-SELECT ?1, ?2, ?3 + key, value->>'$.ids', value->>'$.items', value->>'$.class', value->>'$.key',
-  value->>'$.bytes', value->>'$.max_tokens', value->>'$.worst_nano' FROM json_each(?4)";
+INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano, grp, label)
+SELECT ?1, ?2, ?3 + e.key, value->>'$.ids', value->>'$.items', value->>'$.class', value->>'$.key',
+  value->>'$.bytes', value->>'$.max_tokens', value->>'$.worst_nano', value->>'$.grp',
+  CASE WHEN value->>'$.labelled' = 1
+    THEN COALESCE(substr(value->>'$.grp', 1, 100) || '#', 'chunk-') || (s.made + e.key + 1) END
+FROM json_each(?4) e CROSS JOIN stages s ON s.job = ?1 AND s.idx = ?2";
 const INSERT_INPUTS: &str = "-- insert_inputs
 INSERT INTO inputs (job, idx, body, blob)
 SELECT ?1, ?2 + key, value->>'$.body', value->>'$.blob' FROM json_each(?3)";
 const MOVE_CURSOR: &str = "-- move_cursor
-UPDATE stages SET cursor = ?3, expanded = ?4 WHERE job = ?1 AND idx = ?2";
+UPDATE stages SET cursor = ?3, expanded = ?4, made = made + ?5 WHERE job = ?1 AND idx = ?2";
 const TAKE_INDEXES: &str = "-- take_indexes
 UPDATE jobs SET next_index = next_index + ?2, updated_at = ?3, drive_at = ?4 WHERE id = ?1";
 
@@ -72,7 +79,8 @@ pub fn expand(slice: &Slice<'_>, tasks: &[NewTask]) -> Vec<Statement> {
                 slice.job,
                 slice.stage,
                 slice.next_cursor,
-                u32::from(slice.last)
+                u32::from(slice.last),
+                tasks.len() as u64
             ],
         ),
         sql(

@@ -130,15 +130,16 @@ fn calls_in_line_are_not_sent_after_a_cancel_or_a_pause() {
         let slow = with(20_000, json!({"first_byte": 0.5}));
         let story = Story::begin(slow, &[("CONNECTIONS", "2")], 20, 1, limits);
         let held = "SELECT COUNT(*) AS n FROM attempts WHERE state = 'open'";
-        story.world.run(&story.app, 10_000, MINUTE, || {
-            story.world.query(held)[0]["n"] == 20
-        });
-        assert_eq!(story.calls(), 2, "the others wait in line");
-        // Within the run: its consumer goes on meanwhile.
-        let then = story.world.now() + 1_000;
+        // In one run, so that the consumer goes on: all are claimed, a second later the job is halted.
+        let claimed = std::cell::Cell::new(i64::MAX);
         let halted = std::cell::Cell::new(false);
+        let now = || story.world.now();
         story.world.run(&story.app, 10_000, 10 * MINUTE, || {
-            if story.world.now() >= then && !halted.replace(true) {
+            if claimed.get() == i64::MAX && story.world.query(held)[0]["n"] == 20 {
+                claimed.set(now());
+            }
+            if now() >= claimed.get().saturating_add(1_000) && !halted.replace(true) {
+                assert_eq!(story.calls(), 2, "the others wait in line");
                 let (app, id) = (story.app.clone(), story.id.clone());
                 story.world.block_on(async move {
                     match cancelled {
@@ -147,7 +148,7 @@ fn calls_in_line_are_not_sent_after_a_cancel_or_a_pause() {
                     }
                 });
             }
-            story.world.now() >= then + 2 * MINUTE
+            now() >= claimed.get().saturating_add(2 * MINUTE)
         });
         assert_eq!(story.calls(), 2);
         let closed = "SELECT COUNT(*) AS n, SUM(cost_nano) AS nano FROM attempts WHERE error_class = 'not_sent'";

@@ -11,4 +11,5 @@ mod log;
 mod quota;
 mod simulation;
 mod sql;
+mod stages;
 mod world;

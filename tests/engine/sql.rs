@@ -148,6 +148,8 @@ fn new_task() -> NewTask {
         worst_nano: 1,
         body: Some("[]".into()),
         blob: None,
+        grp: None,
+        labelled: false,
     }
 }
 

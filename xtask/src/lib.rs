@@ -23,7 +23,6 @@ pub mod demo;
 pub mod dev;
 pub mod drill;
 pub mod mutations;
-pub mod mutations;
 pub mod proc;
 pub mod report;
 pub mod root;

@@ -52,9 +52,8 @@ pub fn run(seeds: u64, only: Option<&str>) -> Result<()> {
     };
     let copy = Copy::make()?;
     let mut table = Table::new();
-    table
-        .load_preset(UTF8_FULL_CONDENSED)
-        .set_header(["promise", "broken", "caught by", "story"]);
+    table.load_style(UTF8_FULL_CONDENSED);
+    table.set_header(["promise", "broken", "caught by", "story"]);
     let mut missed = Vec::new();
     for mutation in list.iter().filter(wanted) {
         let step = ui::Step::begin(&mutation.promise, &mutation.what);

@@ -298,23 +298,34 @@ fn fates(run: &Run, position: usize, id: &str, faults: &mut Vec<String>) {
         fault("P1: an item is missing twice".into());
     }
     let mut covered = all.clone();
+    // Which items of the input stand behind an item of the stage that is looked at.
+    let mut behind: BTreeMap<String, Vec<String>> = all
+        .iter()
+        .map(|id| (id.clone(), vec![id.clone()]))
+        .collect();
     for (stage, lines) in maps.iter().zip(&seen.results) {
         let mut ids = BTreeSet::new();
+        let mut next = BTreeMap::new();
         for line in lines {
-            let (of, output) = match line {
-                ResultLine::Item { id, output, .. } => (std::slice::from_ref(id), output),
-                ResultLine::Chunk { ids, output, .. } => (ids.as_slice(), output),
+            let (name, of, output) = match line {
+                ResultLine::Item { id, output, .. } => (id, std::slice::from_ref(id), output),
+                ResultLine::Chunk {
+                    label, ids, output, ..
+                } => (label.as_ref().unwrap(), ids.as_slice(), output),
             };
+            let of: Vec<String> = of.iter().flat_map(|id| behind[id].clone()).collect();
+            next.insert(name.clone(), of.clone());
             if !valid(output) {
                 fault(format!("P7: {output} is no result of {}", stage["name"]));
             }
-            for id in of {
+            for id in &of {
                 if !ids.insert(id.clone()) {
                     fault(format!("P1: {id} has two results in {}", stage["name"]));
                 }
             }
         }
         covered.retain(|id| ids.contains(id));
+        behind = next;
     }
     if !covered.is_disjoint(&missing) {
         fault("P1: an item is covered and missing".into());

@@ -1,0 +1,195 @@
+//! Coverage: which items have their results, and why others do not.
+//!
+//! It always speaks of input items, through all map stages: an item is covered when every stage that reads it, or what was made
+//! of it, gave a result. Where a task has one result for many items (`output: chunk`, and so for a group), that result
+//! speaks for each of them; where it is missing, or the next stage has none for it, all of them are missing.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::drive::Loaded;
+use super::kit::StageKit;
+use super::synthesise::map_stages;
+use super::view::{ErrorView, Missing};
+use super::{App, AppError, bodies, expand, follow, query};
+use crate::core::plan::{Output, StageKind};
+use crate::ports::Ports;
+use crate::store::admission::Body;
+use crate::store::row::{Columns, Row};
+use crate::store::{follow as sql, listing};
+
+const PAGE: u32 = 200;
+/// Items per look at the input that was never expanded.
+const INPUT_PAGE: u32 = 1_000;
+/// Items that a run has no task for.
+const NOT_STARTED: &str = "not_started";
+
+/// How many items have their results in every map stage.
+pub async fn covered<P: Ports>(app: &App<P>, loaded: &Loaded) -> Result<u32, AppError> {
+    let mut maps = loaded
+        .stages
+        .iter()
+        .filter(|stage| stage.kind == StageKind::Map.as_str());
+    match (maps.next(), maps.next()) {
+        // The counter of a single stage is exact; of several, the same item may be missing in more than one.
+        (Some(only), None) => Ok(only.items_covered),
+        _ => {
+            let missing = missing(app, loaded).await?.len();
+            let missing = u32::try_from(missing).unwrap_or(u32::MAX);
+            Ok(loaded.job.items_total.saturating_sub(missing))
+        }
+    }
+}
+
+/// The items without a result in some map stage, stage by stage in the order of their tasks, each once with the first
+/// reason.
+pub async fn missing<P: Ports>(app: &App<P>, loaded: &Loaded) -> Result<Vec<Missing>, AppError> {
+    let maps = map_stages(&loaded.kit);
+    let mut found = Found::default();
+    for (place, (index, kit)) in maps.iter().enumerate() {
+        let earlier = maps.get(..place).unwrap_or_default();
+        let mut after = -1;
+        loop {
+            let rows =
+                query::rows(app, listing::missing(&loaded.job.id, *index, after, PAGE)).await?;
+            let Some(last) = rows.last() else { break };
+            after = i64::from(last.count("idx"));
+            for row in &rows {
+                let (ids, reason) = missing_of(app, row, kit.stage.output).await?;
+                let ids = origins(app, &loaded.job.id, earlier, ids).await?;
+                found.add(ids, &reason);
+            }
+        }
+        for ids in never_begun(app, loaded, earlier, *index, kit).await? {
+            let ids = origins(app, &loaded.job.id, earlier, ids).await?;
+            found.add(ids, NOT_STARTED);
+        }
+    }
+    Ok(found.missing)
+}
+
+/// Missing items, each once.
+#[derive(Default)]
+struct Found {
+    missing: Vec<Missing>,
+    named: HashSet<String>,
+}
+
+impl Found {
+    fn add(&mut self, ids: Vec<String>, reason: &str) {
+        for id in ids {
+            if self.named.insert(id.clone()) {
+                self.missing.push(Missing {
+                    id,
+                    reason: reason.to_owned(),
+                });
+            }
+        }
+    }
+}
+
+/// The input items that stand behind items of a stage with those before it.
+async fn origins<P: Ports>(
+    app: &App<P>,
+    job: &str,
+    earlier: &[(u32, &StageKit)],
+    mut ids: Vec<String>,
+) -> Result<Vec<String>, AppError> {
+    for (index, _) in earlier.iter().rev().filter(|(_, kit)| follow::renames(kit)) {
+        let rows = query::rows(app, sql::labelled(job, *index, &ids)).await?;
+        ids = rows
+            .iter()
+            .flat_map(|row| row.json::<Vec<String>>("ids").unwrap_or_default())
+            .collect();
+    }
+    Ok(ids)
+}
+
+/// The items of one task that it has no result for, and why.
+async fn missing_of<P: Ports>(
+    app: &App<P>,
+    row: &Row,
+    output: Output,
+) -> Result<(Vec<String>, String), AppError> {
+    let mut ids: Vec<String> = row.json("ids").unwrap_or_default();
+    let reason = row
+        .json::<ErrorView>("error")
+        .map_or_else(|| row.text("state"), |error| error.code);
+    if row.count("covered") > 0 {
+        if output == Output::Chunk {
+            ids.clear();
+        } else {
+            let text = bodies::text(app, &Body::read(row, "body", "blob")).await?;
+            let covered: HashSet<String> = covered_ids(&query::json_of(text)).into_iter().collect();
+            ids.retain(|id| !covered.contains(id));
+        }
+    }
+    Ok((ids, reason))
+}
+
+/// The ids in a stored list of results.
+pub fn covered_ids(output: &Value) -> Vec<String> {
+    ids_in(output.as_array().into_iter().flatten())
+}
+
+fn ids_in<'a>(items: impl Iterator<Item = &'a Value>) -> Vec<String> {
+    items
+        .filter_map(|item| Some(item.get("id")?.as_str()?.to_owned()))
+        .collect()
+}
+
+/// Items of a stage that no task was ever made for, because the job ended first; in portions.
+async fn never_begun<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    earlier: &[(u32, &StageKit)],
+    index: u32,
+    kit: &StageKit,
+) -> Result<Vec<Vec<String>>, AppError> {
+    let job = &loaded.job;
+    let mut portions = Vec::new();
+    match earlier.last() {
+        None => {
+            let stage = loaded.stages.iter().find(|stage| stage.idx == index);
+            let mut from = stage.map_or(0, |stage| stage.cursor);
+            while from < job.items_total {
+                let to = from.saturating_add(INPUT_PAGE).min(job.items_total);
+                portions.push(ids_in(expand::items(app, &job.id, from, to).await?.iter()));
+                from = to;
+            }
+        }
+        Some((before, _)) => {
+            let mut after = -1;
+            loop {
+                let rows = query::rows(app, sql::not_given(&job.id, *before, after, PAGE)).await?;
+                let Some(last) = rows.last() else { break };
+                after = i64::from(last.count("idx"));
+                for row in &rows {
+                    let text = bodies::text(app, &Body::read(row, "body", "blob")).await?;
+                    let given: Vec<String> = row.json("given").unwrap_or_default();
+                    portions.push(follow::not_given(
+                        query::json_of(text),
+                        &row.text("label"),
+                        &given,
+                    ));
+                }
+            }
+        }
+    }
+    if kit.stage.group_by.is_some() {
+        let mut after = (String::new(), 0);
+        loop {
+            let read = sql::waiting_bundles(&job.id, index, (&after.0, after.1), PAGE);
+            let rows = query::rows(app, read).await?;
+            let Some(last) = rows.last() else { break };
+            after = (last.text("grp"), last.int("seq"));
+            let items = rows
+                .iter()
+                .flat_map(|row| row.json::<Vec<Value>>("body").unwrap_or_default())
+                .collect::<Vec<_>>();
+            portions.push(ids_in(items.iter()));
+        }
+    }
+    Ok(portions)
+}

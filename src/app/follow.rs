@@ -1,0 +1,491 @@
+//! Items that are made on the way: the results of one map stage become the items of the next, as they are or grouped.
+//!
+//! Like the first expansion it goes slice by slice, each one transaction that is guarded by the stage's cursor. What was
+//! taken is written down with the task it came from (`given`), so that a later run takes only what is new.
+//!
+//! A stage that groups does so in two passes: first each slice puts what it finds into bundles, one for each group; when
+//! nothing more is found, group after group becomes a task. No slice holds more than it reads, however large a group is.
+//!
+//! Ids: results of `output: item` keep the ids of their items. A task with one result for all its items has a label
+//! (`chunk-7`, `billing#2`), which is the id of that result: the number counts the tasks of the stage.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde_json::{Map, Value, json};
+
+use super::kit::{Kit, StageKit};
+use super::{App, AppError, bodies, expand, query};
+use crate::core::merge;
+use crate::core::plan::Output;
+use crate::core::verdict::Form;
+use crate::ports::{Clock, Db, DbError, Ports, Statement};
+use crate::store::admission::Body;
+use crate::store::follow::{self as sql, Bundle, Given};
+use crate::store::jobs::{self, JobRow, StageRow};
+use crate::store::row::Columns;
+use crate::store::tasks::Slice;
+
+/// Tasks whose results one slice reads, and the bytes after which it reads no further. What a slice writes goes in as one
+/// bound text of at most 2 MB, and escaping may double what was read.
+const READ_TASKS: u32 = 500;
+const READ_BYTES: u64 = 500_000;
+/// Items of a job's input that one slice groups.
+const READ_ITEMS: u32 = 500;
+/// Bytes of task rows in one slice, and how many: as for the first expansion.
+const ROWS_BYTES: usize = 900_000;
+const ROWS: usize = 1_000;
+/// Bytes of text that a token stands for at the least in what workers read; real text has more.
+pub const BYTES_PER_TOKEN: u64 = 2;
+/// Cursor of a stage that has seen all results there are.
+const ALL_SEEN: u32 = i32::MAX as u32;
+
+/// Something to be an item of this stage.
+struct Entry {
+    /// The task it is a result of.
+    from: u32,
+    id: String,
+    group: String,
+    wire: Value,
+    bytes: usize,
+}
+
+/// What one read brought.
+struct Found {
+    entries: Vec<Entry>,
+    /// What each task had given before, and whether all it can ever give is there.
+    tasks: BTreeMap<u32, (Vec<String>, bool)>,
+    next: u32,
+    exhausted: bool,
+}
+
+/// Expands the next slice of a stage that follows another, or that groups. False where somebody else was faster.
+pub async fn slice<P: Ports>(
+    app: &App<P>,
+    kit: &Kit,
+    job: &JobRow,
+    stage: &StageRow,
+    before: Option<u32>,
+) -> Result<bool, AppError> {
+    let unreadable = || AppError::Unavailable("the stage's plan is not readable".into());
+    let stage_kit = kit.stage(stage.idx).ok_or_else(unreadable)?;
+    let statements = match (&stage_kit.stage.group_by, before) {
+        (Some(field), before) => {
+            let found = match before {
+                Some(before) => results(app, job, stage, before, Some(field), 1).await?,
+                None => input(app, job, stage, field).await?,
+            };
+            if found.entries.is_empty() && found.exhausted {
+                groups(app, stage_kit, job, stage).await?
+            } else {
+                bundles(app, job, stage, found, before.is_some())
+            }
+        }
+        (None, Some(before)) => {
+            let per_chunk = stage_kit.stage.chunk.items as usize;
+            let found = results(app, job, stage, before, None, per_chunk).await?;
+            chunks(app, stage_kit, job, stage, found).await?
+        }
+        (None, None) => return expand::slice(app, kit, job, stage).await,
+    };
+    match app.ports.db().batch(statements).await {
+        Ok(_) => Ok(true),
+        Err(DbError::Guard(_)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Results of the stage before that were not taken yet: at least `least` of them, where there are so many.
+async fn results<P: Ports>(
+    app: &App<P>,
+    job: &JobRow,
+    stage: &StageRow,
+    before: u32,
+    field: Option<&str>,
+    least: usize,
+) -> Result<Found, AppError> {
+    let mut found = Found {
+        entries: Vec::new(),
+        tasks: BTreeMap::new(),
+        next: stage.cursor,
+        exhausted: false,
+    };
+    while found.entries.len() < least {
+        let read = sql::to_give(&job.id, before, found.next, READ_TASKS, READ_BYTES);
+        let rows = query::rows(app, read).await?;
+        let Some(last) = rows.last() else {
+            found.exhausted = true;
+            found.next = ALL_SEEN;
+            break;
+        };
+        found.next = last.count("idx").saturating_add(1);
+        for row in &rows {
+            let idx = row.count("idx");
+            let given: Vec<String> = row.json("given").unwrap_or_default();
+            let text = bodies::text(app, &Body::read(row, "body", "blob")).await?;
+            let label = row.text("label");
+            for (id, output) in outputs(query::json_of(text), &label) {
+                if given.contains(&id) {
+                    continue;
+                }
+                let group = field.map_or_else(String::new, |field| {
+                    merge::name(output.get(field).unwrap_or(&Value::Null))
+                });
+                let wire = as_item(&id, output);
+                let bytes = wire.to_string().len();
+                found.entries.push(Entry {
+                    from: idx,
+                    id,
+                    group,
+                    wire,
+                    bytes,
+                });
+            }
+            let whole = row.text("state") == "succeeded";
+            found.tasks.insert(idx, (given, whole));
+        }
+    }
+    Ok(found)
+}
+
+/// The results in a stored output, with the ids they have as items of a later stage.
+pub fn outputs(stored: Value, label: &str) -> Vec<(String, Value)> {
+    match stored {
+        Value::Array(results) => results
+            .into_iter()
+            .filter_map(|mut result| {
+                let id = result.get("id")?.as_str()?.to_owned();
+                Some((id, result.get_mut("output")?.take()))
+            })
+            .collect(),
+        Value::Object(mut chunk) => chunk
+            .remove("output")
+            .map(|output| (label.to_owned(), output))
+            .into_iter()
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// A result as an item: its fields stand beside the id, or whole under `output` where one of them is called `id` too.
+fn as_item(id: &str, output: Value) -> Value {
+    let mut item = Map::new();
+    item.insert("id".into(), id.into());
+    match output {
+        Value::Object(fields) if !fields.contains_key("id") => item.extend(fields),
+        other => {
+            item.insert("output".into(), other);
+        }
+    }
+    Value::Object(item)
+}
+
+/// The job's own items, for a first stage that groups.
+async fn input<P: Ports>(
+    app: &App<P>,
+    job: &JobRow,
+    stage: &StageRow,
+    field: &str,
+) -> Result<Found, AppError> {
+    let from = stage.cursor.min(job.items_total);
+    let to = from.saturating_add(READ_ITEMS).min(job.items_total);
+    let mut found = Found {
+        entries: Vec::new(),
+        tasks: BTreeMap::new(),
+        next: from,
+        exhausted: to == from,
+    };
+    let mut bytes = 0;
+    for wire in expand::items(app, &job.id, from, to).await? {
+        let size = wire.to_string().len();
+        bytes += size;
+        if bytes as u64 > READ_BYTES && !found.entries.is_empty() {
+            break;
+        }
+        found.next += 1;
+        found.entries.push(Entry {
+            from: 0,
+            id: String::new(),
+            group: merge::name(wire.get(field).unwrap_or(&Value::Null)),
+            wire,
+            bytes: size,
+        });
+    }
+    Ok(found)
+}
+
+/// First pass of a stage that groups.
+fn bundles<P: Ports>(
+    app: &App<P>,
+    job: &JobRow,
+    stage: &StageRow,
+    found: Found,
+    of_results: bool,
+) -> Vec<Statement> {
+    let taken = found.entries.len();
+    let given = if of_results {
+        given(&found, taken)
+    } else {
+        Vec::new()
+    };
+    let mut groups: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for entry in found.entries {
+        groups.entry(entry.group).or_default().push(entry.wire);
+    }
+    let bundles: Vec<Bundle> = groups
+        .into_iter()
+        .map(|(grp, items)| bundle(grp, items))
+        .collect();
+    let slice = at(app, job, stage, found.next, false);
+    sql::bundle(&slice, &bundles, &given)
+}
+
+fn bundle(grp: String, items: Vec<Value>) -> Bundle {
+    let body = Value::Array(items).to_string();
+    Bundle {
+        grp,
+        bytes: body.len() as u64,
+        body,
+    }
+}
+
+/// Second pass of a stage that groups: one task for each group, or several where a group is larger than what the model
+/// reads at once.
+async fn groups<P: Ports>(
+    app: &App<P>,
+    kit: &StageKit,
+    job: &JobRow,
+    stage: &StageRow,
+) -> Result<Vec<Statement>, AppError> {
+    let room = room(kit);
+    let most = u64::try_from(room).unwrap_or(u64::MAX) + READ_BYTES;
+    let limit = u32::try_from(ROWS).unwrap_or(u32::MAX);
+    let rows = query::rows(app, sql::bundles(&job.id, stage.idx, limit, most)).await?;
+    let read: u64 = rows.iter().map(|row| row.tokens("bytes")).sum();
+    // Whether these are all bundles there are; if not, the last group may go on.
+    let mut whole = rows.len() < ROWS && read < most;
+    let mut of_group: Vec<(String, Vec<Value>, Vec<i64>)> = Vec::new();
+    for row in &rows {
+        let (grp, seq) = (row.text("grp"), row.int("seq"));
+        let items: Vec<Value> = row
+            .json("body")
+            .ok_or_else(|| AppError::Unavailable("a bundle is not readable".into()))?;
+        match of_group.last_mut().filter(|last| last.0 == grp) {
+            Some(last) => {
+                last.1.extend(items);
+                last.2.push(seq);
+            }
+            None => of_group.push((grp, items, vec![seq])),
+        }
+    }
+    if !whole && of_group.len() > 1 {
+        of_group.pop();
+    }
+    let unfinished = !whole && of_group.len() == 1;
+    let mut tasks = Vec::new();
+    let mut taken = Vec::new();
+    let mut rest = None;
+    let mut bytes = 0;
+    for (grp, items, seqs) in of_group {
+        let mut cut = cut(items, room, usize::MAX);
+        if unfinished && cut.len() > 1 {
+            let left = cut.pop().unwrap_or_default();
+            let seq = seqs.last().copied().unwrap_or_default();
+            rest = Some((bundle(grp.clone(), left), seq));
+        }
+        let mut rows = Vec::new();
+        for items in &cut {
+            let mut row = expand::new_task(app, kit, &job.id, items).await?;
+            row.grp = Some(grp.clone());
+            rows.push(row);
+        }
+        bytes += jobs::to_json(&rows).len();
+        if bytes > ROWS_BYTES && !tasks.is_empty() {
+            whole = false;
+            break;
+        }
+        tasks.extend(rows);
+        taken.extend(seqs.into_iter().map(|seq| (grp.clone(), seq)));
+    }
+    let last = whole && rest.is_none();
+    let slice = at(app, job, stage, stage.cursor, last);
+    let rest = rest.as_ref().map(|(bundle, seq)| (bundle, *seq));
+    Ok(sql::expand_groups(&slice, &tasks, &taken, rest))
+}
+
+/// Results as they are, so many to a chunk.
+async fn chunks<P: Ports>(
+    app: &App<P>,
+    kit: &StageKit,
+    job: &JobRow,
+    stage: &StageRow,
+    found: Found,
+) -> Result<Vec<Statement>, AppError> {
+    let per_chunk = kit.stage.chunk.items as usize;
+    let room = room(kit);
+    let mut rows = Vec::new();
+    let mut bytes = 0;
+    let mut taken = 0;
+    while let Some(rest) = found.entries.get(taken..).filter(|rest| !rest.is_empty()) {
+        let len = fitting(rest.iter().map(|entry| entry.bytes), room, per_chunk);
+        // The last chunk may find its missing items in the next slice.
+        if len == rest.len() && len < per_chunk && !found.exhausted {
+            break;
+        }
+        let items: Vec<Value> = rest.iter().take(len).map(|e| e.wire.clone()).collect();
+        let row = expand::new_task(app, kit, &job.id, &items).await?;
+        bytes += jobs::to_json(&row).len();
+        if !rows.is_empty() && (bytes > ROWS_BYTES || rows.len() >= ROWS) {
+            break;
+        }
+        rows.push(row);
+        taken += len;
+    }
+    let next = found
+        .entries
+        .get(taken)
+        .map_or(found.next, |entry| entry.from);
+    let last = found.exhausted && taken == found.entries.len();
+    let slice = at(app, job, stage, next, last);
+    Ok(sql::expand(&slice, &rows, &given(&found, taken)))
+}
+
+fn at<'a, P: Ports>(
+    app: &App<P>,
+    job: &'a JobRow,
+    stage: &StageRow,
+    next_cursor: u32,
+    last: bool,
+) -> Slice<'a> {
+    let now = app.ports.clock().now_ms();
+    Slice {
+        job: &job.id,
+        stage: stage.idx,
+        cursor: stage.cursor,
+        next_cursor,
+        next_index: job.next_index,
+        last,
+        now,
+        drive_at: app.drive_at(now),
+    }
+}
+
+/// What the tasks have given once the first `taken` entries are taken.
+fn given(found: &Found, taken: usize) -> Vec<Given> {
+    let mut left: HashSet<u32> = HashSet::new();
+    left.extend(found.entries.iter().skip(taken).map(|entry| entry.from));
+    let mut fresh: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    for entry in found.entries.iter().take(taken) {
+        fresh.entry(entry.from).or_default().push(entry.id.clone());
+    }
+    fresh
+        .into_iter()
+        .filter_map(|(idx, ids)| {
+            let (before, whole) = found.tasks.get(&idx)?;
+            let given = if *whole && !left.contains(&idx) {
+                "*".to_owned()
+            } else {
+                let all: Vec<&String> = before.iter().chain(&ids).collect();
+                json!(all).to_string()
+            };
+            Some(Given { idx, given })
+        })
+        .collect()
+}
+
+/// Bytes of items that the stage's model can read at once.
+fn room(kit: &StageKit) -> usize {
+    let empty = kit.worker_request(Form::FRESH, &[], None);
+    let tokens = kit
+        .model
+        .context_tokens
+        .saturating_sub(u64::from(kit.stage.max_tokens))
+        .saturating_sub(empty.input_bound(&kit.model));
+    usize::try_from(tokens.saturating_mul(BYTES_PER_TOKEN)).unwrap_or(usize::MAX)
+}
+
+/// How many from the first on make one chunk: at most `most`, within `room` bytes; one at least.
+fn fitting(sizes: impl Iterator<Item = usize>, room: usize, most: usize) -> usize {
+    let mut bytes = 0_usize;
+    let fit = sizes.take(most).take_while(|size| {
+        bytes = bytes.saturating_add(size + 1);
+        bytes <= room
+    });
+    fit.count().max(1)
+}
+
+/// Items in chunks within `room` bytes and of at most `most`.
+fn cut(items: Vec<Value>, room: usize, most: usize) -> Vec<Vec<Value>> {
+    let mut chunks = Vec::new();
+    let mut rest = items;
+    while !rest.is_empty() {
+        let sizes = rest.iter().map(|item| item.to_string().len());
+        let len = fitting(sizes, room, most);
+        let tail = rest.split_off(len);
+        chunks.push(std::mem::replace(&mut rest, tail));
+    }
+    chunks
+}
+
+/// The results of a task that its next stage has not taken, by id.
+pub fn not_given(stored: Value, label: &str, given: &[String]) -> Vec<String> {
+    outputs(stored, label)
+        .into_iter()
+        .map(|(id, _)| id)
+        .filter(|id| !given.contains(id))
+        .collect()
+}
+
+/// Whether a stage's results have ids of their own.
+pub fn renames(kit: &StageKit) -> bool {
+    kit.stage.output == Output::Chunk
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_never_exceeds_its_room_unless_one_item_does() {
+        let items: Vec<Value> = (0..7)
+            .map(|n| json!({"id": n, "t": "x".repeat(n * 10)}))
+            .collect();
+        let whole: Vec<Value> = cut(items.clone(), 60, 3).concat();
+        assert_eq!(whole, items);
+        for chunk in cut(items, 60, 3) {
+            let bytes: usize = chunk.iter().map(|item| item.to_string().len() + 1).sum();
+            assert!(chunk.len() <= 3 && (bytes <= 60 || chunk.len() == 1));
+        }
+    }
+
+    #[test]
+    fn a_result_with_an_id_of_its_own_does_not_lose_it() {
+        assert_eq!(as_item("a", json!({"k": 1})), json!({"id": "a", "k": 1}));
+        let own = as_item("a", json!({"id": "x", "k": 1}));
+        assert_eq!(own, json!({"id": "a", "output": {"id": "x", "k": 1}}));
+        assert_eq!(as_item("a", json!([1])), json!({"id": "a", "output": [1]}));
+    }
+
+    #[test]
+    fn what_a_task_gave_is_written_down_until_it_has_given_all() {
+        let entry = |from: u32, id: &str| Entry {
+            from,
+            id: id.into(),
+            group: String::new(),
+            wire: Value::Null,
+            bytes: 4,
+        };
+        let found = Found {
+            entries: vec![entry(1, "b"), entry(2, "c"), entry(2, "d")],
+            tasks: [(1, (vec!["a".to_owned()], false)), (2, (vec![], true))].into(),
+            next: 3,
+            exhausted: true,
+        };
+        let of = |taken| -> Vec<(u32, String)> {
+            let given = given(&found, taken);
+            given.into_iter().map(|g| (g.idx, g.given)).collect()
+        };
+        assert_eq!(of(2), [(1, r#"["a","b"]"#.into()), (2, r#"["c"]"#.into())]);
+        assert_eq!(of(3)[1], (2, "*".into()));
+    }
+}
