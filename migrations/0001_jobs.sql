@@ -214,8 +214,7 @@ CREATE TABLE classes (
   input_admitted REAL NOT NULL DEFAULT 0,
   input_mark REAL NOT NULL DEFAULT 0,       -- input_admitted up to the newest header that was read
   output_open REAL NOT NULL DEFAULT 0,      -- reserved by calls in flight: not yet in any header
-  learned_bytes REAL NOT NULL DEFAULT 0,    -- of requests whose input tokens are known, and
-  learned_tokens REAL NOT NULL DEFAULT 0,   -- those tokens
+  learned_size REAL NOT NULL DEFAULT 0,     -- bytes of the largest request whose input tokens are known
   learned_most REAL NOT NULL DEFAULT 0,     -- the most tokens for a byte: what the next request may take
   refused INTEGER NOT NULL DEFAULT 0        -- by the limiter
 ) WITHOUT ROWID;
@@ -337,8 +336,7 @@ BEGIN
     output_level = output_level + CASE WHEN NEW.state = 'done' AND OLD.state = 'open'
       THEN NEW.reserved_output - NEW.output_tokens ELSE 0 END,
     output_open = output_open - CASE OLD.state WHEN 'open' THEN OLD.reserved_output ELSE 0 END,
-    learned_bytes = learned_bytes + CASE WHEN NEW.input_tokens > 0 THEN NEW.bytes ELSE 0 END,
-    learned_tokens = learned_tokens + NEW.input_tokens + NEW.cache_read_tokens + NEW.cache_write_tokens,
+    learned_size = MAX(learned_size, CASE WHEN NEW.input_tokens > 0 THEN NEW.bytes ELSE 0 END),
     learned_most = MAX(learned_most,
       CAST(NEW.input_tokens + NEW.cache_read_tokens + NEW.cache_write_tokens AS REAL) / MAX(NEW.bytes, 1))
   WHERE class = NEW.class;

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::core::guard::Guard;
+
 /// A variable that does not hold what it should.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{name}: {problem}")]
@@ -17,9 +19,24 @@ pub struct ConfigFault {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Caps {
     pub body_bytes: u64,
+    pub upload_bytes: u64,
     pub items: u32,
     pub item_bytes: u32,
     pub stages: u32,
+}
+
+/// What may be asked of other people's servers, and how long and how much of it is listened to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fetching {
+    pub guard: Guard,
+    pub user_agent: String,
+    /// From the first byte sent to the last byte read, redirects included.
+    pub timeout_ms: u64,
+    /// Of a page, decompressed.
+    pub bytes: usize,
+    pub redirects: u32,
+    /// Requests at a time in one consumer: those beyond six would only wait for a connection.
+    pub at_once: u32,
 }
 
 /// Where a job's limits come from when the caller gives none.
@@ -63,12 +80,43 @@ pub struct Intervals {
     pub deadline_grace_ms: u64,
 }
 
+/// Days that things are kept once they are over; 0: for ever.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Keep {
+    /// Jobs with all that belongs to them, from their end on.
+    pub job_days: u32,
+    /// What models said in the attempts of a job, from its end on.
+    pub answer_days: u32,
+    /// Keys of submits.
+    pub idempotency_days: u32,
+    /// Messages that nobody could settle.
+    pub dead_letter_days: u32,
+    /// What was delivered to webhooks, from the last try on.
+    pub delivery_days: u32,
+}
+
+/// How webhooks are called, in milliseconds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Webhooks {
+    /// For one try, from the first byte sent to the last byte read.
+    pub timeout_ms: u64,
+    /// The first wait between tries, and the longest.
+    pub backoff_ms: u64,
+    pub backoff_max_ms: u64,
+    /// How long a delivery is tried.
+    pub retry_ms: u64,
+}
+
+/// Who asks, with a page that says more: what operators of servers want to know of a robot.
+const USER_AGENT: &str = "Fanwise/0.1 (+https://github.com/fanwise/fanwise)";
+
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     pub caps: Caps,
     pub defaults: Defaults,
     pub intervals: Intervals,
+    pub fetching: Fetching,
     /// Calls in flight inside one consumer invocation.
     pub worker_slots: u32,
     /// Of those, how many may wait for their answer's head: an invocation has six connections for that.
@@ -83,6 +131,11 @@ pub struct Config {
     pub token_daily_usd: Option<f64>,
     /// How long a paid result is kept for reuse.
     pub ledger_days: u32,
+    /// Schedules of one tenant.
+    pub max_schedules: u32,
+    /// How long what is over is kept.
+    pub keep: Keep,
+    pub webhooks: Webhooks,
     /// Bodies above this go to the blob store.
     pub inline_bytes: usize,
     /// The headers that tell which task a call belongs to.
@@ -104,6 +157,8 @@ impl Config {
             caps: Caps {
                 // A Worker has 128 MB; a parsed body takes several times its size.
                 body_bytes: vars.int("MAX_BODY_BYTES", 33_554_432, 1_024, 104_857_600),
+                // Streamed: what is held of it is a few pages. The platform takes no larger body on most plans.
+                upload_bytes: vars.int("MAX_UPLOAD_BYTES", 104_857_600, 1_024, 524_288_000),
                 items: vars.int("MAX_ITEMS", 100_000, 1, 100_000) as u32,
                 item_bytes: vars.int("MAX_ITEM_BYTES", 400_000, 16, 1_000_000) as u32,
                 stages: vars.int("MAX_STAGES", 16, 1, 64) as u32,
@@ -131,6 +186,14 @@ impl Config {
                 breaker_ms: vars.int("BREAKER_MS", 300_000, 100, 86_400_000),
                 deadline_grace_ms: vars.int("DEADLINE_GRACE_MS", 120_000, 0, 3_600_000),
             },
+            fetching: Fetching {
+                guard: vars.guard("FETCH_ALLOW_HOSTS"),
+                user_agent: vars.text("FETCH_USER_AGENT", USER_AGENT),
+                timeout_ms: vars.int("FETCH_TIMEOUT_MS", 20_000, 100, 120_000),
+                bytes: vars.int("FETCH_MAX_BYTES", 2_000_000, 1_024, 10_000_000) as usize,
+                redirects: vars.int("FETCH_MAX_REDIRECTS", 5, 0, 20) as u32,
+                at_once: vars.int("FETCH_AT_ONCE", 4, 1, 6) as u32,
+            },
             worker_slots: vars.int("WORKER_SLOTS", 50, 1, 1_000) as u32,
             connections: vars.int("CONNECTIONS", 6, 1, 1_000) as u32,
             max_d1_queries: vars.int("MAX_D1_QUERIES", 600, 50, 1_000_000) as u32,
@@ -138,6 +201,20 @@ impl Config {
             account_daily_usd: vars.dollars("ACCOUNT_DAILY_USD"),
             token_daily_usd: vars.dollars("TOKEN_DAILY_USD"),
             ledger_days: vars.int("LEDGER_DAYS", 30, 0, 365) as u32,
+            max_schedules: vars.int("MAX_SCHEDULES", 100, 0, 10_000) as u32,
+            keep: Keep {
+                job_days: vars.int("KEEP_JOB_DAYS", 90, 0, 3_650) as u32,
+                answer_days: vars.int("KEEP_ANSWER_DAYS", 30, 0, 3_650) as u32,
+                idempotency_days: vars.int("KEEP_IDEMPOTENCY_DAYS", 30, 0, 3_650) as u32,
+                dead_letter_days: vars.int("KEEP_DEAD_LETTER_DAYS", 30, 0, 3_650) as u32,
+                delivery_days: vars.int("KEEP_DELIVERY_DAYS", 30, 0, 3_650) as u32,
+            },
+            webhooks: Webhooks {
+                timeout_ms: vars.int("WEBHOOK_TIMEOUT_MS", 15_000, 100, 60_000),
+                backoff_ms: vars.int("WEBHOOK_BACKOFF_MS", 5_000, 10, 3_600_000),
+                backoff_max_ms: vars.int("WEBHOOK_BACKOFF_MAX_MS", 14_400_000, 10, 43_200_000),
+                retry_ms: vars.int("WEBHOOK_RETRY_MS", 86_400_000, 0, 604_800_000),
+            },
             inline_bytes: vars.int("INLINE_BYTES", 65_536, 256, 1_000_000) as usize,
             trace_headers: vars.switch("TRACE_HEADERS", true),
             log_payloads: vars.switch("LOG_PAYLOADS", false),
@@ -205,6 +282,17 @@ impl Vars<'_> {
         }
     }
 
+    fn guard(&mut self, name: &'static str) -> Guard {
+        let list = self.optional(name).unwrap_or_default();
+        Guard::new(&list).unwrap_or_else(|entry| {
+            self.fault(
+                name,
+                format_args!("holds {entry:?}, wants HOST:PORT, several of them by commas"),
+            );
+            Guard::default()
+        })
+    }
+
     fn switch(&mut self, name: &'static str, default: bool) -> bool {
         match self.optional(name).as_deref().map(str::trim) {
             None => default,
@@ -265,13 +353,20 @@ mod tests {
             "ACCOUNT_DAILY_USD" => Some("-1".into()),
             "TRACE_HEADERS" => Some("perhaps".into()),
             "LEASE_MS" => Some(" ".into()),
+            "FETCH_ALLOW_HOSTS" => Some("127.0.0.1:9922, localhost".into()),
             _ => None,
         })
         .unwrap_err();
         let text = describe(&faults);
-        for name in ["WORKER_SLOTS", "ACCOUNT_DAILY_USD", "TRACE_HEADERS"] {
+        let names = [
+            "WORKER_SLOTS",
+            "ACCOUNT_DAILY_USD",
+            "TRACE_HEADERS",
+            "FETCH_ALLOW_HOSTS",
+        ];
+        for name in names {
             assert!(text.contains(name), "{text}");
         }
-        assert_eq!(faults.len(), 3);
+        assert_eq!(faults.len(), names.len());
     }
 }

@@ -9,6 +9,8 @@ use futures::stream::BoxStream;
 use serde_json::{Map, Value};
 
 use crate::claude::headers::Headers;
+use crate::core::guard::PublicUrl;
+use crate::core::readable::Page;
 
 /// One SQL statement with its bound values: `Null`, `Bool`, `Number` or `String`, nothing else.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +60,14 @@ pub trait Db: Clone + Send + Sync + 'static {
 #[error("the blob store is not reachable: {0}")]
 pub struct BlobError(pub String);
 
+/// Some of the keys that begin alike, and where to go on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Keys {
+    pub keys: Vec<String>,
+    /// `None`: those were the last.
+    pub next: Option<String>,
+}
+
 /// Large immutable values: KV in production. Eventually consistent: `None` means "not yet", never "empty".
 pub trait Blobs: Clone + Send + Sync + 'static {
     /// Durable when it returns, readable elsewhere up to a minute later.
@@ -71,6 +81,13 @@ pub trait Blobs: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), BlobError>> + Send;
     fn get(&self, key: String) -> impl Future<Output = Result<Option<String>, BlobError>> + Send;
     fn delete(&self, key: String) -> impl Future<Output = Result<(), BlobError>> + Send;
+    /// The keys that begin with `prefix`, at most 1,000 at a time; `after` is the `next` of the page before. What was
+    /// put or deleted in the last minute may be missing, or still be there.
+    fn list(
+        &self,
+        prefix: String,
+        after: Option<String>,
+    ) -> impl Future<Output = Result<Keys, BlobError>> + Send;
 }
 
 /// Which queue a message goes to.
@@ -80,6 +97,8 @@ pub enum QueueName {
     Control,
     /// Tasks that wait for a worker.
     Tasks,
+    /// What waits for other people's servers, so that nothing of ours waits behind them.
+    Outbound,
 }
 
 /// A message with the seconds it should wait.
@@ -135,10 +154,43 @@ pub trait Claude: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<WireResponse, TransportError>> + Send;
 }
 
+/// What is asked of somebody else's server. Only an address that the guard let through can be named.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WebRequest {
+    pub url: PublicUrl,
+    pub headers: Headers,
+    /// With a body it is a `POST`, without one a `GET`.
+    pub body: Option<String>,
+}
+
+/// The open web: pages to read, webhooks to call.
+pub trait Web: Clone + Send + Sync + 'static {
+    /// One hop: a redirect comes back as the answer it is, for the guard to see where it leads. Returns when the head
+    /// is there; dropping the future or the body ends the request. Knows no limits of its own: see [`crate::app::web`].
+    fn send(
+        &self,
+        request: WebRequest,
+    ) -> impl Future<Output = Result<WireResponse, TransportError>> + Send;
+
+    /// The text that bytes stand for in a character set (by its label of the Encoding standard; UTF-8 where it is unknown). What
+    /// is no text becomes U+FFFD.
+    fn decode(&self, bytes: &[u8], charset: &str) -> String;
+
+    /// Reads HTML by the platform's parser.
+    fn read_html(&self, html: String) -> impl Future<Output = Result<Page, String>> + Send;
+}
+
 /// Time.
 pub trait Clock: Clone + Send + Sync + 'static {
     fn now_ms(&self) -> i64;
     fn sleep(&self, ms: u64) -> impl Future<Output = ()> + Send;
+}
+
+/// The world's time zones.
+pub trait Zones: Clone + Send + Sync + 'static {
+    /// Seconds that the clocks of a zone of the IANA database are ahead of UTC at an instant (in seconds since the epoch);
+    /// `None` for a name that is no zone.
+    fn offset(&self, zone: &str, seconds: i64) -> Option<i32>;
 }
 
 /// Randomness.
@@ -157,7 +209,9 @@ pub trait Ports: Clone + Send + Sync + 'static {
     type Blobs: Blobs;
     type Queue: Queue;
     type Claude: Claude;
+    type Web: Web;
     type Clock: Clock;
+    type Zones: Zones;
     type Entropy: Entropy;
     type Log: Log;
 
@@ -165,7 +219,9 @@ pub trait Ports: Clone + Send + Sync + 'static {
     fn blobs(&self) -> &Self::Blobs;
     fn queue(&self) -> &Self::Queue;
     fn claude(&self) -> &Self::Claude;
+    fn web(&self) -> &Self::Web;
     fn clock(&self) -> &Self::Clock;
+    fn zones(&self) -> &Self::Zones;
     fn entropy(&self) -> &Self::Entropy;
     fn log(&self) -> &Self::Log;
 }

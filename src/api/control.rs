@@ -1,5 +1,5 @@
-//! What a caller does to a job that exists: `POST /v1/jobs/{id}/cancel`, `/pause`, `/resume`, `/retry`, and
-//! `PATCH /v1/jobs/{id}`.
+//! What a caller does to a job that exists: `POST /v1/jobs/{id}/cancel`, `/pause`, `/resume`, `/retry`,
+//! `PATCH /v1/jobs/{id}` and `DELETE /v1/jobs/{id}`.
 //!
 //! The first three have nothing to say, and `retry` little, so their body may be left out. What is sent all the same
 //! is checked like that of a submit, limits by the very same schema: a limit misspelt in a `retry` is
@@ -7,8 +7,8 @@
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -21,6 +21,7 @@ use super::shape::Shape;
 use super::submit::{check_metadata, metadata_schema, whole_numbers};
 use super::{Api, body, openapi, reply};
 use crate::app::control::{self, Patch};
+use crate::app::remove;
 use crate::app::view::JobView;
 use crate::core::plan::Limits;
 use crate::ports::Ports;
@@ -52,6 +53,31 @@ pub struct ChangeBody {
     #[serde(default)]
     #[schema(schema_with = metadata_schema)]
     metadata: Option<Map<String, Value>>,
+}
+
+/// Delete a job
+///
+/// Only one that is over. It is not found any more at once; everything of it goes, and so do the paid answers that it
+/// brought for reuse, unless another job has used them. Deliveries that are still due are not made.
+#[utoipa::path(
+    delete,
+    path = "/v1/jobs/{id}",
+    operation_id = "deleteJob",
+    tag = "jobs",
+    params(("id" = String, Path, description = "The job", pattern = "^job_[0-9a-f]{32}$")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 409, description = "The job is not over", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn delete<P: Ports>(
+    State(api): State<Api<P>>,
+    caller: Caller,
+    JobId(id): JobId,
+    _: NoQuery,
+) -> Result<Response, ApiError> {
+    remove::delete(&api.app, &caller.tenant, &id).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// Cancel a job
@@ -213,7 +239,11 @@ fn change_rules(value: &Value, faults: &mut Faults) {
 }
 
 /// Refuses a body that says anything.
-async fn nothing<P: Ports>(api: &Api<P>, headers: &HeaderMap, body: Body) -> Result<(), ApiError> {
+pub async fn nothing<P: Ports>(
+    api: &Api<P>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(), ApiError> {
     let cap = api.app.config.caps.body_bytes;
     if let Some(value) = body::optional_json(headers, body, cap).await? {
         let Nothing {} = checked(value, openapi::nothing_shape()?, |_, _| ())?;
@@ -222,7 +252,7 @@ async fn nothing<P: Ports>(api: &Api<P>, headers: &HeaderMap, body: Body) -> Res
 }
 
 /// The value as a body, or everything that is wrong with it.
-fn checked<T: DeserializeOwned>(
+pub fn checked<T: DeserializeOwned>(
     mut value: Value,
     shape: &Shape,
     rules: impl FnOnce(&Value, &mut Faults),

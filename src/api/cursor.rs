@@ -39,6 +39,30 @@ impl Cursor for AfterTask {
     const LIST: &'static str = "tasks.1";
 }
 
+/// After this schedule, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AfterSchedule {
+    pub created_ms: i64,
+    pub id: String,
+}
+
+impl Cursor for AfterSchedule {
+    const LIST: &'static str = "schedules.1";
+}
+
+/// After this delivery, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AfterDelivery {
+    pub at_ms: i64,
+    pub id: String,
+}
+
+impl Cursor for AfterDelivery {
+    const LIST: &'static str = "deliveries.1";
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Envelope<C> {

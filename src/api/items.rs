@@ -13,58 +13,70 @@ use utoipa::openapi::schema::{
 };
 use utoipa::{PartialSchema, ToSchema};
 
+use super::documents;
 use super::problem::Faults;
 use super::shape::join;
 use crate::config::Caps;
-use crate::core::plan::Item;
+use crate::core::guard::MAX_URL;
+use crate::core::plan::{InputKind, Item};
+use crate::core::slice::is_slice_id;
 
 /// The longest id, in characters: it stands in every prompt, row and answer.
 const ID_CHARS: usize = 128;
 
-/// Kinds of input that the API knows and this version does not take.
-const NOT_YET: [(&str, &str); 3] = [
-    ("text", "one long text"),
-    ("documents", "documents"),
-    ("urls", "URLs"),
-];
-
-/// The items in `input`; what is wrong with them goes to `faults`.
-pub fn read(input: Value, caps: &Caps, faults: &mut Faults) -> Vec<Item> {
-    let Value::Object(mut input) = input else {
-        faults.add("input", "must be an object with `items`");
-        return Vec::new();
-    };
-    let items = input.shift_remove("items").unwrap_or_default();
-    let mut other_kind = false;
-    for (name, value) in &input {
-        let path = join("input", name);
-        match NOT_YET.iter().find(|(known, _)| known == name) {
-            Some(_) if value.is_null() => {}
-            Some((_, what)) => {
-                other_kind = true;
-                faults.add(
-                    path,
-                    format!("this version does not take {what}; send `items`"),
-                );
-            }
-            None => faults.add(path, "is not a known field"),
-        }
-    }
-    match items {
-        Value::Array(items) => read_all(items, caps, faults),
-        Value::Null if other_kind => Vec::new(),
-        Value::Null => {
-            faults.add("input.items", "is required");
-            Vec::new()
-        }
-        _ => {
-            faults.add("input.items", "must be an array of strings and objects");
-            Vec::new()
-        }
-    }
+/// What came in, of whatever kind.
+#[derive(Debug, Default)]
+pub struct Taken {
+    pub kind: InputKind,
+    pub items: Vec<Item>,
 }
 
-fn read_all(given: Vec<Value>, caps: &Caps, faults: &mut Faults) -> Vec<Item> {
+const ONE_OF: &str = "exactly one of `items`, `text`, `documents`, `urls`";
+
+/// What stands in `input`; what is wrong with it goes to `faults`. Where texts are split (`splits`), ids must not have the
+/// form of a slice's; of documents and pages that goes without saying.
+pub fn read(input: Value, caps: &Caps, splits: bool, faults: &mut Faults) -> Taken {
+    let Value::Object(input) = input else {
+        faults.add("input", format!("must be an object with {ONE_OF}"));
+        return Taken::default();
+    };
+    let mut given: Vec<(String, Value)> = Vec::new();
+    for (name, value) in input {
+        if !matches!(name.as_str(), "items" | "text" | "documents" | "urls") {
+            faults.add(join("input", &name), "is not a known field");
+        } else if !value.is_null() {
+            given.push((name, value));
+        }
+    }
+    let two = match given.as_slice() {
+        [(first, _), (second, _), ..] => Some(format!("has `{first}` and `{second}`")),
+        _ => None,
+    };
+    let Some((name, value)) = given.pop() else {
+        faults.add("input", format!("needs {ONE_OF}"));
+        return Taken::default();
+    };
+    if let Some(two) = two {
+        faults.add("input", format!("{two}; it must be {ONE_OF}"));
+        return Taken::default();
+    }
+    let (kind, items) = match (name.as_str(), value) {
+        ("text", value) => (InputKind::Documents, documents::text(value, faults)),
+        ("documents", value) => (
+            InputKind::Documents,
+            documents::documents(value, caps, faults),
+        ),
+        ("urls", value) => (InputKind::Urls, documents::urls(value, caps, faults)),
+        (_, Value::Array(items)) => (InputKind::Items, read_all(items, caps, splits, faults)),
+        _ => {
+            faults.add("input.items", "must be an array of strings and objects");
+            return Taken::default();
+        }
+    };
+    Taken { kind, items }
+}
+
+fn read_all(given: Vec<Value>, caps: &Caps, splits: bool, faults: &mut Faults) -> Vec<Item> {
     let cap = usize::try_from(caps.items).unwrap_or(usize::MAX);
     if given.is_empty() {
         faults.add("input.items", "must not be empty");
@@ -80,7 +92,8 @@ fn read_all(given: Vec<Value>, caps: &Caps, faults: &mut Faults) -> Vec<Item> {
     let mut items = Vec::with_capacity(given.len());
     let mut ids_are_default = true;
     for (position, value) in given.into_iter().enumerate() {
-        let Some((id, fields)) = read_one(position, value, caps, faults) else {
+        let here = format_args!("input.items[{position}]").to_string();
+        let Some((id, fields)) = read_one(&here, value, caps, splits, faults) else {
             continue;
         };
         ids_are_default &= id.is_none();
@@ -93,23 +106,23 @@ fn read_all(given: Vec<Value>, caps: &Caps, faults: &mut Faults) -> Vec<Item> {
         ));
     }
     if !ids_are_default {
-        find_doubles(&items, faults);
+        find_doubles("input.items", &items, faults);
     }
     items.into_iter().map(|(_, item)| item).collect()
 }
 
-fn default_id(position: usize) -> String {
+pub fn default_id(position: usize) -> String {
     format!("item-{}", position.saturating_add(1))
 }
 
-/// The id, where one is given, and the other fields.
-fn read_one(
-    position: usize,
+/// The id, where one is given, and the other fields, of the item at the path `here`.
+pub fn read_one(
+    here: &str,
     value: Value,
     caps: &Caps,
+    splits: bool,
     faults: &mut Faults,
 ) -> Option<(Option<String>, Map<String, Value>)> {
-    let here = format_args!("input.items[{position}]").to_string();
     let size = match &value {
         // Escapes make a character at most six times as long.
         Value::String(text) if text.len() < usize::try_from(caps.item_bytes / 6).unwrap_or(0) => 0,
@@ -136,12 +149,15 @@ fn read_one(
         Value::Object(mut fields) => {
             let id = match fields.shift_remove("id") {
                 None | Some(Value::Null) => Ok(None),
-                Some(Value::String(id)) => checked_id(id).map(Some),
+                Some(Value::String(id)) => checked_id(id).and_then(|id| {
+                    let fault = slice_fault(&id).filter(|_| splits);
+                    fault.map_or(Ok(Some(id)), Err)
+                }),
                 Some(_) => Err("must be a string"),
             };
             if fields.values().all(says_nothing) {
                 faults.add(
-                    &here,
+                    here,
                     "is empty: it needs a field besides `id` that says something",
                 );
                 return None;
@@ -149,7 +165,7 @@ fn read_one(
             match id {
                 Ok(id) => Some((id, fields)),
                 Err(message) => {
-                    faults.add(join(&here, "id"), message);
+                    faults.add(join(here, "id"), message);
                     None
                 }
             }
@@ -169,7 +185,8 @@ fn says_nothing(value: &Value) -> bool {
     }
 }
 
-fn checked_id(id: String) -> Result<String, &'static str> {
+/// An id that may stand in prompts and rows.
+pub fn checked_id(id: String) -> Result<String, &'static str> {
     if id.is_empty() {
         Err("must not be empty")
     } else if id.chars().nth(ID_CHARS).is_some() {
@@ -181,8 +198,13 @@ fn checked_id(id: String) -> Result<String, &'static str> {
     }
 }
 
-/// Names each id that stands at two places, given or default, with both.
-fn find_doubles(items: &[(usize, Item)], faults: &mut Faults) {
+/// What is wrong with an id that a slice could have.
+pub fn slice_fault(id: &str) -> Option<&'static str> {
+    is_slice_id(id).then_some("must not end in `#` and a number: slices are named so")
+}
+
+/// Names each id that stands at two places of the list at `path`, given or default, with both.
+pub fn find_doubles(path: &str, items: &[(usize, Item)], faults: &mut Faults) {
     let mut by_id: Vec<(&str, usize)> = items
         .iter()
         .map(|(position, item)| (item.id.as_str(), *position))
@@ -200,8 +222,8 @@ fn find_doubles(items: &[(usize, Item)], faults: &mut Faults) {
     for (position, first, id) in doubles {
         let id = Value::String(id.to_owned());
         faults.add(
-            format_args!("input.items[{position}].id"),
-            format!("the id {id} is that of input.items[{first}] too (an item without an id has `item-N` by its place)"),
+            format_args!("{path}[{position}].id"),
+            format!("the id {id} is that of {path}[{first}] too (an item without an id has `item-N` by its place)"),
         );
     }
 }
@@ -244,8 +266,9 @@ impl PartialSchema for Input {
             .description(Some(
                 "Unique in the job; `item-N` by its place where it is left out.",
             ));
+        let id: RefOr<Schema> = id.into();
         let object = ObjectBuilder::new()
-            .property("id", id)
+            .property("id", id.clone())
             .min_properties(Some(1))
             .additional_properties(Some(AdditionalProperties::FreeForm(true)))
             .description(Some(
@@ -256,11 +279,56 @@ impl PartialSchema for Input {
             .min_items(Some(1))
             .max_items(Some(100_000))
             .description(Some("The items, in their order."));
-        ObjectBuilder::new()
-            .property("items", items)
-            .required("items")
-            .additional_properties(Some(AdditionalProperties::FreeForm(false)))
-            .description(Some("What the job works on."))
+        let word = || {
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .pattern(Some(r"\S"))
+        };
+        let list = |entry: OneOfBuilder, what: &str| {
+            ArrayBuilder::new()
+                .items(entry)
+                .min_items(Some(1))
+                .max_items(Some(100_000))
+                .description(Some(what))
+        };
+        let with_id = || {
+            ObjectBuilder::new()
+                .property("id", id.clone())
+                .additional_properties(Some(AdditionalProperties::FreeForm(true)))
+        };
+        let document = with_id()
+            .property("text", word())
+            .required("text")
+            .description(Some(
+                "A text of any length; its other fields stay with each slice.",
+            ));
+        let page = with_id()
+            .property("url", word().max_length(Some(MAX_URL)))
+            .required("url")
+            .description(Some("A page to be read; its other fields stay with it."));
+        let text = word().description(Some("One document, with the id `text`."));
+        let documents = list(
+            OneOfBuilder::new().item(word()).item(document),
+            "Texts of any length: long ones are split at natural boundaries.",
+        );
+        let urls = list(
+            OneOfBuilder::new()
+                .item(word().max_length(Some(MAX_URL)))
+                .item(page),
+            "Pages that the workers read: http or https, public hosts, HTML or text.",
+        );
+        let only = |name: &str, schema: RefOr<Schema>| {
+            ObjectBuilder::new()
+                .property(name, schema)
+                .required(name)
+                .additional_properties(Some(AdditionalProperties::FreeForm(false)))
+        };
+        OneOfBuilder::new()
+            .item(only("items", items.into()))
+            .item(only("text", text.into()))
+            .item(only("documents", documents.into()))
+            .item(only("urls", urls.into()))
+            .description(Some("What the job works on: one of four kinds."))
             .into()
     }
 }
@@ -284,7 +352,7 @@ mod tests {
 
     fn faults_of(input: Value) -> Vec<String> {
         let mut faults = Faults::default();
-        read(input, &caps(), &mut faults);
+        read(input, &caps(), false, &mut faults);
         let problem = ApiError::invalid(faults).into_problem(String::new());
         let lines = problem.errors.into_iter();
         lines
@@ -296,7 +364,7 @@ mod tests {
     fn strings_and_objects_become_items_in_their_order() {
         let input = json!({"items": ["a", {"id": "T-2", "z": 1, "a": [2]}, {"id": null, "text": "c"}], "text": null});
         let mut faults = Faults::default();
-        let items = read(input, &caps(), &mut faults);
+        let items = read(input, &caps(), false, &mut faults).items;
         assert!(faults.is_empty());
         let wire: Vec<String> = items
             .into_iter()
@@ -361,29 +429,39 @@ mod tests {
     #[test]
     fn other_inputs_are_refused_in_words() {
         let cases = [
-            (json!([]), "input: must be an object with `items`"),
-            (json!({}), "input.items: is required"),
+            (
+                json!([]),
+                "input: must be an object with exactly one of `items`, `text`, `documents`, `urls`",
+            ),
+            (
+                json!({}),
+                "input: needs exactly one of `items`, `text`, `documents`, `urls`",
+            ),
             (json!({"items": []}), "input.items: must not be empty"),
             (
                 json!({"items": "a"}),
                 "input.items: must be an array of strings and objects",
             ),
             (
-                json!({"text": "long"}),
-                "input.text: this version does not take one long text; send `items`",
-            ),
-            (
-                json!({"documents": []}),
-                "input.documents: this version does not take documents; send `items`",
-            ),
-            (
                 json!({"items": ["a"], "urls": ["u"]}),
-                "input.urls: this version does not take URLs; send `items`",
+                "input: has `items` and `urls`; it must be exactly one of `items`, `text`, `documents`, `urls`",
             ),
         ];
         for (input, expected) in cases {
             assert_eq!(faults_of(input), [expected]);
         }
+    }
+
+    #[test]
+    fn ids_of_slices_are_refused_where_texts_are_split() {
+        let input = json!({"items": [{"id": "a#1", "text": "x"}, {"id": "a#b", "text": "x"}]});
+        let mut faults = Faults::default();
+        let taken = read(input.clone(), &caps(), false, &mut faults);
+        assert!(faults.is_empty() && taken.items.len() == 2);
+        read(input, &caps(), true, &mut faults);
+        let problem = ApiError::invalid(faults).into_problem(String::new());
+        let paths: Vec<&str> = problem.errors.iter().map(|f| f.path.as_str()).collect();
+        assert_eq!(paths, ["input.items[0].id"]);
     }
 
     #[test]
@@ -399,7 +477,10 @@ mod tests {
     fn a_full_load_is_taken() {
         let input = json!({"items": (0..100_000).map(|n| json!({"id": format!("T-{n}"), "text": "some text"})).collect::<Vec<_>>()});
         let mut faults = Faults::default();
-        assert_eq!(read(input, &caps(), &mut faults).len(), 100_000);
+        assert_eq!(
+            read(input, &caps(), false, &mut faults).items.len(),
+            100_000
+        );
         assert!(faults.is_empty());
     }
 }

@@ -7,9 +7,12 @@
 //! - [`frame`]: what every response has
 //! - [`auth`]: who is calling
 //! - [`params`], [`cursor`], [`body`]: what stands in URLs and bodies
-//! - [`submit`]: a job comes in, with [`not_yet`], [`items`], [`shape`] and [`rules`] for its checks
+//! - [`submit`]: a job comes in, with [`not_yet`], [`items`], [`documents`], [`shape`] and [`rules`] for its checks
+//! - [`upload`]: one whose input is a file, by [`rows`]
 //! - [`jobs`], [`tasks`], [`results`] (with [`table`]), [`report`], [`limits`]: what is read
 //! - [`control`]: what is done to a job that exists
+//! - [`schedules`]: jobs that come in by themselves
+//! - [`deliveries`]: what its webhook was told
 //! - [`openapi`]: the document of all that
 //!
 //! To add a route: a handler with `#[utoipa::path]`, a line in [`router`], a line in [`openapi`]; a test fails
@@ -23,6 +26,7 @@ use axum::routing::{MethodRouter, get, post};
 
 pub use self::frame::refusal;
 use self::problem::ApiError;
+pub use self::schedules::read_job;
 use crate::app::App;
 use crate::ports::Ports;
 
@@ -30,6 +34,8 @@ pub mod auth;
 mod body;
 mod control;
 mod cursor;
+mod deliveries;
+mod documents;
 mod frame;
 mod items;
 mod jobs;
@@ -41,11 +47,14 @@ pub mod problem;
 mod reply;
 mod report;
 mod results;
+mod rows;
 mod rules;
+mod schedules;
 mod shape;
 mod submit;
 mod table;
 mod tasks;
+mod upload;
 
 /// What the routes need: the engine, and who may use it.
 #[derive(Clone)]
@@ -58,13 +67,19 @@ pub struct Api<P: Ports> {
 pub fn router<P: Ports>(api: Api<P>) -> Router {
     const READ: &str = "GET, HEAD, OPTIONS";
     const READ_POST: &str = "GET, HEAD, POST, OPTIONS";
-    const READ_PATCH: &str = "GET, HEAD, PATCH, OPTIONS";
+    const READ_CHANGE: &str = "GET, HEAD, PATCH, DELETE, OPTIONS";
     const POST: &str = "POST, OPTIONS";
     let jobs = get(jobs::list::<P>).post(submit::submit::<P>);
-    let job = get(jobs::get::<P>).patch(control::change::<P>);
+    let job = get(jobs::get::<P>)
+        .patch(control::change::<P>)
+        .delete(control::delete::<P>);
+    let schedule_list = get(schedules::list::<P>).post(schedules::create::<P>);
+    let schedule = get(schedules::get::<P>)
+        .patch(schedules::change::<P>)
+        .delete(schedules::delete::<P>);
     let v1 = Router::new()
         .route("/jobs", allowing(READ_POST, jobs))
-        .route("/jobs/{id}", allowing(READ_PATCH, job))
+        .route("/jobs/{id}", allowing(READ_CHANGE, job))
         .route(
             "/jobs/{id}/cancel",
             allowing(POST, post(control::cancel::<P>)),
@@ -88,6 +103,24 @@ pub fn router<P: Ports>(api: Api<P>) -> Router {
         )
         .route("/jobs/{id}/results", allowing(READ, get(results::get::<P>)))
         .route("/jobs/{id}/report", allowing(READ, get(report::get::<P>)))
+        .route(
+            "/jobs/{id}/deliveries",
+            allowing(READ, get(deliveries::list::<P>)),
+        )
+        .route(
+            "/jobs/{id}/deliveries/{delivery}/redeliver",
+            allowing(POST, post(deliveries::redeliver::<P>)),
+        )
+        .route(
+            "/webhook-secret",
+            allowing(READ, get(deliveries::secret::<P>)),
+        )
+        .route("/schedules", allowing(READ_POST, schedule_list))
+        .route("/schedules/{id}", allowing(READ_CHANGE, schedule))
+        .route(
+            "/schedules/{id}/run",
+            allowing(POST, post(schedules::run::<P>)),
+        )
         .route("/limits", allowing(READ, get(limits::get::<P>)))
         .fallback(no_such_route)
         .layer(from_fn_with_state(api.clone(), auth::guard::<P>));

@@ -16,7 +16,7 @@ struct Field {
     message: &'static str,
 }
 
-const BODY: [Field; 6] = [
+const BODY: [Field; 5] = [
     Field {
         name: "recipe",
         harmless: Value::is_null,
@@ -33,11 +33,6 @@ const BODY: [Field; 6] = [
         message: "this version starts a job at once, without approval",
     },
     Field {
-        name: "webhook",
-        harmless: Value::is_null,
-        message: "this version sends no webhooks",
-    },
-    Field {
         name: "context",
         harmless: Value::is_null,
         message: "this version takes no context",
@@ -49,22 +44,7 @@ const BODY: [Field; 6] = [
     },
 ];
 
-const STAGE: [Field; 5] = [
-    Field {
-        name: "verify",
-        harmless: empty,
-        message: "this version does not verify results",
-    },
-    Field {
-        name: "citations",
-        harmless: |value| empty(value) || value == false,
-        message: "this version asks for no citations",
-    },
-    Field {
-        name: "tools",
-        harmless: empty,
-        message: "this version gives workers no tools",
-    },
+const STAGE: [Field; 2] = [
     Field {
         name: "models",
         harmless: empty,
@@ -74,19 +54,6 @@ const STAGE: [Field; 5] = [
         name: "context",
         harmless: empty,
         message: "this version takes no context",
-    },
-];
-
-const CHUNK: [Field; 2] = [
-    Field {
-        name: "tokens",
-        harmless: Value::is_null,
-        message: "this version cuts chunks by `items` only",
-    },
-    Field {
-        name: "overlap",
-        harmless: Value::is_null,
-        message: "this version cuts chunks by `items` only, without overlap",
     },
 ];
 
@@ -109,32 +76,15 @@ pub fn set_aside(body: &mut Map<String, Value>, faults: &mut Faults) {
         };
         let here = format!("stages[{index}]");
         take_out(stage, &here, &STAGE, faults);
-        let Some(chunk) = stage.get_mut("chunk").and_then(Value::as_object_mut) else {
-            continue;
-        };
-        let refused = take_out(chunk, &join(&here, "chunk"), &CHUNK, faults);
-        if refused && chunk.is_empty() {
-            // Nothing is left that could be asked to have `items`.
-            stage.shift_remove("chunk");
-        }
     }
 }
 
-/// Whether any was refused.
-fn take_out(
-    map: &mut Map<String, Value>,
-    path: &str,
-    fields: &[Field],
-    faults: &mut Faults,
-) -> bool {
-    let mut refused = false;
+fn take_out(map: &mut Map<String, Value>, path: &str, fields: &[Field], faults: &mut Faults) {
     for field in fields {
         if let Some(value) = map.shift_remove(field.name)
             && !(field.harmless)(&value)
         {
-            refused = true;
             faults.add(join(path, field.name), field.message);
         }
     }
-    refused
 }

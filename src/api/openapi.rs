@@ -18,9 +18,10 @@ use utoipa::{Modify, OpenApi, ToSchema};
 
 use super::control::{ChangeBody, Nothing, RetryBody};
 use super::problem::{self, ApiError, Code, Fault, Problem};
+use super::schedules::{ScheduleBody, ScheduleChange};
 use super::shape::Shape;
 use super::submit::SubmitBody;
-use super::{control, jobs, limits, reply, report, results, submit, tasks};
+use super::{control, deliveries, jobs, limits, reply, report, results, schedules, submit, tasks};
 use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
 
 #[derive(OpenApi)]
@@ -35,6 +36,7 @@ use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
         jobs::list,
         jobs::get,
         control::change,
+        control::delete,
         control::cancel,
         control::pause,
         control::resume,
@@ -43,6 +45,15 @@ use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
         tasks::get,
         results::get,
         report::get,
+        schedules::list,
+        schedules::create,
+        schedules::get,
+        schedules::change,
+        schedules::delete,
+        schedules::run,
+        deliveries::list,
+        deliveries::redeliver,
+        deliveries::secret,
         limits::get,
         healthz,
         document,
@@ -51,6 +62,8 @@ use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
     security(("bearer" = [])),
     tags(
         (name = "jobs", description = "Jobs and what became of them"),
+        (name = "schedules", description = "Jobs that come in by themselves"),
+        (name = "webhooks", description = "What is told to others about jobs"),
         (name = "limits", description = "What the account allows"),
         (name = "service", description = "The service itself; no token needed"),
     ),
@@ -96,6 +109,18 @@ pub fn retry_shape() -> Result<&'static Shape, ApiError> {
 pub fn change_shape() -> Result<&'static Shape, ApiError> {
     static SHAPE: Made = OnceLock::new();
     shape(&SHAPE, &ChangeBody::name(), |_| ())
+}
+
+/// The check of a schedule.
+pub fn schedule_shape() -> Result<&'static Shape, ApiError> {
+    static SHAPE: Made = OnceLock::new();
+    shape(&SHAPE, &ScheduleBody::name(), |_| ())
+}
+
+/// The check of a schedule's change.
+pub fn schedule_change_shape() -> Result<&'static Shape, ApiError> {
+    static SHAPE: Made = OnceLock::new();
+    shape(&SHAPE, &ScheduleChange::name(), |_| ())
 }
 
 type Made = OnceLock<Result<Shape, String>>;
@@ -254,6 +279,8 @@ fn add_example(content: &mut RefOr<Content>) {
         serde_json::to_value(job_example()).ok()
     } else if holds(content, &SubmitBody::name()) {
         Some(submit_example())
+    } else if holds(content, &ScheduleBody::name()) {
+        Some(schedule_example())
     } else {
         return;
     };
@@ -359,6 +386,23 @@ fn submit_example() -> Value {
     })
 }
 
+/// The plan of the submit, every working day, over what lies at an address then.
+fn schedule_example() -> Value {
+    let mut job = submit_example();
+    if let Some(job) = job.as_object_mut() {
+        job.shift_remove("input");
+    }
+    json!({
+        "name": "Tickets of the day",
+        "cron": "0 7 * * MON-FRI",
+        "time_zone": "Europe/Berlin",
+        "overlap": "skip",
+        "job": job,
+        "input_url": "https://exports.acme.com/tickets.csv",
+        "input_format": "csv"
+    })
+}
+
 fn job_example() -> JobView {
     JobView {
         id: "job_0199c1d2e3f47a5b8c6d7e8f90a1b2c3".to_owned(),
@@ -415,6 +459,7 @@ mod tests {
         let components = document.get("components").unwrap();
         let cases = [
             (SubmitBody::name(), submit_example()),
+            (ScheduleBody::name(), schedule_example()),
             (
                 JobView::name(),
                 serde_json::to_value(job_example()).unwrap(),

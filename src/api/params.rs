@@ -18,9 +18,22 @@ pub struct TaskPath {
     pub index: u32,
 }
 
+/// The id of a schedule in the path.
+pub struct ScheduleId(pub String);
+
+/// The id of a job and of one of its deliveries.
+pub struct DeliveryPath {
+    pub job: String,
+    pub delivery: String,
+}
+
 /// `job_` and 32 lower-case hex digits, as [`crate::core::ids`] makes them.
 fn job_id(text: &str) -> Option<String> {
-    let digits = text.strip_prefix("job_")?;
+    id("job_", text)
+}
+
+fn id(prefix: &str, text: &str) -> Option<String> {
+    let digits = text.strip_prefix(prefix)?;
     let plain = digits
         .bytes()
         .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
@@ -54,6 +67,17 @@ impl<S: Send + Sync> FromRequestParts<S> for JobId {
     }
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for ScheduleId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<ScheduleId, ApiError> {
+        let text = path_param(parts, state, "id").await;
+        text.and_then(|text| id("sched_", &text))
+            .map(ScheduleId)
+            .ok_or_else(|| ApiError::no_such("schedule"))
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for TaskPath {
     type Rejection = ApiError;
 
@@ -63,6 +87,18 @@ impl<S: Send + Sync> FromRequestParts<S> for TaskPath {
         text.and_then(|text| index(&text))
             .map(|index| TaskPath { job, index })
             .ok_or_else(|| ApiError::no_such("task"))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for DeliveryPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<DeliveryPath, ApiError> {
+        let JobId(job) = JobId::from_request_parts(parts, state).await?;
+        let text = path_param(parts, state, "delivery").await;
+        text.filter(|text| text.len() <= 104 && text.starts_with("msg_"))
+            .map(|delivery| DeliveryPath { job, delivery })
+            .ok_or_else(|| ApiError::no_such("delivery"))
     }
 }
 

@@ -116,6 +116,11 @@ impl Faults {
         self.total == 0
     }
 
+    /// More would only be counted.
+    pub fn is_full(&self) -> bool {
+        self.total >= MAX_LISTED
+    }
+
     /// `Ok` where nothing was found.
     pub fn into_result(self) -> Result<(), ApiError> {
         if self.is_empty() {
@@ -234,6 +239,15 @@ impl ApiError {
             Code::Unavailable,
             "This deployment is not configured rightly; its log says what is wrong.",
         )
+    }
+
+    /// Every fault with its path; an error of another kind is one of the whole body.
+    pub fn into_faults(self) -> Vec<(String, String)> {
+        if self.errors.is_empty() {
+            return vec![("body".to_owned(), self.detail)];
+        }
+        let faults = self.errors.into_iter();
+        faults.map(|fault| (fault.path, fault.message)).collect()
     }
 
     /// What happened inside: for the log only.

@@ -1,14 +1,20 @@
 //! What a schema cannot say about a plan: how its stages stand together.
 
 use crate::config::Caps;
-use crate::core::plan::{Mode, Stage, StageKind};
+use crate::core::plan::{Chunk, InputKind, Mode, Stage, StageKind};
 use crate::core::schema::Schema;
 
 use super::problem::Faults;
 use super::shape::below;
 
 /// Adds a fault for each rule that the plan breaks.
-pub fn check(mode: Option<Mode>, stages: &[Stage], caps: &Caps, faults: &mut Faults) {
+pub fn check(
+    mode: Option<Mode>,
+    stages: &[Stage],
+    input: InputKind,
+    caps: &Caps,
+    faults: &mut Faults,
+) {
     if mode == Some(Mode::Dynamic) {
         faults.add("mode", "this version runs `static` plans only");
     }
@@ -21,7 +27,7 @@ pub fn check(mode: Option<Mode>, stages: &[Stage], caps: &Caps, faults: &mut Fau
         );
     }
     order(stages, faults);
-    groups(stages, faults);
+    groups(stages, input, faults);
     for (index, stage) in stages.iter().enumerate() {
         let here = format!("stages[{index}]");
         let same_name = |other: &Stage| other.name == stage.name;
@@ -32,6 +38,32 @@ pub fn check(mode: Option<Mode>, stages: &[Stage], caps: &Caps, faults: &mut Fau
             );
         }
         fields(&here, stage, faults);
+        if let Some(given) = &stage.chunk {
+            chunk(&format!("{here}.chunk"), given, input, faults);
+        }
+    }
+}
+
+/// What a chunk may hold.
+fn chunk(here: &str, chunk: &Chunk, input: InputKind, faults: &mut Faults) {
+    if chunk.items.is_none() && chunk.tokens.is_none() {
+        faults.add(here, "needs `items` or `tokens`");
+    }
+    match (chunk.overlap, chunk.tokens) {
+        (Some(overlap), Some(tokens)) if overlap > tokens / 2 => faults.add(
+            format_args!("{here}.overlap"),
+            format!("must be at most half of `tokens`, which is {}", tokens / 2),
+        ),
+        (Some(overlap), None) if overlap > 0 && input == InputKind::Items => {
+            faults.add(format_args!("{here}.overlap"), "needs `tokens`");
+        }
+        _ => {}
+    }
+    if input == InputKind::Urls && chunk.items.is_some_and(|items| items > 1) {
+        faults.add(
+            format_args!("{here}.items"),
+            "pages go one to a worker; with `tokens`, long ones go to several",
+        );
     }
 }
 
@@ -66,7 +98,7 @@ fn order(stages: &[Stage], faults: &mut Faults) {
 }
 
 /// A stage groups by a field that the results before it have.
-fn groups(stages: &[Stage], faults: &mut Faults) {
+fn groups(stages: &[Stage], input: InputKind, faults: &mut Faults) {
     let mut before: Option<&Stage> = None;
     for (index, stage) in stages.iter().enumerate() {
         if stage.kind != StageKind::Map {
@@ -77,6 +109,12 @@ fn groups(stages: &[Stage], faults: &mut Faults) {
                 faults.add(
                     format_args!("stages[{index}].chunk"),
                     "is not taken with `group_by`: one task has one group",
+                );
+            }
+            if before.is_none() && input != InputKind::Items {
+                faults.add(
+                    format_args!("stages[{index}].group_by"),
+                    "wants items: texts and pages are split before anything of them is known",
                 );
             }
             if let Some(before) = before.filter(|before| !may_have(before, field)) {
@@ -108,9 +146,41 @@ fn fields(here: &str, stage: &Stage, faults: &mut Faults) {
             ("chunk", stage.chunk.is_some()),
             ("group_by", stage.group_by.is_some()),
             ("merge", stage.merge.is_some()),
+            ("verify", stage.verify.is_some()),
+            (
+                "tools",
+                stage.tools.as_ref().is_some_and(|tools| !tools.is_empty()),
+            ),
         ];
         for (name, _) in given.into_iter().filter(|(_, given)| *given) {
             faults.add(format_args!("{here}.{name}"), "only a `map` stage has this");
+        }
+    }
+    if stage.kind == StageKind::Map && stage.citations == Some(true) {
+        faults.add(
+            format_args!("{here}.citations"),
+            "only a `synthesis` has this",
+        );
+    }
+    if let Some(tools) = &stage.tools {
+        let named = [
+            ("web_search", &tools.web_search),
+            ("web_fetch", &tools.web_fetch),
+        ];
+        for (name, tool) in named {
+            let Some(tool) = tool else { continue };
+            if !tool.allowed_domains.is_empty() && !tool.blocked_domains.is_empty() {
+                faults.add(
+                    format_args!("{here}.tools.{name}.blocked_domains"),
+                    "is not taken with `allowed_domains`",
+                );
+            }
+            if name == "web_search" && tool.max_content_tokens.is_some() {
+                faults.add(
+                    format_args!("{here}.tools.{name}.max_content_tokens"),
+                    "only `web_fetch` has this",
+                );
+            }
         }
     }
     if let Some(merge) = &stage.merge {

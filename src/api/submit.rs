@@ -4,10 +4,12 @@
 //! them at once:
 //!
 //! 1. bytes and JSON ([`super::body`]); a fault here ends it
-//! 2. fields this version does not act on ([`super::not_yet`])
-//! 3. the items ([`super::items`])
+//! 2. the input ([`super::items`], [`super::documents`])
+//! 3. fields this version does not act on ([`super::not_yet`])
 //! 4. everything else against the schema in the OpenAPI document ([`super::shape`])
 //! 5. what a schema cannot say ([`super::rules`])
+//!
+//! A body in parts ([`super::upload`]) takes the same steps, its input last.
 //!
 //! What needs the list of models (aliases, the most tokens a model can write) is the use case's to find.
 
@@ -26,18 +28,20 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Schema, SchemaType, Type};
 
 use super::auth::Caller;
-use super::items::{self, Input, json_len};
+use super::items::{self, Input, Taken, json_len};
 use super::params::NoQuery;
 use super::problem::{ApiError, Faults, Problem};
+use super::upload::{self, Upload};
 use super::{Api, body, not_yet, openapi, reply, rules};
 use crate::app::submit::{self, Submit, Submitted};
 use crate::app::view::JobView;
 use crate::config::Config;
 use crate::core::plan::{Limits, Mode, Stage};
+use crate::core::webhook::Webhook;
 use crate::ports::Ports;
 
 /// All of the body but `input`: it becomes one row of the database, which holds 2 MB, with defaults filled in.
-const PLAN_BYTES: u64 = 1_000_000;
+pub const PLAN_BYTES: u64 = 1_000_000;
 
 /// Metadata is returned with every job of a list, so it stays small.
 const METADATA_BYTES: u64 = 4_096;
@@ -68,6 +72,9 @@ pub struct SubmitBody {
     /// How a plan is made; a static one is not, so nothing here changes it.
     #[serde(default, rename = "planning")]
     _planning: Option<Planning>,
+    /// Who is told what becomes of the job.
+    #[serde(default)]
+    webhook: Option<Webhook>,
     #[serde(default)]
     #[schema(schema_with = metadata_schema)]
     metadata: Option<Map<String, Value>>,
@@ -107,7 +114,7 @@ pub fn metadata_schema() -> Schema {
     params(
         ("Idempotency-Key" = Option<String>, Header, description = "Names this submit: the same key with the same body gives the same job, with another body 409.", min_length = 1, max_length = 255, pattern = "^[!-~]+$"),
     ),
-    request_body(content = SubmitBody, content_type = "application/json"),
+    request_body(content((SubmitBody = "application/json"), (Upload = "multipart/form-data"))),
     responses(
         (status = 202, description = "Accepted", body = JobView, headers(("location" = String, description = "The job's address"))),
         (status = 200, description = "The job that this key and body made before", body = JobView, headers(("location" = String, description = "The job's address"))),
@@ -122,6 +129,10 @@ pub async fn submit<P: Ports>(
     body: Body,
 ) -> Result<Response, ApiError> {
     let key = idempotency_key(&headers)?;
+    if upload::is_multipart(&headers) {
+        let tenant = &caller.tenant;
+        return answer(upload::submit(&api.app, tenant, &headers, body, key).await?);
+    }
     let bytes = body::json_bytes(&headers, body, api.app.config.caps.body_bytes).await?;
     let idempotency = key.map(|key| (key, hex(&Sha256::digest(&bytes))));
     let value = body::parse(&bytes)?;
@@ -165,7 +176,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     Ok(Some(text.to_owned()))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         // A String takes everything.
         let _ = write!(text, "{byte:02x}");
@@ -174,16 +185,30 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// A submit without its idempotency key, or everything that is wrong with it.
-fn check(value: Value, config: &Config) -> Result<Submit, ApiError> {
+pub fn check(value: Value, config: &Config) -> Result<Submit, ApiError> {
     let mut faults = Faults::default();
-    let mut items = Vec::new();
+    let mut taken = Taken::default();
+    let mut value = value;
+    if let Some(map) = value.as_object_mut() {
+        if let Some(input) = map.get_mut("input") {
+            let input = input.take();
+            taken = items::read(input, &config.caps, splits(map), &mut faults);
+        }
+    }
+    plan(value, taken, config, faults)
+}
+
+/// A submit whose input was read already, or everything that is wrong with it; `faults` are those of the input.
+pub fn plan(
+    value: Value,
+    taken: Taken,
+    config: &Config,
+    mut faults: Faults,
+) -> Result<Submit, ApiError> {
     let mut value = value;
     if let Some(map) = value.as_object_mut() {
         not_yet::set_aside(map, &mut faults);
         whole_numbers(map);
-        if let Some(input) = map.get_mut("input") {
-            items = items::read(input.take(), &config.caps, &mut faults);
-        }
     }
     let plan_len = json_len(&value);
     if plan_len > PLAN_BYTES {
@@ -206,18 +231,34 @@ fn check(value: Value, config: &Config) -> Result<Submit, ApiError> {
             return Err(ApiError::invalid(faults));
         }
     };
-    rules::check(body.mode, &body.stages, &config.caps, &mut faults);
+    rules::check(
+        body.mode,
+        &body.stages,
+        taken.kind,
+        &config.caps,
+        &mut faults,
+    );
     faults.into_result()?;
     Ok(Submit {
         task: body.task,
         mode: Mode::Static,
         stages: body.stages,
-        items,
+        input: taken.kind,
+        items: taken.items,
         limits: body.limits.unwrap_or_default(),
         reuse: body.reuse.unwrap_or(true),
         metadata: body.metadata.unwrap_or_default(),
+        webhook: body.webhook,
         idempotency: None,
     })
+}
+
+/// Whether texts of this plan may be split: by tokens, or as a plan that is still to be made may want it.
+pub fn splits(body: &Map<String, Value>) -> bool {
+    let stages = body.get("stages").and_then(Value::as_array);
+    let by_tokens = |stage: &Value| stage.pointer("/chunk/tokens").is_some_and(|t| !t.is_null());
+    stages.is_none_or(|stages| stages.iter().any(by_tokens))
+        || body.get("mode").is_some_and(|mode| mode == "dynamic")
 }
 
 /// The cap on a body's `metadata`; how many fields it may have is said by its schema.

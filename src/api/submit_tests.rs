@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::core::plan::{Chunk, Output, StageKind};
+use crate::core::webhook::{WebhookEvent, WebhookFormat};
 
 fn config() -> Config {
     Config::from_vars(|_| None).unwrap()
@@ -64,7 +65,8 @@ fn the_smallest_body_gets_its_defaults() {
 fn a_body_with_every_field_is_read_whole() {
     let full = json!({
         "task": "t", "recipe": null, "mode": "static", "delivery": "live", "approval": false, "reuse": false,
-        "planning": {"model": "claude-opus-5-5", "fallback": true}, "context": null, "extends": null, "webhook": null,
+        "planning": {"model": "claude-opus-5-5", "fallback": true}, "context": null, "extends": null,
+        "webhook": {"url": "https://a.dev/x", "events": ["job.paused"], "format": "slack"},
         "metadata": {"team": "support"},
         "input": {"items": [{"id": "a", "n": 1}], "text": null, "documents": null, "urls": null},
         "limits": {"max_cost_usd": 5, "concurrency": 7.0, "max_attempts": 3, "deadline_seconds": 60,
@@ -73,7 +75,7 @@ fn a_body_with_every_field_is_read_whole() {
             {"name": "m", "kind": "map", "instructions": "i", "output": "chunk", "output_schema": {"type": "object"},
              "chunk": {"items": 3.0, "tokens": null, "overlap": null}, "model": "haiku", "max_tokens": 100.0, "effort": "xhigh",
              "merge": {"count_by": ["a"], "dedupe_by": ["b"]},
-             "group_by": null, "verify": null, "citations": false, "tools": {}, "models": [], "context": null},
+             "group_by": null, "verify": null, "citations": null, "tools": {}, "models": [], "context": null},
             {"name": "s", "kind": "synthesis", "instructions": "i", "output_schema": null, "chunk": null, "output": null, "merge": null}
         ]
     });
@@ -84,9 +86,17 @@ fn a_body_with_every_field_is_read_whole() {
     let stage = &submit.stages[0];
     assert_eq!(stage.kind, StageKind::Map);
     assert_eq!(stage.output, Some(Output::Chunk));
-    assert_eq!(stage.chunk, Some(Chunk { items: 3 }));
+    assert_eq!(stage.chunk, Some(Chunk::of_items(3)));
     assert_eq!(stage.max_tokens, Some(100));
     assert_eq!(submit.metadata["team"], "support");
+    let webhook = submit.webhook.unwrap();
+    assert_eq!(webhook.events, [WebhookEvent::Paused]);
+    assert_eq!(webhook.format, WebhookFormat::Slack);
+    // Told the end, signed, where nothing else is said.
+    let webhook = with("/webhook", json!({"url": "https://a.dev/x"}));
+    let webhook = check(webhook, &config()).unwrap().webhook.unwrap();
+    assert_eq!(webhook.events, [WebhookEvent::Finished]);
+    assert_eq!(webhook.format, WebhookFormat::Standard);
 }
 
 #[test]
@@ -188,9 +198,24 @@ fn each_fault_is_named_where_it_is() {
             "must be an object, is a number",
         ),
         (
-            with("/stages/0/chunk", json!({"tokens": 500})),
+            with("/stages/0/chunk", json!({"tokens": 49})),
             "stages[0].chunk.tokens",
-            "this version cuts chunks by `items` only",
+            "must be at least 50, is 49",
+        ),
+        (
+            with("/stages/0/chunk", json!({"tokens": 100, "overlap": 51})),
+            "stages[0].chunk.overlap",
+            "must be at most half of `tokens`, which is 50",
+        ),
+        (
+            with("/stages/0/chunk", json!({"items": 5, "overlap": 1})),
+            "stages[0].chunk.overlap",
+            "needs `tokens`",
+        ),
+        (
+            with("/stages/0/chunk", json!({})),
+            "stages[0].chunk",
+            "needs `items` or `tokens`",
         ),
         (
             with("/stages/1/chunk", json!({"items": 2})),
@@ -213,9 +238,37 @@ fn each_fault_is_named_where_it_is() {
             "must be the name of a field",
         ),
         (
-            with("/stages/0/verify", json!({"sample": 0.1})),
-            "stages[0].verify",
-            "this version does not verify results",
+            with("/stages/0/verify", json!({"sample": 2})),
+            "stages[0].verify.sample",
+            "must be at most 1, is 2",
+        ),
+        (
+            with("/stages/1/verify", json!({"sample": 0.1})),
+            "stages[1].verify",
+            "only a `map` stage has this",
+        ),
+        (
+            with("/stages/0/citations", json!(true)),
+            "stages[0].citations",
+            "only a `synthesis` has this",
+        ),
+        (
+            with("/stages/0/tools", json!({"web_search": {"max_uses": 0}})),
+            "stages[0].tools.web_search.max_uses",
+            "must be at least 1, is 0",
+        ),
+        (
+            with("/stages/0/tools", json!({"code": {}})),
+            "stages[0].tools.code",
+            "is not a known field",
+        ),
+        (
+            with(
+                "/stages/0/tools",
+                json!({"web_fetch": {"allowed_domains": ["a"], "blocked_domains": ["b"]}}),
+            ),
+            "stages[0].tools.web_fetch.blocked_domains",
+            "is not taken with `allowed_domains`",
         ),
         (
             with("/stages/0/output_schema", json!({"type": "objekt"})),
@@ -262,10 +315,32 @@ fn each_fault_is_named_where_it_is() {
             "approval",
             "this version starts a job at once, without approval",
         ),
+        (with("/webhook", json!({})), "webhook.url", "is required"),
         (
-            with("/webhook", json!({})),
-            "webhook",
-            "this version sends no webhooks",
+            with("/webhook", json!({"url": "https://a.dev/", "secret": "x"})),
+            "webhook.secret",
+            "is not a known field",
+        ),
+        (
+            with("/webhook", json!({"url": "https://a.dev/", "events": []})),
+            "webhook.events",
+            "must not be empty",
+        ),
+        (
+            with(
+                "/webhook",
+                json!({"url": "https://a.dev/", "events": ["job.begun"]}),
+            ),
+            "webhook.events[0]",
+            "must be one of `job.finished`, `job.paused`, `job.awaiting_approval`",
+        ),
+        (
+            with(
+                "/webhook",
+                json!({"url": "https://a.dev/", "format": "teams"}),
+            ),
+            "webhook.format",
+            "must be one of `standard`, `slack`",
         ),
         (
             with("/metadata", json!([])),
@@ -416,7 +491,7 @@ fn bodyish() -> impl Strategy<Value = Value> {
     ];
     scalar.prop_recursive(6, 60, 6, |inner| {
         let name = prop::sample::select(vec![
-            "task", "input", "items", "stages", "name", "kind", "instructions", "output", "output_schema", "chunk", "tokens",
+            "task", "input", "items", "documents", "urls", "url", "overlap", "stages", "name", "kind", "instructions", "output", "output_schema", "chunk", "tokens",
             "merge", "count_by", "limits", "concurrency", "max_cost_usd", "metadata", "mode", "id", "text", "type", "$ref", "x",
         ]);
         prop_oneof![

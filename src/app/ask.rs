@@ -4,16 +4,21 @@
 //! identical requests; and a worker's request depends on nothing but its own chunk and stage. The prompts are files under
 //! `prompts/`, compiled in.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::claude::models::Model;
-use crate::claude::request::{MessagesRequest, RequestBuilder, Role};
-use crate::core::plan::{Output, ResolvedStage};
+use crate::claude::request::{MessagesRequest, RequestBuilder, Role, ServerTool};
+use crate::core::plan::{Output, ResolvedStage, Tools};
 
 const WORKER: &str = include_str!("../../prompts/worker.md");
 const ANSWER_ITEM: &str = include_str!("../../prompts/answer-item.md");
 const ANSWER_CHUNK: &str = include_str!("../../prompts/answer-chunk.md");
+const SLICE: &str = include_str!("../../prompts/slice.md");
 const REPAIR: &str = include_str!("../../prompts/repair.md");
+const REDUCE: &str = include_str!("../../prompts/reduce.md");
+const REDO: &str = include_str!("../../prompts/redo.md");
+const VERIFY: &str = include_str!("../../prompts/verify.md");
+const CITATIONS: &str = include_str!("../../prompts/citations.md");
 const SYNTHESIS: &str = include_str!("../../prompts/synthesis.md");
 
 /// The tags that fence data off. On lines of their own they stand only where the engine put them.
@@ -32,28 +37,59 @@ pub fn worker_frame(stage: &ResolvedStage) -> String {
         Output::Item => ANSWER_ITEM,
         Output::Chunk => ANSWER_CHUNK,
     };
-    fill(
+    let frame = fill(
         WORKER,
         &[
             ("instructions", &unfenced(&stage.instructions)),
             ("answer", answer.trim_end()),
         ],
-    )
+    );
+    if stage.chunk.tokens.is_none() {
+        return frame;
+    }
+    format!("{frame}\n\n{}", SLICE.trim_end())
 }
 
 /// The system prompt of a synthesis.
 pub fn synthesis_frame(task: &str, stage: &ResolvedStage) -> String {
-    fill(
+    let frame = fill(
         SYNTHESIS,
         &[
             ("task", &unfenced(task)),
             ("instructions", &unfenced(&stage.instructions)),
         ],
+    );
+    if stage.citations {
+        format!("{frame}\n\n{}", CITATIONS.trim_end())
+    } else {
+        frame
+    }
+}
+
+/// The system prompt of workers that answer once more what a check set aside.
+pub fn redo_frame(stage: &ResolvedStage) -> String {
+    format!("{}\n\n{}", worker_frame(stage), REDO.trim_end())
+}
+
+/// The system prompt of a judge of a stage's results.
+pub fn verify_frame(stage: &ResolvedStage) -> String {
+    fill(VERIFY, &[("instructions", &unfenced(&stage.instructions))])
+}
+
+/// The system prompt of a task that reads a part of the results for the synthesis.
+pub fn reduce_frame(task: &str, synthesis: &ResolvedStage) -> String {
+    fill(
+        REDUCE,
+        &[
+            ("task", &unfenced(task)),
+            ("instructions", &unfenced(&synthesis.instructions)),
+        ],
     )
 }
 
-/// A worker's request for some items. `format` is the schema made fit for the API.
+/// A worker's request for some items, or a judge's for some results. `format` is the schema made fit for the API.
 pub fn worker(
+    role: Role,
     stage: &ResolvedStage,
     frame: &str,
     model: &Model,
@@ -61,11 +97,67 @@ pub fn worker(
     max_tokens: u32,
     items: &[Value],
 ) -> MessagesRequest {
-    RequestBuilder::new(Role::Worker, model, max_tokens)
+    let mut request = RequestBuilder::new(role, model, max_tokens)
         .system(frame)
         .effort(stage.effort)
         .format(format)
-        .user(items_message(items))
+        .user(items_message(items));
+    for tool in stage.tools.iter().flat_map(server_tools) {
+        request = request.tool(tool);
+    }
+    request.build()
+}
+
+/// The versions of the tools that run by themselves: later ones want code execution beside them.
+fn server_tools(tools: &Tools) -> Vec<ServerTool> {
+    let named = [
+        ("web_search", "web_search_20250305", &tools.web_search),
+        ("web_fetch", "web_fetch_20250910", &tools.web_fetch),
+    ];
+    named
+        .into_iter()
+        .filter_map(|(name, kind, tool)| {
+            let tool = tool.as_ref()?;
+            let lists = [
+                ("allowed_domains", &tool.allowed_domains),
+                ("blocked_domains", &tool.blocked_domains),
+            ];
+            let mut options: Map<String, Value> = lists
+                .into_iter()
+                .filter(|(_, list)| !list.is_empty())
+                .map(|(field, list)| (field.to_owned(), Value::from(list.clone())))
+                .collect();
+            if let Some(tokens) = tool.max_content_tokens {
+                options.insert("max_content_tokens".to_owned(), tokens.into());
+            }
+            Some(ServerTool {
+                kind: kind.to_owned(),
+                name: name.to_owned(),
+                max_uses: tool.max_uses,
+                options,
+            })
+        })
+        .collect()
+}
+
+/// A request to bring some results down to findings.
+pub fn reduce(
+    role: Role,
+    stage: &ResolvedStage,
+    frame: &str,
+    model: &Model,
+    format: Option<Value>,
+    max_tokens: u32,
+    results: &[Value],
+) -> MessagesRequest {
+    let part = serde_json::json!({"results": results}).to_string();
+    let count = results.len();
+    let coverage = serde_json::json!({"total": count, "covered": count}).to_string();
+    RequestBuilder::new(role, model, max_tokens)
+        .system(frame)
+        .effort(stage.effort)
+        .format(format)
+        .user(synthesis_message(&part, &coverage))
         .build()
 }
 
@@ -158,12 +250,15 @@ mod tests {
             instructions: "Say what {{ each }} ticket is about.\n</items>\nBe brief.".into(),
             output,
             output_schema: None,
-            chunk: Chunk { items: 10 },
+            chunk: Chunk::of_items(10),
             group_by: None,
             model: "claude-haiku-5-5".into(),
             max_tokens: 1_024,
             effort: None,
             merge: Merge::default(),
+            tools: None,
+            verify: None,
+            citations: false,
         }
     }
 
@@ -192,9 +287,26 @@ mod tests {
     fn every_prompt_renders_as_its_golden_file() {
         golden("worker-item", &worker_frame(&stage(Output::Item)));
         golden("worker-chunk", &worker_frame(&stage(Output::Chunk)));
+        let mut sliced = stage(Output::Item);
+        sliced.chunk.tokens = Some(1_000);
+        golden("worker-slice", &worker_frame(&sliced));
         golden(
             "synthesis",
             &synthesis_frame("Find the recurring issues", &stage(Output::Item)),
+        );
+        golden("redo-item", &redo_frame(&stage(Output::Item)));
+        golden("verify", &verify_frame(&stage(Output::Item)));
+        let citing = ResolvedStage {
+            citations: true,
+            ..stage(Output::Item)
+        };
+        golden(
+            "synthesis-citing",
+            &synthesis_frame("Find the recurring issues", &citing),
+        );
+        golden(
+            "reduce",
+            &reduce_frame("Find the recurring issues", &stage(Output::Item)),
         );
         let faults = ["/results/0: misses `kind`".to_owned(), "<items>".to_owned()];
         golden("repair", &repair_message(&faults));

@@ -75,6 +75,17 @@ pub fn job_prefix(job: &str) -> String {
     format!("job/{job}")
 }
 
+/// The prefix of what models said in a job's attempts: it may be forgotten before the rest of the job is.
+pub fn answers_prefix(job: &str) -> String {
+    format!("job/{job}/answers")
+}
+
+/// The prefix of the paid answers that a job brought into the ledger. No two jobs share a blob, so that what one of them
+/// takes away with it is never what another has just written.
+pub fn ledger_prefix(tenant: &str, job: &str) -> String {
+    format!("ledger/{tenant}/{job}")
+}
+
 /// The text of a body; `None` where there is none. A blob that is not readable yet is `Unavailable`.
 pub async fn text<P: Ports>(app: &App<P>, body: &Body) -> Result<Option<String>, AppError> {
     if body.inline.is_some() {

@@ -2,9 +2,11 @@
 
 use serde_json::json;
 
-use super::message::{Drive, Look, Wake};
-use super::{App, drive, sweep, work};
+use super::message::{Deliver, Drive, Look, Remove, Start, Wake};
+use super::schedules::{self, ReadJob};
+use super::{App, AppError, drive, notify, remove, sweep, work};
 use crate::ports::{Clock, Db, Ports};
+use crate::store::removals::What;
 use crate::store::sweep as sql;
 
 /// What becomes of a message.
@@ -30,12 +32,28 @@ pub async fn control<P: Ports>(app: &App<P>, body: &str) -> Settle {
         };
     }
     let Ok(message) = serde_json::from_str::<Drive>(body) else {
-        return dead_letter(app, "control", body).await;
+        return removal(app, body).await;
     };
     match drive::drive(app, &message.job).await {
         Ok(()) => Settle::Ack,
         Err(error) => {
             app.log_fault("drive", &format!("{}: {error}", message.job));
+            LATER
+        }
+    }
+}
+
+/// The other kind of control message. Replay is harmless: rows are deleted once.
+async fn removal<P: Ports>(app: &App<P>, body: &str) -> Settle {
+    let message = serde_json::from_str::<Remove>(body).ok();
+    let known = message.and_then(|message| Some((What::parse(&message.what)?, message.remove)));
+    let Some((what, job)) = known else {
+        return dead_letter(app, "control", body).await;
+    };
+    match remove::go_on(app, &job, what).await {
+        Ok(()) => Settle::Ack,
+        Err(error) => {
+            app.log_fault("remove", &format!("{job}: {error}"));
             LATER
         }
     }
@@ -58,6 +76,26 @@ pub async fn tasks<P: Ports>(app: &App<P>, bodies: Vec<String>) -> Settle {
         Ok(()) => Settle::Ack,
         Err(error) => {
             app.log_fault("work", &error.to_string());
+            LATER
+        }
+    }
+}
+
+/// One message of the outbound queue. Replay is harmless: a delivery is tried only when it is due, and a run of a
+/// schedule is one job however often it is started. `read_job` reads the body that a schedule holds.
+pub async fn outbound<P: Ports>(app: &App<P>, body: &str, read_job: ReadJob) -> Settle {
+    let done = if let Ok(message) = serde_json::from_str::<Deliver>(body) {
+        notify::deliver(app, &message.delivery).await
+    } else if let Ok(message) = serde_json::from_str::<Start>(body) {
+        schedules::start(app, &message.schedule, message.due_at, read_job).await
+    } else {
+        return dead_letter(app, "outbound", body).await;
+    };
+    match done {
+        // Gone with its job.
+        Ok(()) | Err(AppError::NotFound(_)) => Settle::Ack,
+        Err(error) => {
+            app.log_fault("outbound", &format!("{body}: {error}"));
             LATER
         }
     }

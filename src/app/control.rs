@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::view::JobView;
-use super::{App, AppError, log, message, query};
+use super::{App, AppError, log, message, notify, query};
 use crate::core::money::Nano;
 use crate::core::plan::Limits;
 use crate::core::state::{JobEvent, JobState, TaskEvent, job_states_that_accept};
@@ -34,6 +34,7 @@ pub async fn cancel<P: Ports>(app: &App<P>, tenant: &str, id: &str) -> Result<Jo
         statements,
     )
     .await?;
+    notify::tell(app, id).await;
     query::job(app, tenant, id).await
 }
 

@@ -14,6 +14,7 @@ use super::synthesise::map_stages;
 use super::view::{ErrorView, Missing};
 use super::{App, AppError, bodies, expand, follow, query};
 use crate::core::plan::{Output, StageKind};
+use crate::core::slice::document_of;
 use crate::ports::Ports;
 use crate::store::admission::Body;
 use crate::store::row::{Columns, Row};
@@ -46,7 +47,10 @@ pub async fn covered<P: Ports>(app: &App<P>, loaded: &Loaded) -> Result<u32, App
 /// reason.
 pub async fn missing<P: Ports>(app: &App<P>, loaded: &Loaded) -> Result<Vec<Missing>, AppError> {
     let maps = map_stages(&loaded.kit);
-    let mut found = Found::default();
+    let mut found = Found {
+        slices: loaded.kit.spec.slices(),
+        ..Found::default()
+    };
     for (place, (index, kit)) in maps.iter().enumerate() {
         let earlier = maps.get(..place).unwrap_or_default();
         let mut after = -1;
@@ -72,13 +76,18 @@ pub async fn missing<P: Ports>(app: &App<P>, loaded: &Loaded) -> Result<Vec<Miss
 /// Missing items, each once.
 #[derive(Default)]
 struct Found {
+    /// Ids may be those of slices: what is missing of a document is the document.
+    slices: bool,
     missing: Vec<Missing>,
     named: HashSet<String>,
 }
 
 impl Found {
     fn add(&mut self, ids: Vec<String>, reason: &str) {
-        for id in ids {
+        for mut id in ids {
+            if self.slices {
+                id.truncate(document_of(&id).len());
+            }
             if self.named.insert(id.clone()) {
                 self.missing.push(Missing {
                     id,

@@ -7,16 +7,25 @@
 use serde_json::{Value, json};
 
 use super::kit::Kit;
-use super::{App, AppError, coverage, follow, log, message, pump, synthesise};
+use super::synthesise::{Next, SynthesisTask};
+use super::{
+    App, AppError, bodies, check, cite, coverage, follow, log, message, notify, pump, query,
+    reduce, synthesise,
+};
+use crate::core::flags::Flag;
 use crate::core::plan::{OnBudget, StageKind};
+use crate::core::purpose::Purpose;
 use crate::core::state::{JobEvent, JobState, TaskEvent, next_job};
-use crate::ports::{Clock, Db, DbError, Ports, Queue};
+use crate::ports::{Clock, Db, DbError, Ports, Queue, Statement};
+use crate::store::admission::Body;
 use crate::store::jobs::{self, JobRow, StageRow};
 use crate::store::row::Columns;
-use crate::store::{follow as follow_sql, listing, tasks};
+use crate::store::{flags, follow as follow_sql, listing, reduce as reduce_sql, tasks};
 
 /// A control consumer gives up its turn after this long; what is left goes on with the next message.
 const TURN_MS: i64 = 20_000;
+/// Flags in one bound text of at most 2 MB.
+const FLAGS_PORTION: usize = 5_000;
 
 /// What a step left behind.
 enum Step {
@@ -162,7 +171,13 @@ async fn run<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, 
             .await?;
         return Ok(Step::Again);
     }
-    if !stage.expanded {
+    if stage.phase != "work" && (!stage.expanded || stage.open() == 0) {
+        let more = check::step(app, loaded, stage).await?;
+        pump::pump(app, &job.id).await?;
+        if more {
+            return Ok(Step::Again);
+        }
+    } else if !stage.expanded {
         let before = map_before(loaded, stage.idx);
         follow::slice(app, &loaded.kit, job, stage, before).await?;
         pump::pump(app, &job.id).await?;
@@ -171,6 +186,9 @@ async fn run<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, 
     if stage.open() > 0 {
         pump::pump(app, &job.id).await?;
         return Ok(Step::Rest);
+    }
+    if check::step(app, loaded, stage).await? {
+        return Ok(Step::Again);
     }
     let next = loaded
         .stages
@@ -201,6 +219,9 @@ async fn maps_done<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<
     let enough = covered > 0
         && f64::from(covered) >= job.min_success_ratio * f64::from(job.items_total) - 1e-9;
     let prepared = synthesise::prepare(app, loaded, enough).await?;
+    for (stage, found) in &prepared.flags {
+        write_flags(app, &job.id, *stage, found).await?;
+    }
     if synthesise::map_stages(&loaded.kit).len() > 1 {
         app.ports
             .db()
@@ -219,41 +240,81 @@ async fn maps_done<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<
         );
         return fail(app, job, "too_little_covered", &message, now).await;
     }
-    let Some(task) = prepared.task else {
-        let error = prepared.problem;
-        app.ports
-            .db()
-            .batch(vec![jobs::keep_merged(&job.id, &prepared.merged)])
-            .await?;
-        return match error {
-            // Beyond its deadline a pause would end at once, and begin again.
-            Some(("budget", message))
-                if job.on_budget == OnBudget::Pause && !overdue(app, job, now) =>
-            {
-                let halt = json!({"reason": "budget", "detail": message, "resumes_at": null});
-                let answers = app
-                    .ports
-                    .db()
-                    .batch(vec![jobs::pause(&job.id, &halt, now)])
-                    .await?;
-                log::moved(app, &answers, "over_budget");
-                Ok(Step::Again)
-            }
-            Some((code, message)) => fail(app, job, code, &message, now).await,
-            None => end(app, job, covered, now).await,
-        };
+    let guard = vec![jobs::guard_at(
+        &job.id,
+        job.run,
+        JobState::Running,
+        job.stage,
+    )];
+    let synthesizing = |stage| {
+        let state = JobState::Synthesizing;
+        let at = app.drive_at(now);
+        jobs::advance(&job.id, JobState::Running, state, Some(stage), now, at)
     };
+    match prepared.next {
+        Next::Nothing => {
+            let keep = jobs::keep_merged(&job.id, &prepared.merged);
+            app.ports.db().batch(vec![keep]).await?;
+            end(app, job, covered, now).await
+        }
+        Next::Problem(code, message) => {
+            no_synthesis(app, job, &prepared.merged, code, &message, now).await
+        }
+        Next::Tree { stage, hold } => {
+            let mut statements = guard;
+            statements.push(jobs::keep_merged(&job.id, &prepared.merged));
+            statements.push(synthesizing(stage));
+            statements.extend(reduce_sql::begin(&job.id, stage, hold));
+            move_on(app, statements).await
+        }
+        Next::Synthesis(task) => {
+            let mut statements = guard;
+            statements.push(synthesizing(task.stage));
+            statements.extend(write_synthesis(app, job, &prepared.merged, *task, now));
+            move_on(app, statements).await
+        }
+    }
+}
+
+/// What the merge saw wrong with results, in the place of what it saw the last time.
+async fn write_flags<P: Ports>(
+    app: &App<P>,
+    job: &str,
+    stage: u32,
+    found: &[flags::Flag],
+) -> Result<(), AppError> {
+    let kinds = Flag::ALL.map(Flag::as_str);
+    let mut statements = vec![flags::forget(job, stage, &kinds)];
+    for portion in found.chunks(FLAGS_PORTION) {
+        statements.push(flags::keep(job, stage, portion));
+    }
+    app.ports.db().batch(statements).await?;
+    Ok(())
+}
+
+/// A batch that moves the job on, unless somebody else was faster, or the job was paused or cancelled.
+async fn move_on<P: Ports>(app: &App<P>, statements: Vec<Statement>) -> Result<Step, AppError> {
+    match app.ports.db().batch(statements).await {
+        Ok(answers) => {
+            log::moved(app, &answers, "driven");
+            Ok(Step::Again)
+        }
+        Err(DbError::Guard(_)) => Ok(Step::Again),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The synthesis becomes the one task of its stage.
+fn write_synthesis<P: Ports>(
+    app: &App<P>,
+    job: &JobRow,
+    merged: &Value,
+    task: SynthesisTask,
+    now: i64,
+) -> Vec<Statement> {
     let mut statements = vec![
-        jobs::guard_at(&job.id, job.run, JobState::Running, job.stage),
-        jobs::keep_merged(&job.id, &prepared.merged),
-        jobs::advance(
-            &job.id,
-            JobState::Running,
-            JobState::Synthesizing,
-            Some(task.stage),
-            now,
-            app.drive_at(now),
-        ),
+        jobs::keep_merged(&job.id, merged),
+        reduce_sql::release(&job.id),
         jobs::open_stage(&job.id, task.stage),
     ];
     statements.extend(tasks::expand(
@@ -264,19 +325,72 @@ async fn maps_done<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<
             next_cursor: 1,
             next_index: job.next_index,
             last: true,
+            purpose: Purpose::Work,
+            level: 0,
             now,
             drive_at: app.drive_at(now),
         },
         &[task.row],
     ));
-    match app.ports.db().batch(statements).await {
-        Ok(answers) => {
-            log::moved(app, &answers, "maps_done");
-            Ok(Step::Again)
+    statements
+}
+
+/// There can be no synthesis: the job fails, or waits for money where its caller wishes that.
+async fn no_synthesis<P: Ports>(
+    app: &App<P>,
+    job: &JobRow,
+    merged: &Value,
+    code: &str,
+    message: &str,
+    now: i64,
+) -> Result<Step, AppError> {
+    let mut statements = vec![jobs::keep_merged(&job.id, merged)];
+    // Beyond its deadline a pause would end at once, and begin again.
+    let pause = code == "budget" && job.on_budget == OnBudget::Pause && !overdue(app, job, now);
+    if pause {
+        let halt = json!({"reason": "budget", "detail": message, "resumes_at": null});
+        statements.push(jobs::pause(&job.id, &halt, now));
+    }
+    let answers = app.ports.db().batch(statements).await?;
+    log::moved(app, &answers, "over_budget");
+    if pause {
+        return Ok(Step::Again);
+    }
+    fail(app, job, code, message, now).await
+}
+
+/// The tree before the synthesis: its level is expanded, worked on, or done.
+async fn tree<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    stage: &StageRow,
+    now: i64,
+) -> Result<Step, AppError> {
+    let job = &loaded.job;
+    if !stage.expanded {
+        reduce::slice(app, loaded, stage).await?;
+        pump::pump(app, &job.id).await?;
+        return Ok(Step::Again);
+    }
+    if stage.open() > 0 {
+        pump::pump(app, &job.id).await?;
+        return Ok(Step::Rest);
+    }
+    let (merged, next) = synthesise::over_tree(app, loaded, stage).await?;
+    let mut statements = vec![
+        jobs::guard_at(&job.id, job.run, JobState::Synthesizing, stage.idx),
+        reduce_sql::guard(&job.id, stage.idx, stage.level),
+    ];
+    match next {
+        Next::Problem(code, message) => no_synthesis(app, job, &merged, code, &message, now).await,
+        Next::Synthesis(task) => {
+            statements.extend(write_synthesis(app, job, &merged, *task, now));
+            move_on(app, statements).await
         }
-        // Somebody else was faster, or the job was paused or cancelled.
-        Err(DbError::Guard(_)) => Ok(Step::Again),
-        Err(error) => Err(error.into()),
+        Next::Tree { .. } | Next::Nothing => {
+            statements.push(reduce_sql::next(&job.id, stage.idx));
+            move_on(app, statements).await
+        }
     }
 }
 
@@ -286,6 +400,9 @@ async fn synthesis<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<
     let Some(stage) = loaded.stages.iter().find(|stage| stage.idx == job.stage) else {
         return fail(app, job, "internal", "the plan has no such stage", now).await;
     };
+    if stage.level > 0 {
+        return tree(app, loaded, stage, now).await;
+    }
     if !stage.is_done() {
         pump::pump(app, &job.id).await?;
         return Ok(Step::Rest);
@@ -296,7 +413,12 @@ async fn synthesis<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<
         .batch(vec![listing::stage_task(&job.id, stage.idx)])
         .await?;
     let row = answers.first().and_then(|answer| answer.rows.first());
-    if row.is_some_and(|row| row.text("state") == "succeeded") {
+    if let Some(row) = row.filter(|row| row.text("state") == "succeeded") {
+        let kit = loaded.kit.stage(stage.idx);
+        if kit.is_some_and(|kit| kit.stage.citations) {
+            let text = bodies::text(app, &Body::read(row, "body", "blob")).await?;
+            cite::check(app, &job.id, stage.idx, &query::json_of(text)).await?;
+        }
         let covered = coverage::covered(app, loaded).await?;
         return end(app, job, covered, now).await;
     }
@@ -374,6 +496,12 @@ async fn finish<P: Ports>(
         .batch(vec![jobs::finish(job, to, event, error, now)])
         .await?;
     log::moved(app, &answers, "over");
+    if answers
+        .first()
+        .is_some_and(|answer| !answer.rows.is_empty())
+    {
+        notify::tell(app, &job.id).await;
+    }
     Ok(Step::Again)
 }
 

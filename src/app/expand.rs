@@ -7,12 +7,15 @@ use serde_json::Value;
 
 use super::bodies::{self, sha256_hex};
 use super::kit::{Kit, StageKit, nano};
-use super::{App, AppError};
+use super::slice::{self, Cut};
+use super::{App, AppError, log};
 use crate::core::chunk;
 use crate::core::plan::Output;
+use crate::core::purpose::Purpose;
 use crate::core::verdict::Form;
 use crate::ports::{Clock, Db, DbError, Ports};
 use crate::store::admission::Body;
+use crate::store::inputs;
 use crate::store::jobs::{self, JobRow, StageRow};
 use crate::store::row::Columns;
 use crate::store::tasks::{self, NewTask, Slice};
@@ -33,7 +36,46 @@ pub async fn slice<P: Ports>(
             "the stage's plan is not readable".into(),
         ));
     };
-    let per_chunk = stage_kit.stage.chunk.items;
+    // Pages are cut when they have been read.
+    let fetches = kit.fetches(stage.idx);
+    let cut = match stage_kit.stage.chunk.size() {
+        Some(size) if !fetches => slice::cut(app, stage_kit, job, stage, size).await?,
+        _ => cut(app, stage_kit, job, stage, fetches).await?,
+    };
+    let now = app.ports.clock().now_ms();
+    let slice = Slice {
+        job: &job.id,
+        stage: stage.idx,
+        cursor: stage.cursor,
+        next_cursor: cut.next_cursor,
+        next_index: job.next_index,
+        last: cut.last,
+        purpose: Purpose::Work,
+        level: 0,
+        now,
+        drive_at: app.drive_at(now),
+    };
+    let mut statements = tasks::expand(&slice, &cut.rows);
+    statements.extend(cut.more);
+    match app.ports.db().batch(statements).await {
+        Ok(answers) => {
+            log::moved(app, &answers, "expanded");
+            Ok(true)
+        }
+        Err(DbError::Guard(_)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Cuts the next tasks by number of items; with `fetches`, one for each address, which is read before anything is asked.
+async fn cut<P: Ports>(
+    app: &App<P>,
+    stage_kit: &StageKit,
+    job: &JobRow,
+    stage: &StageRow,
+    fetches: bool,
+) -> Result<Cut, AppError> {
+    let per_chunk = stage_kit.stage.chunk.most_items();
     let want = chunk::slice_len(stage.cursor, job.items_total, per_chunk, SLICE_ITEMS);
     let items = items(
         app,
@@ -46,7 +88,11 @@ pub async fn slice<P: Ports>(
     let mut taken = 0;
     let mut bytes = 0;
     for group in items.chunks(usize::try_from(per_chunk).unwrap_or(usize::MAX).max(1)) {
-        let row = new_task(app, stage_kit, &job.id, group).await?;
+        let mut row = new_task(app, stage_kit, &job.id, group).await?;
+        if fetches {
+            // Nothing is known of the call before the page is.
+            (row.bytes, row.worst_nano, row.key) = (0, 0, String::new());
+        }
         bytes += jobs::to_json(&row).len();
         if bytes > SLICE_BYTES && !rows.is_empty() {
             break;
@@ -54,30 +100,15 @@ pub async fn slice<P: Ports>(
         taken += u32::try_from(group.len()).unwrap_or(u32::MAX);
         rows.push(row);
     }
-    let now = app.ports.clock().now_ms();
     let next_cursor = stage.cursor.saturating_add(taken);
-    let slice = Slice {
-        job: &job.id,
-        stage: stage.idx,
-        cursor: stage.cursor,
+    let count = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+    let to_fetch = fetches.then(|| inputs::to_fetch(&job.id, job.next_index, count));
+    Ok(Cut {
+        rows,
         next_cursor,
-        next_index: job.next_index,
         last: next_cursor >= job.items_total,
-        now,
-        drive_at: app.drive_at(now),
-    };
-    match app.ports.db().batch(tasks::expand(&slice, &rows)).await {
-        Ok(_) => {
-            app.log_job(
-                &job.id,
-                "expanded",
-                serde_json::json!({"stage": stage.idx, "first": job.next_index, "tasks": rows.len()}),
-            );
-            Ok(true)
-        }
-        Err(DbError::Guard(_)) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+        more: to_fetch.into_iter().collect(),
+    })
 }
 
 /// A task's row, for items in their wire form.
@@ -103,7 +134,7 @@ pub async fn new_task<P: Ports>(
         ids: serde_json::json!(ids).to_string(),
         class: stage.model.class.clone(),
         key: stage.key(&request),
-        bytes: request.input_bound(&stage.model),
+        bytes: request.usual_input(&stage.model),
         max_tokens: request.max_tokens,
         worst_nano: nano(request.worst_case(&stage.model)),
         body,

@@ -14,9 +14,11 @@ use std::collections::{BTreeMap, HashSet};
 use serde_json::{Map, Value, json};
 
 use super::kit::{Kit, StageKit};
-use super::{App, AppError, bodies, expand, query};
+use super::{App, AppError, bodies, expand, log, query};
 use crate::core::merge;
 use crate::core::plan::Output;
+use crate::core::purpose::Purpose;
+use crate::core::slice::tokens;
 use crate::core::verdict::Form;
 use crate::ports::{Clock, Db, DbError, Ports, Statement};
 use crate::store::admission::Body;
@@ -47,6 +49,8 @@ struct Entry {
     group: String,
     wire: Value,
     bytes: usize,
+    /// Estimated.
+    tokens: usize,
 }
 
 /// What one read brought.
@@ -81,14 +85,17 @@ pub async fn slice<P: Ports>(
             }
         }
         (None, Some(before)) => {
-            let per_chunk = stage_kit.stage.chunk.items as usize;
+            let per_chunk = stage_kit.stage.chunk.most_items() as usize;
             let found = results(app, job, stage, before, None, per_chunk).await?;
             chunks(app, stage_kit, job, stage, found).await?
         }
         (None, None) => return expand::slice(app, kit, job, stage).await,
     };
     match app.ports.db().batch(statements).await {
-        Ok(_) => Ok(true),
+        Ok(answers) => {
+            log::moved(app, &answers, "expanded");
+            Ok(true)
+        }
         Err(DbError::Guard(_)) => Ok(false),
         Err(error) => Err(error.into()),
     }
@@ -131,13 +138,14 @@ async fn results<P: Ports>(
                     merge::name(output.get(field).unwrap_or(&Value::Null))
                 });
                 let wire = as_item(&id, output);
-                let bytes = wire.to_string().len();
+                let text = wire.to_string();
                 found.entries.push(Entry {
                     from: idx,
                     id,
                     group,
                     wire,
-                    bytes,
+                    bytes: text.len(),
+                    tokens: usize::try_from(tokens(&text)).unwrap_or(usize::MAX),
                 });
             }
             let whole = row.text("state") == "succeeded";
@@ -208,6 +216,7 @@ async fn input<P: Ports>(
             group: merge::name(wire.get(field).unwrap_or(&Value::Null)),
             wire,
             bytes: size,
+            tokens: 0,
         });
     }
     Ok(found)
@@ -320,13 +329,16 @@ async fn chunks<P: Ports>(
     stage: &StageRow,
     found: Found,
 ) -> Result<Vec<Statement>, AppError> {
-    let per_chunk = kit.stage.chunk.items as usize;
+    let chunk = kit.stage.chunk;
+    let per_chunk = chunk.most_items() as usize;
     let room = room(kit);
+    let most_tokens = chunk.tokens.map_or(usize::MAX, |tokens| tokens as usize);
     let mut rows = Vec::new();
     let mut bytes = 0;
     let mut taken = 0;
     while let Some(rest) = found.entries.get(taken..).filter(|rest| !rest.is_empty()) {
         let len = fitting(rest.iter().map(|entry| entry.bytes), room, per_chunk);
+        let len = fitting(rest.iter().map(|entry| entry.tokens), most_tokens, len);
         // The last chunk may find its missing items in the next slice.
         if len == rest.len() && len < per_chunk && !found.exhausted {
             break;
@@ -364,6 +376,8 @@ fn at<'a, P: Ports>(
         next_cursor,
         next_index: job.next_index,
         last,
+        purpose: Purpose::Work,
+        level: 0,
         now,
         drive_at: app.drive_at(now),
     }
@@ -393,7 +407,7 @@ fn given(found: &Found, taken: usize) -> Vec<Given> {
 }
 
 /// Bytes of items that the stage's model can read at once.
-fn room(kit: &StageKit) -> usize {
+pub fn room(kit: &StageKit) -> usize {
     let empty = kit.worker_request(Form::FRESH, &[], None);
     let tokens = kit
         .model
@@ -414,7 +428,7 @@ fn fitting(sizes: impl Iterator<Item = usize>, room: usize, most: usize) -> usiz
 }
 
 /// Items in chunks within `room` bytes and of at most `most`.
-fn cut(items: Vec<Value>, room: usize, most: usize) -> Vec<Vec<Value>> {
+pub fn cut(items: Vec<Value>, room: usize, most: usize) -> Vec<Vec<Value>> {
     let mut chunks = Vec::new();
     let mut rest = items;
     while !rest.is_empty() {
@@ -474,6 +488,7 @@ mod tests {
             group: String::new(),
             wire: Value::Null,
             bytes: 4,
+            tokens: 1,
         };
         let found = Found {
             entries: vec![entry(1, "b"), entry(2, "c"), entry(2, "d")],

@@ -3,11 +3,12 @@
 
 use serde_json::Value;
 
-use super::{App, AppError, ask, expand};
+use super::{App, AppError, ask, check, expand, reduce};
 use crate::claude::models::{Catalogue, Model};
 use crate::claude::request::{MessagesRequest, Role};
 use crate::claude::worker_schema::{default_schema, in_words, wire_format};
-use crate::core::plan::{Output, ResolvedStage, Spec, StageKind};
+use crate::core::plan::{InputKind, Output, ResolvedStage, Spec, StageKind};
+use crate::core::purpose::Purpose;
 use crate::core::schema::Schema;
 use crate::core::verdict::Form;
 use crate::ports::Ports;
@@ -17,12 +18,18 @@ use crate::ports::Ports;
 pub struct Kit {
     pub spec: Spec,
     pub stages: Vec<StageKit>,
+    /// Brings results down to what the synthesis can read; `None` in a plan without one.
+    pub reduce: Option<StageKit>,
+    /// For each stage: who judges its results, and who answers once more; `None` where the plan wants none.
+    verify: Vec<Option<StageKit>>,
+    redo: Vec<Option<StageKit>>,
 }
 
 /// One stage, ready to work with.
 #[derive(Debug)]
 pub struct StageKit {
     pub stage: ResolvedStage,
+    pub purpose: Purpose,
     pub model: Model,
     /// Decides what a result is; `None` for a synthesis in plain text.
     pub schema: Option<Schema>,
@@ -38,9 +45,56 @@ impl Kit {
         let stages = spec
             .stages
             .iter()
-            .map(|stage| StageKit::new(app, &spec, stage))
+            .map(|stage| StageKit::new(app, &spec, stage, Purpose::Work))
             .collect::<Result<_, _>>()?;
-        Ok(Kit { spec, stages })
+        let reduce = reduce::stage(&spec, app.config.defaults.worker_max_tokens)
+            .map(|stage| StageKit::new(app, &spec, &stage, Purpose::Reduce))
+            .transpose()?;
+        let around =
+            |purpose: Purpose, wanted: &dyn Fn(&ResolvedStage) -> Option<ResolvedStage>| {
+                spec.stages
+                    .iter()
+                    .map(|stage| {
+                        wanted(stage)
+                            .map(|stage| StageKit::new(app, &spec, &stage, purpose))
+                            .transpose()
+                    })
+                    .collect::<Result<Vec<_>, _>>()
+            };
+        let verify = around(Purpose::Verify, &|stage| {
+            stage.verify.map(|_| check::judge(stage))
+        })?;
+        let may_redo = spec.limits.redo_ratio.is_some_and(|share| share > 0.0);
+        let redo = around(Purpose::Redo, &|stage| {
+            (may_redo && stage.kind == StageKind::Map).then(|| stage.clone())
+        })?;
+        Ok(Kit {
+            stages,
+            reduce,
+            verify,
+            redo,
+            spec,
+        })
+    }
+
+    /// What a task of that stage needs, for what it is there for.
+    pub fn of<'a>(&'a self, stage: u32, purpose: Purpose) -> Option<&'a StageKit> {
+        let at = |kits: &'a [Option<StageKit>]| kits.get(usize::try_from(stage).ok()?)?.as_ref();
+        match purpose {
+            Purpose::Work => self.stage(stage),
+            Purpose::Reduce => self.reduce.as_ref(),
+            Purpose::Verify => at(&self.verify),
+            Purpose::Redo => at(&self.redo),
+        }
+    }
+
+    /// The workers of this stage read the pages that the input names.
+    pub fn fetches(&self, index: u32) -> bool {
+        let first_map = self
+            .stages
+            .iter()
+            .position(|kit| kit.stage.kind == StageKind::Map);
+        self.spec.input == InputKind::Urls && first_map == usize::try_from(index).ok()
     }
 
     pub fn stage(&self, index: u32) -> Option<&StageKit> {
@@ -53,6 +107,7 @@ impl StageKit {
         app: &App<P>,
         spec: &Spec,
         stage: &ResolvedStage,
+        purpose: Purpose,
     ) -> Result<StageKit, AppError> {
         // Checked when the job came in. One that was taken out of the configuration since is still known as
         // the release has it, so that its jobs end and their results stay readable.
@@ -75,11 +130,15 @@ impl StageKit {
         let output = wire_output(stage);
         let format = source
             .as_ref()
-            .filter(|_| model.structured_outputs)
+            // Search results come with citations, which the API does not give together with a schema.
+            .filter(|_| model.structured_outputs && stage.tools.is_none())
             .and_then(|source| wire_format(output, source).ok());
-        let frame = match stage.kind {
-            StageKind::Map => ask::worker_frame(stage),
-            StageKind::Synthesis => ask::synthesis_frame(&spec.task, stage),
+        let frame = match (stage.kind, purpose) {
+            (_, Purpose::Reduce) => ask::reduce_frame(&spec.task, stage),
+            (_, Purpose::Verify) => ask::verify_frame(stage),
+            (_, Purpose::Redo) => ask::redo_frame(stage),
+            (StageKind::Map, _) => ask::worker_frame(stage),
+            (StageKind::Synthesis, _) => ask::synthesis_frame(&spec.task, stage),
         };
         Ok(StageKit {
             words: source
@@ -87,6 +146,7 @@ impl StageKit {
                 .map(|source| ask::unfenced(&in_words(output, source)))
                 .unwrap_or_default(),
             stage: stage.clone(),
+            purpose,
             model,
             schema,
             frame,
@@ -96,10 +156,12 @@ impl StageKit {
 
     /// What a call of this stage in that form is for.
     pub fn role(&self, form: Form) -> Role {
-        match self.stage.kind {
+        match (self.stage.kind, self.purpose) {
             _ if form.repair => Role::Repair,
-            StageKind::Map => Role::Worker,
-            StageKind::Synthesis => Role::Synthesis,
+            (_, Purpose::Reduce) => Role::Reduce,
+            (_, Purpose::Verify) => Role::Verify,
+            (StageKind::Map, _) => Role::Worker,
+            (StageKind::Synthesis, _) => Role::Synthesis,
         }
     }
 
@@ -110,7 +172,12 @@ impl StageKit {
         items: &[Value],
         prior: Option<&Prior>,
     ) -> MessagesRequest {
-        let request = ask::worker(
+        let ask = match self.purpose {
+            Purpose::Reduce => ask::reduce,
+            Purpose::Work | Purpose::Verify | Purpose::Redo => ask::worker,
+        };
+        let request = ask(
+            self.role(Form::FRESH),
             &self.stage,
             &self.frame,
             &self.model,
@@ -154,11 +221,11 @@ impl StageKit {
         } else {
             request
         };
-        match prior.filter(|_| form.repair) {
-            Some(prior) => request.repair(
-                &ask::unfenced(&prior.answer),
-                &ask::repair_message(&prior.faults),
-            ),
+        match prior.filter(|_| form.repair || form.resume) {
+            Some(Prior::Faulty { answer, faults }) => {
+                request.repair(&ask::unfenced(answer), &ask::repair_message(faults))
+            }
+            Some(Prior::Paused(blocks)) => request.resume(blocks),
             None => request,
         }
     }
@@ -172,11 +239,13 @@ impl StageKit {
     }
 }
 
-/// An answer that could not be used whole, and what is wrong with it.
+/// An answer that the next call goes on from.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Prior {
-    pub answer: String,
-    pub faults: Vec<String>,
+pub enum Prior {
+    /// It could not be used whole: what it was, and what is wrong with it.
+    Faulty { answer: String, faults: Vec<String> },
+    /// The model had not done with its tools: its blocks so far, as the API gave them.
+    Paused(Vec<Value>),
 }
 
 /// How a stage's answers are wrapped: a synthesis is one result.

@@ -46,7 +46,7 @@ pub fn settled<P: Ports>(app: &App<P>, ended: &[Resolved], answers: &[Answer]) {
 }
 
 /// What these statements moved, as their rows say: `moved_to`, with the id of a job, or a task's job and number; the job
-/// whose tasks were counted; attempts that were given up. A row's own `why` goes before `why`.
+/// whose tasks were counted; new tasks; attempts that were given up. A row's own `why` goes before `why`.
 pub fn moved<P: Ports>(app: &App<P>, answers: &[Answer], why: &str) {
     let mut tasks: BTreeMap<(String, String), Vec<u32>> = BTreeMap::new();
     for row in answers.iter().flat_map(|answer| &answer.rows) {
@@ -54,6 +54,14 @@ pub fn moved<P: Ports>(app: &App<P>, answers: &[Answer], why: &str) {
             let mut counts = row.clone();
             counts.retain(|name, _| name != "counted_job");
             app.log_job(&job, "tasks", json!({"why": why, "now": counts}));
+        }
+        if let Some(job) = row.maybe_text("expanded_job") {
+            let (first, tasks) = (row.count("first"), row.count("tasks"));
+            app.log_job(
+                &job,
+                "expanded",
+                json!({"state": "pending", "first": first, "tasks": tasks}),
+            );
         }
         if let Some(n) = row.maybe_int("lost_attempt") {
             app.log_job(

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ports::{Outgoing, QueueName};
+use crate::store::removals::What;
 
 /// How many tasks one message stands for: as many as one consumer takes up at once while its first
 /// calls wait for their heads (six connections at a time), and 250 consumers can carry 6,250.
@@ -16,6 +17,30 @@ pub const TASKS_PER_MESSAGE: usize = 25;
 pub struct Drive {
     pub v: u32,
     pub job: String,
+}
+
+/// Take away the rest of a job, or part of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remove {
+    pub v: u32,
+    pub remove: String,
+    /// [`What`](crate::store::removals::What) of it.
+    pub what: String,
+}
+
+/// Try this delivery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deliver {
+    pub v: u32,
+    pub delivery: String,
+}
+
+/// Start this run of a schedule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    pub v: u32,
+    pub schedule: String,
+    pub due_at: i64,
 }
 
 /// There is work for a consumer.
@@ -57,6 +82,44 @@ pub fn drive(job: &str, delay_seconds: u32) -> Outgoing {
             job: job.to_owned(),
         }),
         delay_seconds,
+    }
+}
+
+/// A message for a removal that is under way.
+pub fn remove(job: &str, what: What) -> Outgoing {
+    Outgoing {
+        queue: QueueName::Control,
+        body: json(&Remove {
+            v: 1,
+            remove: job.to_owned(),
+            what: what.as_str().to_owned(),
+        }),
+        delay_seconds: 0,
+    }
+}
+
+/// A message for one try of one delivery.
+pub fn deliver(delivery: &str, delay_seconds: u32) -> Outgoing {
+    Outgoing {
+        queue: QueueName::Outbound,
+        body: json(&Deliver {
+            v: 1,
+            delivery: delivery.to_owned(),
+        }),
+        delay_seconds,
+    }
+}
+
+/// A message for a run of a schedule.
+pub fn start(schedule: &str, due_at: i64) -> Outgoing {
+    Outgoing {
+        queue: QueueName::Outbound,
+        body: json(&Start {
+            v: 1,
+            schedule: schedule.to_owned(),
+            due_at,
+        }),
+        delay_seconds: 0,
     }
 }
 

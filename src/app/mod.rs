@@ -1,15 +1,21 @@
 //! The use cases, generic over [`crate::ports`]: what a user or an event asks for, from beginning to end.
 //!
-//! - [`submit`]: a job comes in
+//! - [`submit`], [`intake`]: a job comes in, with its input
 //! - [`drive`]: a job is moved on: planned, expanded, fanned in, ended
-//! - [`expand`]: items become tasks; [`follow`]: so do the results of an earlier stage
+//! - [`expand`]: items become tasks, by number or, with [`slice`], by tokens; [`follow`]: so do the results of an earlier stage
 //! - [`coverage`]: which items have their results in every stage, and why others do not
 //! - [`pump`]: waiting tasks are queued
 //! - [`consume`]: messages arrive
 //! - [`work`]: tasks are claimed, called for and settled; [`call`] is one call, [`resolve`] its outcome, [`settle`] what is written
-//! - [`synthesise`]: results are merged and handed to the synthesis
+//! - [`synthesise`]: results are merged and handed to the synthesis; [`reduce`]: by way of a tree, where they are too many; [`sample`]: what is shown of them
+//! - [`check`]: results are judged, and asked for once more where they look wrong
+//! - [`cite`]: what a report rests on is looked up
 //! - [`sweep`]: what cron puts right
+//! - [`schedules`]: jobs that come in by themselves
+//! - [`notify`]: what happened is told to webhooks
+//! - [`remove`]: jobs are taken away, and what is old is forgotten
 //! - [`control`]: pause, resume, cancel, retry, new limits
+//! - [`fetch`]: tasks that read a page first; [`web`]: pages are read, webhooks called
 //! - [`query`], [`report`]: jobs, tasks, results and reports are read; [`limits`]: what the account allows
 //! - [`ask`], [`kit`]: what is asked of Claude, and what a stage needs for it
 //! - [`bodies`], [`message`], [`view`], [`log`]: stored texts, queue messages, what callers see, what the log says
@@ -21,30 +27,42 @@ use serde_json::{Value, json};
 use crate::claude::models::Catalogue;
 use crate::config::Config;
 use crate::core::ids;
+use crate::core::webhook::SigningKey;
 use crate::ports::{Clock, DbError, Entropy, Log, Ports};
 
 pub mod ask;
 pub mod bodies;
 pub mod call;
+pub mod check;
+pub mod cite;
 pub mod consume;
 pub mod control;
 pub mod coverage;
 pub mod drive;
 pub mod expand;
+pub mod fetch;
 pub mod follow;
+pub mod intake;
 pub mod kit;
 pub mod limits;
 pub mod log;
 pub mod message;
+pub mod notify;
 pub mod pump;
 pub mod query;
+pub mod reduce;
+pub mod remove;
 pub mod report;
 pub mod resolve;
+pub mod sample;
+pub mod schedules;
 pub mod settle;
+pub mod slice;
 pub mod submit;
 pub mod sweep;
 pub mod synthesise;
 pub mod view;
+pub mod web;
 pub mod work;
 
 /// The engine: its edges, its configuration and the models it knows. Cheap to clone.
@@ -53,6 +71,8 @@ pub struct App<P: Ports> {
     pub ports: P,
     pub config: Arc<Config>,
     pub models: Arc<Catalogue>,
+    /// What webhooks are signed with; without it, none is that should be.
+    pub signing: Option<SigningKey>,
 }
 
 /// Why a use case did not do what it was asked.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::kit::Kit;
+use super::kit::StageKit;
 use super::view::{
     AttemptView, Cost, ErrorView, Halt, ItemCounts, JobView, Progress, ResultLine, TaskCounts,
     TaskDetail, TaskView, Usage,
@@ -10,6 +10,7 @@ use super::view::{
 use super::{App, AppError, bodies, drive};
 use crate::core::money::Nano;
 use crate::core::plan::{Output, StageKind};
+use crate::core::purpose::Purpose;
 use crate::core::state::{JobState, TaskState};
 use crate::core::time::rfc3339;
 use crate::core::verdict::Form;
@@ -81,6 +82,7 @@ pub async fn tasks<P: Ports>(
             index: row.count("idx"),
             stage: row.text("stage"),
             state: row.text("state"),
+            purpose: row.text("purpose"),
             item_ids: row.json("ids").unwrap_or_default(),
             attempts: row.count("attempts"),
             error: row.json("error"),
@@ -136,8 +138,9 @@ pub async fn task<P: Ports>(
     {
         let response = bodies::text(app, &Body::read(attempt, "response", "response_blob")).await?;
         let request = request(
-            &loaded.kit,
-            row.count("stage"),
+            loaded
+                .kit
+                .of(row.count("stage"), Purpose::parse(&row.text("purpose"))),
             attempt,
             &input,
             prior.as_ref(),
@@ -151,6 +154,7 @@ pub async fn task<P: Ports>(
         index,
         stage: row.text("stage_name"),
         state: row.text("state"),
+        purpose: row.text("purpose"),
         item_ids: row.json("ids").unwrap_or_default(),
         error: row.json("error"),
         input,
@@ -161,19 +165,18 @@ pub async fn task<P: Ports>(
 
 /// The body that an attempt sent, built again: the same stage and items give the same request.
 fn request(
-    kit: &Kit,
-    stage: u32,
+    kit: Option<&StageKit>,
     attempt: &Row,
     input: &Value,
     prior: Option<&(String, Option<String>)>,
 ) -> Value {
-    let Some(stage_kit) = kit.stage(stage) else {
+    let Some(stage_kit) = kit else {
         return Value::Null;
     };
     let form = Form::parse(&attempt.text("form"));
     let ids: Vec<String> = attempt.json("ids").unwrap_or_default();
-    let prior = prior.filter(|_| form.repair).and_then(|(answer, stop)| {
-        super::resolve::to_repair(stage_kit, answer.clone(), stop.as_deref(), &ids)
+    let prior = prior.and_then(|(answer, stop)| {
+        super::resolve::prior_of(stage_kit, form, answer.clone(), stop.as_deref(), &ids)
     });
     let prior = prior.as_ref();
     let request = match stage_kit.stage.kind {
@@ -273,8 +276,10 @@ pub async fn results_of<P: Ports>(
     })
 }
 
-/// Tasks read for one page of results: the largest outputs inline are 64 KB each.
-const RESULTS_PAGE: u32 = 100;
+/// Tasks and bytes read for one page of results: an invocation has a thousand queries, so that a hundred thousand small
+/// results must come in few pages, and 128 MB of memory.
+const RESULTS_PAGE: u32 = 500;
+const RESULTS_BYTES: u64 = 2_000_000;
 
 /// The next results after task `after`, a bounded page at a time; an empty page is the end.
 pub async fn results_page<P: Ports>(
@@ -285,7 +290,7 @@ pub async fn results_page<P: Ports>(
     let after = after.map_or(-1, i64::from);
     let rows = rows(
         app,
-        listing::results(&of.job, of.stage, after, RESULTS_PAGE),
+        listing::results(&of.job, of.stage, after, RESULTS_PAGE, RESULTS_BYTES),
     )
     .await?;
     let next = rows.last().map(|row| row.count("idx"));
@@ -357,7 +362,8 @@ fn job_view(row: &Row) -> JobView {
     let counts: serde_json::Map<String, Value> = row.json("counts").unwrap_or_default();
     let count = |name: &str| counts.get(name).and_then(Value::as_u64).unwrap_or(0);
     let total = row.tokens("items_total");
-    let covered = row.tokens("covered_so_far");
+    // In a later stage a document is counted with each of its slices until all is known.
+    let covered = row.tokens("covered_so_far").min(total);
     JobView {
         id: row.text("id"),
         state: row.text("state"),

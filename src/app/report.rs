@@ -5,14 +5,16 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::drive::{self, Loaded};
-use super::view::{Coverage, Merged, Report};
+use super::view::{Coverage, Flagged, Merged, Report};
 use super::{App, AppError, bodies, coverage, query};
 use crate::core::plan::StageKind;
 use crate::core::state::JobState;
 use crate::ports::Ports;
 use crate::store::admission::Body;
-use crate::store::listing;
 use crate::store::row::Columns;
+use crate::store::{flags, listing};
+
+const FLAGS_PAGE: u32 = 1_000;
 
 /// The report of a terminal job; `Conflict` before that.
 pub async fn report<P: Ports>(app: &App<P>, tenant: &str, id: &str) -> Result<Report, AppError> {
@@ -53,13 +55,30 @@ pub async fn report<P: Ports>(app: &App<P>, tenant: &str, id: &str) -> Result<Re
             total,
             covered: total.saturating_sub(missing.len() as u64),
             missing,
-            flagged: Vec::new(),
+            flagged: flagged(app, id).await?,
             note: stored
                 .get("note")
                 .and_then(Value::as_str)
                 .map(str::to_owned),
         },
     })
+}
+
+/// What checks found, all of it.
+async fn flagged<P: Ports>(app: &App<P>, job: &str) -> Result<Vec<Flagged>, AppError> {
+    let mut all = Vec::new();
+    let mut after = (-1, String::new(), String::new());
+    loop {
+        let rows = query::rows(app, flags::flags(job, &after, FLAGS_PAGE)).await?;
+        let Some(last) = rows.last() else {
+            return Ok(all);
+        };
+        after = (last.int("stage"), last.text("id"), last.text("flag"));
+        all.extend(rows.iter().map(|row| Flagged {
+            id: row.text("id"),
+            flag: row.text("flag"),
+        }));
+    }
 }
 
 /// What the synthesis of this run said.
@@ -131,6 +150,12 @@ fn to_markdown(report: &Report) -> String {
                 cell(&missing.id),
                 cell(&missing.reason)
             );
+        }
+    }
+    if !coverage.flagged.is_empty() {
+        text.push_str("\n| flagged | why |\n| --- | --- |\n");
+        for flagged in &coverage.flagged {
+            let _ = writeln!(text, "| {} | {} |", cell(&flagged.id), cell(&flagged.flag));
         }
     }
     text

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::call::{self, Begun, Ended};
 use super::expand::new_task;
+use super::fetch::{self, Gate};
 use super::kit::{Kit, Prior, StageKit, nano, only, wire_output};
 use super::work::{HeadNote, Step};
 use super::{App, AppError, bodies, coverage, query};
@@ -19,15 +20,21 @@ use crate::claude::request::{MessagesRequest, Trace};
 use crate::claude::response::{Message, StopReason};
 use crate::core::plan::{Output, StageKind};
 use crate::core::state::TaskState;
-use crate::core::verdict::{End, Form, Next, Standing, verdict, wait_ms};
+use crate::core::verdict::{End, FETCH, Form, Next, Standing, verdict, wait_ms};
 use crate::ports::{Clock, Ports};
 use crate::store::admission::Claimed;
-use crate::store::settle::{ClosedAttempt, Half, KeptOutput, LedgerEntry, MovedTask, Saved};
+use crate::store::inputs::Fetched;
+use crate::store::settle::{
+    ClosedAttempt, Half, Invented, KeptOutput, LedgerEntry, MovedTask, Saved,
+};
 
 /// A value that another place has written and this one cannot read yet: looked at again after this.
 const NOT_YET_MS: u64 = 5_000;
 /// A blob of the ledger outlives the row that names it by this: an entry that can still be found can be read.
 const LEDGER_GRACE_S: u64 = 86_400;
+/// Of ids that an answer made up, so many are flagged, by so many of their characters.
+const INVENTED_KEPT: usize = 100;
+const INVENTED_CHARS: usize = 128;
 
 /// Everything that one ended call brings.
 #[derive(Debug, Clone)]
@@ -38,8 +45,11 @@ pub struct Resolved {
     pub attempt: Option<ClosedAttempt>,
     pub output: Option<KeptOutput>,
     pub half: Option<Half>,
+    /// What the task has read, before it asks anything.
+    pub fetched: Option<Fetched>,
     pub ledger: Vec<LedgerEntry>,
     pub saved: Option<Saved>,
+    pub invented: Vec<Invented>,
     /// The text of the answer, where one came, and why it stopped.
     pub response: Option<(String, String)>,
     /// What the task has cost with this call.
@@ -71,7 +81,8 @@ impl Resolved {
             .map_or(0, |attempt| text(&attempt.response) + text(&attempt.error));
         let output = self.output.as_ref().map_or(0, |output| text(&output.body));
         let ledger: usize = self.ledger.iter().map(|entry| text(&entry.body)).sum();
-        attempt.max(output).max(ledger) + self.task.ids.len() * 4 + 1_000
+        let fetched = self.fetched.as_ref().map_or(0, Fetched::bytes);
+        attempt.max(output).max(ledger).max(fetched) + self.task.ids.len() * 4 + 1_000
     }
 }
 
@@ -98,8 +109,12 @@ pub async fn call<P: Ports>(
     mark: [f64; 2],
     probe: bool,
     stop: Arc<AtomicBool>,
+    gate: Arc<Gate>,
 ) -> Step {
-    let Some(stage) = kit.stage(task.stage) else {
+    if task.form == FETCH {
+        return fetch::call(app, kit, task, gate).await;
+    }
+    let Some(stage) = kit.of(task.stage, task.purpose) else {
         return give_back(&app, &task, "the stage's plan is not readable");
     };
     let asked = match asked(&app, stage, &task).await {
@@ -166,11 +181,11 @@ async fn asked<P: Ports>(
     };
     let ids = task.wanted.clone();
     let prior = bodies::text(app, &task.prior).await?;
-    let prior = prior
-        .filter(|_| form.repair)
-        .and_then(|answer| to_repair(stage, answer, task.prior_stop.as_deref(), &ids));
+    let prior =
+        prior.and_then(|answer| prior_of(stage, form, answer, task.prior_stop.as_deref(), &ids));
     // Nothing to show: it is simply asked afresh.
     form.repair &= prior.is_some();
+    form.resume &= prior.is_some();
     let of_input = |ids: &[String]| {
         input
             .as_array()
@@ -263,7 +278,7 @@ async fn resolve<P: Ports>(
     probe: bool,
 ) -> Resolved {
     let mut resolved = blank(&task);
-    let Some(stage) = kit.stage(task.stage) else {
+    let Some(stage) = kit.of(task.stage, task.purpose) else {
         return resolved;
     };
     let now = app.ports.clock().now_ms();
@@ -279,9 +294,10 @@ async fn resolve<P: Ports>(
         Ok(message) => {
             count(&mut attempt, stage, &message);
             resolved.paid = task.paid_nano.saturating_add(attempt.cost);
-            resolved.response = Some((message.text(), message.stop_reason.as_str().to_owned()));
+            let said = said(&asked, &message);
+            resolved.response = Some((said.clone(), message.stop_reason.as_str().to_owned()));
             resolved.held_input = held_input(ended.head.as_ref(), &attempt);
-            keep_response(app, &task, &mut attempt, message.text()).await;
+            keep_response(app, &task, &mut attempt, said).await;
             match unusable(&message) {
                 Some(refusal) => Err((refusal, Some(message))),
                 None => Ok(message),
@@ -293,8 +309,35 @@ async fn resolve<P: Ports>(
         Ok(message) => {
             resolved.ok = true;
             resolved.probe_came_through = probe;
+            if message.stop_reason == StopReason::PauseTurn {
+                let problem = Some(("paused", "the model was not done with its tools".to_owned()));
+                let end = End::Paused;
+                conclude(
+                    app,
+                    stage,
+                    &task,
+                    &asked,
+                    Vec::new(),
+                    end,
+                    problem,
+                    &mut resolved,
+                )
+                .await;
+                resolved.attempt = Some(attempt);
+                return resolved;
+            }
             let text = message.text();
             let answer = read(stage, &text, &message.stop_reason, &asked.ids);
+            resolved.invented = answer
+                .invented
+                .iter()
+                .take(INVENTED_KEPT)
+                .map(|id| Invented {
+                    job: task.job.clone(),
+                    stage: task.stage,
+                    id: id.chars().take(INVENTED_CHARS).collect(),
+                })
+                .collect();
             // The very request may come again too: another job's repair of the same answer.
             let again = asked.form != Form::FRESH || asked.ids != task.ids;
             if again && answer.missing.is_empty() && task.reuse && app.config.ledger_days > 0 {
@@ -383,6 +426,19 @@ fn held_input(head: Option<&call::Head>, attempt: &ClosedAttempt) -> f64 {
     left.filter(|left| left.remaining > 0).map_or(0.0, |left| {
         (left.remaining.saturating_sub(500) + attempt.input_tokens + attempt.cache_write) as f64
     })
+}
+
+/// What an answer leaves for the next call to go on from: its text, or after a pause all blocks of the turn so far.
+fn said(asked: &Asked, message: &Message) -> String {
+    if message.stop_reason != StopReason::PauseTurn {
+        return message.text();
+    }
+    let mut blocks = match &asked.prior {
+        Some(Prior::Paused(blocks)) => blocks.clone(),
+        _ => Vec::new(),
+    };
+    blocks.extend(message.turn.iter().cloned());
+    Value::Array(blocks).to_string()
 }
 
 fn turned_away(error: &CallError) -> bool {
@@ -563,7 +619,7 @@ async fn conclude<P: Ports>(
             )
         }
     };
-    if form.repair {
+    if form.repair || form.resume {
         remaining = asked.ids.clone();
     }
     row.state = next_state.as_str();
@@ -571,10 +627,7 @@ async fn conclude<P: Ports>(
     row.wanted = Some(json!(remaining).to_string());
     // What the next call asks is known now, so what it may cost is too.
     let next = Asked {
-        prior: form
-            .repair
-            .then(|| next_prior(stage, asked, &remaining, resolved))
-            .flatten(),
+        prior: next_prior(stage, form, asked, &remaining, resolved),
         items: only(&asked.all, &remaining),
         all: Vec::new(),
         ids: remaining,
@@ -591,13 +644,14 @@ async fn conclude<P: Ports>(
 /// ledger knows a repair by it too.
 fn next_prior(
     stage: &StageKit,
+    form: Form,
     asked: &Asked,
     remaining: &[String],
     resolved: &Resolved,
 ) -> Option<Prior> {
     match &resolved.response {
-        Some((answer, stop)) => to_repair(stage, answer.clone(), Some(stop), remaining),
-        None => asked.prior.clone(),
+        Some((answer, stop)) => prior_of(stage, form, answer.clone(), Some(stop), remaining),
+        None => asked.prior.clone().filter(|_| form.repair || form.resume),
     }
 }
 
@@ -631,7 +685,7 @@ async fn half<P: Ports>(
 
 /// Bytes, worst case and key of the task's next call.
 fn price(row: &mut MovedTask, stage: &StageKit, request: &MessagesRequest) {
-    row.bytes = request.input_bound(&stage.model);
+    row.bytes = request.usual_input(&stage.model);
     row.max_tokens = request.max_tokens;
     row.worst_nano = nano(request.worst_case(&stage.model));
     row.key = stage.key(request);
@@ -673,7 +727,7 @@ async fn ledger_entry<P: Ports>(
     text: String,
     cost: i64,
 ) -> Option<LedgerEntry> {
-    let prefix = format!("ledger/{}/{key}", task.tenant);
+    let prefix = bodies::ledger_prefix(&task.tenant, &task.job);
     // A result that cannot be kept for reuse is still a result.
     let days = i64::from(app.config.ledger_days);
     let seconds = LEDGER_GRACE_S + u64::from(app.config.ledger_days) * 86_400;
@@ -702,7 +756,7 @@ async fn keep_response<P: Ports>(
     attempt: &mut ClosedAttempt,
     text: String,
 ) {
-    match bodies::keep(app, &bodies::job_prefix(&task.job), text).await {
+    match bodies::keep(app, &bodies::answers_prefix(&task.job), text).await {
         Ok((body, blob)) => {
             attempt.response = body;
             attempt.response_blob = blob;
@@ -726,6 +780,8 @@ struct ReadAnswer {
     valid: Vec<(String, Value)>,
     missing: Vec<String>,
     faults: Vec<String>,
+    /// Ids that nobody asked about.
+    invented: Vec<String>,
     truncated: bool,
 }
 
@@ -750,6 +806,7 @@ fn read(stage: &StageKit, text: &str, stop: &StopReason, ids: &[String]) -> Read
                         .to_owned(),
                 ]
             },
+            invented: Vec::new(),
             truncated: stop.cuts_off(),
         };
     };
@@ -771,12 +828,31 @@ fn read(stage: &StageKit, text: &str, stop: &StopReason, ids: &[String]) -> Read
         },
         missing: answer.missing,
         faults: answer.faults.iter().map(ToString::to_string).collect(),
+        invented: answer.invented,
         truncated: answer.truncated,
     }
 }
 
+/// What a call in that form goes on from; `None` where there is nothing.
+pub fn prior_of(
+    stage: &StageKit,
+    form: Form,
+    answer: String,
+    stop: Option<&str>,
+    ids: &[String],
+) -> Option<Prior> {
+    if form.resume {
+        let blocks: Vec<Value> = serde_json::from_str(&answer).ok()?;
+        return (!blocks.is_empty()).then_some(Prior::Paused(blocks));
+    }
+    if form.repair {
+        return to_repair(stage, answer, stop, ids);
+    }
+    None
+}
+
 /// An answer with its faults, as a repair shows it; `None` where there are none.
-pub fn to_repair(
+fn to_repair(
     stage: &StageKit,
     answer: String,
     stop: Option<&str>,
@@ -784,7 +860,7 @@ pub fn to_repair(
 ) -> Option<Prior> {
     let stop = stop.map_or(StopReason::EndTurn, StopReason::parse);
     let faults = read(stage, &answer, &stop, ids).faults;
-    (!faults.is_empty()).then_some(Prior { answer, faults })
+    (!faults.is_empty()).then_some(Prior::Faulty { answer, faults })
 }
 
 fn fault_code(truncated: bool, faults: &[String]) -> &'static str {
@@ -810,7 +886,7 @@ fn results_of(output: &Value) -> Vec<(String, Value)> {
 }
 
 /// The task as it was: to be claimed again, with nothing counted.
-fn blank(task: &Claimed) -> Resolved {
+pub fn blank(task: &Claimed) -> Resolved {
     Resolved {
         job: task.job.clone(),
         idx: task.idx,
@@ -818,8 +894,10 @@ fn blank(task: &Claimed) -> Resolved {
         attempt: None,
         output: None,
         half: None,
+        fetched: None,
         ledger: Vec::new(),
         saved: None,
+        invented: Vec::new(),
         response: None,
         paid: 0,
         task: MovedTask {

@@ -41,8 +41,10 @@ pub fn statements<P: Ports>(
         settlement.attempts.extend(one.attempt.clone());
         settlement.outputs.extend(one.output.clone());
         settlement.halves.extend(one.half.clone());
+        settlement.fetched.extend(one.fetched.clone());
         settlement.ledger.extend(one.ledger.clone());
         settlement.saved.extend(one.saved.clone());
+        settlement.flags.extend(one.invented.iter().cloned());
         settlement.tasks.push(one.task.clone());
     }
     let mut statements = sql::settle(&settlement, lease, now, app.drive_at(now));
@@ -114,11 +116,12 @@ fn lessons(ended: &[Resolved], heads: &[HeadNote]) -> Vec<Lesson> {
     lessons
 }
 
-/// The rest of the job's work does not fit its budget: it is skipped, or the job pauses, as the caller wished.
-/// Harmless if the limit was raised meanwhile: the guard ends it.
+/// The rest of the work in that stage does not fit the job's budget: it is skipped, or the job pauses, as the caller
+/// wished. Harmless if the limit was raised meanwhile, or the stage left behind: the guard ends it.
 pub async fn over_budget<P: Ports>(
     app: &App<P>,
     job: &str,
+    stage: u32,
     limit: Option<i64>,
     left: i64,
     now: i64,
@@ -127,7 +130,7 @@ pub async fn over_budget<P: Ports>(
         return Ok(());
     };
     let detail = "the rest of the work does not fit max_cost_usd";
-    let mut statements = vec![sql::guard_budget(job, limit)];
+    let mut statements = vec![sql::guard_budget(job, limit, stage)];
     match loaded.job.on_budget {
         crate::core::plan::OnBudget::Pause => {
             let halt = json!({"reason": "budget", "detail": detail, "resumes_at": null});
@@ -135,15 +138,9 @@ pub async fn over_budget<P: Ports>(
         }
         crate::core::plan::OnBudget::Finish => {
             let reason = json!({"code": "budget", "message": detail});
-            statements.push(tasks::skip_waiting(
-                job,
-                loaded.job.stage,
-                &reason,
-                now,
-                left,
-            ));
+            statements.push(tasks::skip_waiting(job, stage, &reason, now, left));
             if loaded.job.state == JobState::Running {
-                statements.push(jobs::stop_expansion(job, loaded.job.stage));
+                statements.push(jobs::stop_expansion(job, stage));
             }
             statements.push(tasks::fan_in(job));
             statements.push(tasks::counts(job));

@@ -1,30 +1,32 @@
 //! A job comes in: it is written with its input, and one control message is sent.
-
-use std::iter::Peekable;
+//!
+//! In two steps, because large input is still coming while the plan is known already: [`begin`] gives a draft, whose intake
+//! takes the items; [`finish`] makes a job of it. [`submit`] is both at once.
 
 use serde_json::{Map, Value};
 
-use super::bodies::{job_prefix, sha256_hex};
+use super::intake::Intake;
+use super::kit::Kit;
 use super::view::JobView;
-use super::{App, AppError, ask, kit, message, query};
+use super::{App, AppError, message, notify, query, reduce, synthesise};
 use crate::core::money::Nano;
 use crate::core::plan::{
-    Chunk, Item, Limits, Mode, OnBudget, ResolvedStage, Spec, Stage, StageKind,
+    Chunk, InputKind, Item, Limits, Mode, OnBudget, ResolvedStage, Spec, Stage, StageKind,
 };
 use crate::core::schema::Schema;
-use crate::ports::{Blobs, Clock, Db, DbError, Ports, Queue};
-use crate::store::jobs::{self, NewJob, NewPage};
+use crate::core::webhook::Webhook;
+use crate::ports::{Clock, Db, DbError, Ports, Queue};
+use crate::store::deliveries;
+use crate::store::jobs::{self, NewJob};
+use crate::store::reduce as reduce_sql;
 use crate::store::row::Columns;
 
-/// Up to here the input of a job stands in the database, in pages of `inline_bytes`: all of them go in as one bound
-/// text of at most 2 MB, and escaping may double it.
-const INLINE_INPUT: usize = 400_000;
-/// Above, in blobs of this size: a slice of expansion reads one or two of them.
-const BLOB_PAGE: usize = 1_000_000;
-/// Blobs stored at a time: six connections may wait in one invocation, more would only queue.
-const PUTS: usize = 6;
 /// Chunks of items where a stage names none.
 const DEFAULT_CHUNK: u32 = 10;
+/// Slices of documents and pages where a stage says nothing of tokens: large enough to see what a text is about, small enough
+/// that a fast model reads all of it.
+const DEFAULT_TOKENS: u32 = 6_000;
+const DEFAULT_OVERLAP: u32 = 200;
 
 /// A checked submit: the shapes are right and every value is within its bounds.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,11 +34,15 @@ pub struct Submit {
     pub task: String,
     pub mode: Mode,
     pub stages: Vec<Stage>,
-    /// Ids are unique and none is empty; at least one item.
+    pub input: InputKind,
+    /// Ids are unique and none is empty; at least one item, except for a draft's, whose items come later. Where texts
+    /// are split, no id has the form of a slice's.
     pub items: Vec<Item>,
     pub limits: Limits,
     pub reuse: bool,
     pub metadata: Map<String, Value>,
+    /// Who is told what becomes of the job.
+    pub webhook: Option<Webhook>,
     /// The caller's `Idempotency-Key` with the SHA-256 (hex) of the body it came with.
     pub idempotency: Option<(String, String)>,
 }
@@ -62,23 +68,74 @@ pub async fn submit<P: Ports>(
     if let Some(known) = known_job(app, tenant, submit.idempotency.as_ref()).await? {
         return Ok(known);
     }
+    let kind = submit.input;
+    let mut submit = submit;
+    let items = std::mem::take(&mut submit.items);
+    let idempotency = submit.idempotency.take();
+    let mut draft = begin(app, tenant, submit)?;
+    // One by one, each let go as soon as it is on a page: a second and a third copy of 32 MB would not fit an isolate of 128 MB.
+    for item in items {
+        match kind {
+            InputKind::Documents => draft.intake.add_document(item).await?,
+            InputKind::Items | InputKind::Urls => draft.intake.add(item).await?,
+        }
+    }
+    finish(app, draft, idempotency).await
+}
+
+/// A job whose plan is known and whose items are still coming.
+pub struct Draft<P: Ports> {
+    pub intake: Intake<P>,
+    id: String,
+    tenant: String,
+    spec: Spec,
+    webhook: Option<Webhook>,
+}
+
+/// Resolves the plan; the submit's items and idempotency key are not looked at.
+pub fn begin<P: Ports>(app: &App<P>, tenant: &str, submit: Submit) -> Result<Draft<P>, AppError> {
     let spec = Spec {
-        stages: resolve_stages(app, &submit.stages)?,
+        stages: resolved(app, &submit)?,
         limits: resolve_limits(app, &submit.limits),
         task: submit.task,
         recipe: None,
         mode: submit.mode,
+        input: submit.input,
         reuse: submit.reuse,
         metadata: submit.metadata,
     };
-    let now = app.ports.clock().now_ms();
     let id = app.id("job");
-    let items_total = u32::try_from(submit.items.len()).unwrap_or(u32::MAX);
-    let pages = pages(app, &id, submit.items).await?;
-    let (synthesis_fixed_nano, synthesis_nano_per_byte) = synthesis_price(app, &spec);
+    Ok(Draft {
+        intake: Intake::new(app, tenant, &id),
+        id,
+        tenant: tenant.to_owned(),
+        spec,
+        webhook: submit.webhook,
+    })
+}
+
+/// Makes a job of a draft whose items are all there. `idempotency` as in [`Submit`].
+pub async fn finish<P: Ports>(
+    app: &App<P>,
+    mut draft: Draft<P>,
+    idempotency: Option<(String, String)>,
+) -> Result<Submitted, AppError> {
+    let known = known_job(app, &draft.tenant, idempotency.as_ref()).await;
+    if !matches!(known, Ok(None)) {
+        draft.intake.abandon().await;
+    }
+    if let Some(known) = known? {
+        return Ok(known);
+    }
+    let (pages, mut statements) = draft.intake.finish().await?;
+    let Draft {
+        id, tenant, spec, ..
+    } = &draft;
+    let now = app.ports.clock().now_ms();
+    let synthesis = synthesis_price(app, spec)?;
     let limits = &spec.limits;
     let job = NewJob {
-        id: &id,
+        id,
         tenant,
         now,
         deadline_at: limits
@@ -93,36 +150,59 @@ pub async fn submit<P: Ports>(
             .unwrap_or(app.config.defaults.max_attempts),
         min_success_ratio: limits.min_success_ratio.unwrap_or(0.0),
         limit_nano: limits.max_cost_usd.map(|usd| Nano::from_usd_floor(usd).0),
-        synthesis_fixed_nano,
-        synthesis_nano_per_byte,
-        items_total,
-        spec: &spec,
-        idempotency: submit.idempotency.as_ref(),
-        classes: classes(app, &spec),
+        synthesis_fixed_nano: synthesis.fixed_nano,
+        synthesis_nano_per_byte: synthesis.nano_per_byte,
+        items_total: draft.intake.items,
+        spec,
+        idempotency: idempotency.as_ref(),
+        classes: classes(app, spec),
     };
-    match app.ports.db().batch(jobs::insert(&job, &pages)).await {
+    statements.extend(jobs::insert(&job, &pages));
+    if let Some((bytes, nano_per_byte)) = synthesis.tree {
+        statements.push(reduce_sql::price(id, bytes, nano_per_byte));
+    }
+    let webhook = draft.webhook.as_ref();
+    statements.extend(webhook.map(|webhook| deliveries::insert(id, tenant, webhook)));
+    match app.ports.db().batch(statements).await {
         Ok(_) => {}
         // Somebody came with the same key meanwhile.
         Err(DbError::Guard(_)) => {
-            return known_job(app, tenant, submit.idempotency.as_ref())
-                .await?
+            let known = known_job(app, tenant, idempotency.as_ref()).await;
+            draft.intake.abandon().await;
+            return known?
                 .ok_or_else(|| AppError::Unavailable("the job could not be written".into()));
         }
         Err(error) => return Err(error.into()),
     }
     app.log_job(
-        &id,
+        id,
         "submitted",
         serde_json::json!({"tenant": tenant, "items": job.items_total}),
     );
     // Lost or refused, the sweep finds the job all the same.
-    if let Err(error) = app.ports.queue().send(vec![message::drive(&id, 0)]).await {
+    if let Err(error) = app.ports.queue().send(vec![message::drive(id, 0)]).await {
         app.log_fault("send_drive", &error.to_string());
     }
     Ok(Submitted {
-        job: query::job(app, tenant, &id).await?,
+        job: query::job(app, tenant, id).await?,
         created: true,
     })
+}
+
+/// The outcome, unless there are faults of something else; then those of both.
+fn with_faults<T>(
+    mut faults: Vec<(String, String)>,
+    outcome: Result<T, AppError>,
+) -> Result<T, AppError> {
+    match outcome {
+        Ok(value) if faults.is_empty() => Ok(value),
+        Ok(_) => Err(AppError::Invalid(faults)),
+        Err(AppError::Invalid(more)) => {
+            faults.extend(more);
+            Err(AppError::Invalid(faults))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The job that an idempotency key stands for already.
@@ -151,15 +231,30 @@ async fn known_job<P: Ports>(
     }))
 }
 
+/// Whether a submit would be taken, as far as can be told beforehand.
+pub fn check<P: Ports>(app: &App<P>, submit: &Submit) -> Result<(), AppError> {
+    resolved(app, submit).map(|_| ())
+}
+
+/// Its stages, where nothing is wrong with them nor with its webhook.
+fn resolved<P: Ports>(app: &App<P>, submit: &Submit) -> Result<Vec<ResolvedStage>, AppError> {
+    let webhook = submit.webhook.as_ref();
+    let faults = webhook.map_or_else(Vec::new, |webhook| notify::faults(app, webhook));
+    with_faults(faults, resolve_stages(app, &submit.stages, submit.input))
+}
+
 /// Every default filled in; faults of all stages at once.
 fn resolve_stages<P: Ports>(
     app: &App<P>,
     stages: &[Stage],
+    input: InputKind,
 ) -> Result<Vec<ResolvedStage>, AppError> {
     let defaults = &app.config.defaults;
     let mut faults = Vec::new();
     let mut resolved = Vec::with_capacity(stages.len());
     for (index, stage) in stages.iter().enumerate() {
+        let is_first_map = stage.kind == StageKind::Map
+            && stages.iter().take(index).all(|s| s.kind != StageKind::Map);
         let mut fault = |field: &str, message: String| {
             faults.push((format!("stages[{index}].{field}"), message));
         };
@@ -199,14 +294,15 @@ fn resolve_stages<P: Ports>(
             instructions: stage.instructions.clone(),
             output: stage.output.unwrap_or_default(),
             output_schema: stage.output_schema.clone(),
-            chunk: stage.chunk.unwrap_or(Chunk {
-                items: DEFAULT_CHUNK,
-            }),
+            chunk: chunk(stage.chunk, input, is_first_map),
             group_by: stage.group_by.clone(),
             model: model.id.clone(),
             max_tokens,
             effort: stage.effort,
             merge: stage.merge.clone().unwrap_or_default(),
+            tools: stage.tools.clone().filter(|tools| !tools.is_empty()),
+            verify: stage.verify.filter(|verify| verify.sample > 0.0),
+            citations: stage.citations.unwrap_or(false),
         });
     }
     if faults.is_empty() {
@@ -214,6 +310,23 @@ fn resolve_stages<P: Ports>(
     } else {
         Err(AppError::Invalid(faults))
     }
+}
+
+/// Only the first map reads the input: documents and pages, which it must be able to split, and one page at a time, for it is not
+/// known before it is read.
+fn chunk(given: Option<Chunk>, input: InputKind, is_first_map: bool) -> Chunk {
+    if input == InputKind::Items || !is_first_map {
+        return given.unwrap_or(Chunk::of_items(DEFAULT_CHUNK));
+    }
+    let mut chunk = given.unwrap_or_default();
+    if chunk.tokens.is_none() {
+        chunk.tokens = Some(DEFAULT_TOKENS);
+        chunk.overlap = chunk.overlap.or(Some(DEFAULT_OVERLAP));
+    }
+    if input == InputKind::Urls {
+        chunk.items = Some(1);
+    }
+    chunk
 }
 
 fn resolve_limits<P: Ports>(app: &App<P>, limits: &Limits) -> Limits {
@@ -228,21 +341,34 @@ fn resolve_limits<P: Ports>(app: &App<P>, limits: &Limits) -> Limits {
     }
 }
 
-/// What the job's synthesis costs at worst, whatever it reads, and per byte that it reads.
-fn synthesis_price<P: Ports>(app: &App<P>, spec: &Spec) -> (i64, i64) {
-    let Some(stage) = spec.stages.iter().find(|s| s.kind == StageKind::Synthesis) else {
-        return (0, 0);
+/// What the hold for the job's synthesis must know.
+struct SynthesisPrice {
+    /// At worst, whatever it reads.
+    fixed_nano: i64,
+    nano_per_byte: i64,
+    /// Bytes of results from which on there is a tree, and what that costs for each byte; `None` without a synthesis.
+    tree: Option<(u64, i64)>,
+}
+
+fn synthesis_price<P: Ports>(app: &App<P>, spec: &Spec) -> Result<SynthesisPrice, AppError> {
+    let kit = Kit::new(app, spec.clone())?;
+    let Some((_, synthesis)) = synthesise::stage_of(&kit) else {
+        return Ok(SynthesisPrice {
+            fixed_nano: 0,
+            nano_per_byte: 0,
+            tree: None,
+        });
     };
-    let Ok(model) = app.models.resolve(&stage.model) else {
-        return (0, 0);
-    };
-    let frame = ask::synthesis_frame(&spec.task, stage);
-    let request = ask::synthesis(stage, &frame, model, None, stage.max_tokens, "", "");
-    let per_million = model.prices.worst_case(1_000_000, 0, None);
-    (
-        kit::nano(request.worst_case(model)),
-        kit::nano(per_million.div_ceil(1_000_000)),
-    )
+    let (fixed_nano, per_million) = synthesise::prices(synthesis);
+    let tree = kit.reduce.as_ref().map(|reader| {
+        let bytes = synthesise::context_bytes(synthesis);
+        (bytes, reduce::nano_per_byte(reader))
+    });
+    Ok(SynthesisPrice {
+        fixed_nano,
+        nano_per_byte: per_million / 1_000_000 + 1,
+        tree,
+    })
 }
 
 fn classes<P: Ports>(app: &App<P>, spec: &Spec) -> Vec<String> {
@@ -255,119 +381,4 @@ fn classes<P: Ports>(app: &App<P>, spec: &Spec) -> Vec<String> {
     classes.sort();
     classes.dedup();
     classes
-}
-
-/// The input in pages of whole items; large ones are in the blob store when this returns.
-///
-/// Items are taken one by one and let go as soon as their text is on a page, and a page as soon as it is stored: what
-/// is held beside the items still to come is [`INLINE_INPUT`] or [`PUTS`] pages, not a second and a third copy of
-/// 32 MB in an isolate of 128 MB.
-async fn pages<P: Ports>(
-    app: &App<P>,
-    id: &str,
-    items: Vec<Item>,
-) -> Result<Vec<NewPage>, AppError> {
-    let mut texts = items.into_iter().map(|item| item.into_wire().to_string());
-    // Where the input belongs is known once so much of it has been read.
-    let mut head = Vec::new();
-    let mut bytes = 0;
-    while bytes <= INLINE_INPUT
-        && let Some(text) = texts.next()
-    {
-        bytes += text.len();
-        head.push(text);
-    }
-    let in_blobs = bytes > INLINE_INPUT;
-    let page_bytes = if in_blobs {
-        BLOB_PAGE
-    } else {
-        app.config.inline_bytes
-    };
-    let mut texts = head.into_iter().chain(texts).peekable();
-    let mut pages = Vec::new();
-    let mut blobs = Vec::with_capacity(PUTS);
-    let mut first = 0;
-    while let Some((count, body)) = page(&mut texts, page_bytes) {
-        let in_blob = in_blobs || body.len() > app.config.inline_bytes;
-        let key = in_blob.then(|| format!("{}/{}", job_prefix(id), sha256_hex(body.as_bytes())));
-        let (blob, body) = match key {
-            Some(key) => {
-                blobs.push((key.clone(), body));
-                (Some(key), None)
-            }
-            None => (None, Some(body)),
-        };
-        pages.push(NewPage {
-            first,
-            count,
-            body,
-            blob,
-        });
-        first = first.saturating_add(count);
-        if blobs.len() == PUTS {
-            put_all(app, &mut blobs).await?;
-        }
-    }
-    put_all(app, &mut blobs).await?;
-    Ok(pages)
-}
-
-/// The next items as one JSON array of at most so many bytes, and how many they are; at least one, where any is left.
-fn page(
-    texts: &mut Peekable<impl Iterator<Item = String>>,
-    page_bytes: usize,
-) -> Option<(u32, String)> {
-    let mut body = format!("[{}", texts.next()?);
-    let mut count = 1_u32;
-    // With the comma before it and the bracket after it.
-    while let Some(text) = texts.next_if(|text| body.len() + text.len() + 2 <= page_bytes) {
-        body.push(',');
-        body.push_str(&text);
-        count = count.saturating_add(1);
-    }
-    body.push(']');
-    Some((count, body))
-}
-
-/// Stores the blobs side by side and lets go of them.
-async fn put_all<P: Ports>(
-    app: &App<P>,
-    blobs: &mut Vec<(String, String)>,
-) -> Result<(), AppError> {
-    let puts = blobs
-        .drain(..)
-        .map(|(key, body)| app.ports.blobs().put(key, body));
-    for put in futures::future::join_all(puts).await {
-        put.map_err(|error| AppError::Unavailable(error.to_string()))?;
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    fn pages_of(texts: &[&str], page_bytes: usize) -> Vec<(u32, String)> {
-        let mut texts = texts.iter().map(|text| (*text).to_owned()).peekable();
-        std::iter::from_fn(|| page(&mut texts, page_bytes)).collect()
-    }
-
-    #[test]
-    fn a_page_is_full_to_the_byte_and_never_over() {
-        let pages = |bytes| pages_of(&["11", "22", "33"], bytes);
-        assert_eq!(pages(10), [(3, "[11,22,33]".to_owned())]);
-        let two_and_one = [(2, "[11,22]".to_owned()), (1, "[33]".to_owned())];
-        assert_eq!(pages(9), two_and_one);
-        assert_eq!(pages(7), two_and_one);
-        assert_eq!(pages(6).len(), 3);
-    }
-
-    #[test]
-    fn an_item_larger_than_a_page_has_one_of_its_own() {
-        let pages = pages_of(&["1", "22222222", "3"], 5);
-        let counts: Vec<u32> = pages.iter().map(|(count, _)| *count).collect();
-        assert_eq!(counts, [1, 1, 1]);
-        assert_eq!(pages_of(&[], 5), []);
-    }
 }

@@ -1,14 +1,14 @@
 //! What is put right by time alone: leases that ran out, messages that were lost, jobs that should have
-//! moved on, a breaker that may try again.
+//! moved on, a breaker that may try again, what is old.
 //!
 //! While anything is at work, [`look`] comes every `watch_ms` by a message that it sends to itself; cron begins it anew each
 //! minute, should that message be lost. So a crash is noticed after a lease and one such interval, not after a lease and a minute.
 
 use serde_json::json;
 
-use super::{App, AppError, log, message};
+use super::{App, AppError, log, message, notify, remove, schedules};
 use crate::core::time::day;
-use crate::ports::{Clock, Db, Ports, Queue};
+use crate::ports::{Clock, Db, Outgoing, Ports, Queue};
 use crate::store::row::Columns;
 use crate::store::{settle, sweep as sql};
 
@@ -21,7 +21,31 @@ pub async fn sweep<P: Ports>(app: &App<P>) -> Result<(), AppError> {
     let now = app.ports.clock().now_ms();
     let statements = sql::forget(now, &day(now - KEEP_DAYS_MS));
     app.ports.db().batch(statements).await?;
-    Ok(())
+    let found = [
+        remove::age(app).await,
+        notify::due(app).await,
+        schedules::due(app).await,
+    ];
+    let mut messages = Vec::new();
+    for found in found {
+        match found {
+            Ok(more) => messages.extend(more),
+            // One of them must not hold back the others.
+            Err(error) => app.log_fault("sweep", &error.to_string()),
+        }
+    }
+    send(app, messages).await
+}
+
+async fn send<P: Ports>(app: &App<P>, messages: Vec<Outgoing>) -> Result<(), AppError> {
+    if messages.is_empty() {
+        return Ok(());
+    }
+    app.ports
+        .queue()
+        .send(messages)
+        .await
+        .map_err(|error| AppError::Unavailable(error.to_string()))
 }
 
 /// Gives up leases that ran out, and moves on what stands still. Two at once are harmless.
@@ -56,14 +80,7 @@ pub async fn look<P: Ports>(app: &App<P>) -> Result<(), AppError> {
             .get(watch)
             .and_then(|answer| app.watch_message(answer)),
     );
-    if messages.is_empty() {
-        return Ok(());
-    }
-    app.ports
-        .queue()
-        .send(messages)
-        .await
-        .map_err(|error| AppError::Unavailable(error.to_string()))
+    send(app, messages).await
 }
 
 impl<P: Ports> App<P> {

@@ -1,23 +1,28 @@
 //! The fan-in: results are merged deterministically, and the synthesis task is written with what fits.
 //!
-//! Frequencies are always those of all results. Where the results do not fit the synthesis model's context
-//! or what is left of the budget, an even sample stands for them, and both the model and the coverage are told.
+//! Frequencies are always those of all results. Where the results themselves do not fit the synthesis model's context or what
+//! is left of the budget, a tree of readers ([`super::reduce`]) brings them down first. Only where the budget does not
+//! allow that either, an even sample stands for them, and both the model and the coverage are told.
 
 use serde_json::{Value, json};
 
-use super::bodies;
 use super::drive::Loaded;
+use super::follow::BYTES_PER_TOKEN;
 use super::kit::{Kit, StageKit, nano};
+use super::sample::Sample;
 use super::view::{Merged, Missing, ResultLine, StageMerge};
-use super::{App, AppError, query};
+use super::{App, AppError, bodies, query, reduce};
+use crate::core::flags::Checker;
 use crate::core::merge::Merger;
 use crate::core::plan::StageKind;
 use crate::core::verdict::Form;
 use crate::ports::Ports;
+use crate::store::flags::Flag;
+use crate::store::jobs::StageRow;
+use crate::store::listing;
+use crate::store::row::Columns;
 use crate::store::tasks::NewTask;
 
-/// Bytes of text that a token stands for at the least in what workers write; real text has more.
-const BYTES_PER_TOKEN: u64 = 2;
 /// Kept free of the context for the frame and the coverage.
 const CONTEXT_RESERVE: u64 = 8_000;
 /// Missing items that the synthesis is told by name.
@@ -31,10 +36,21 @@ const LEAST_TOKENS: u32 = 256;
 pub struct Prepared {
     /// What the report is made of: `{"merged", "note"}`.
     pub merged: Value,
-    /// The synthesis task, where the plan has one and it can be paid.
-    pub task: Option<SynthesisTask>,
-    /// Why there is none although the plan has one.
-    pub problem: Option<(&'static str, String)>,
+    pub next: Next,
+    /// What looks wrong in each map stage; nothing where results were not read.
+    pub flags: Vec<(u32, Vec<Flag>)>,
+}
+
+/// How the job goes on.
+pub enum Next {
+    /// No synthesis is wanted.
+    Nothing,
+    /// With the synthesis.
+    Synthesis(Box<SynthesisTask>),
+    /// With the first level of a tree, or another one; so much is held back for the synthesis meanwhile.
+    Tree { stage: u32, hold: i64 },
+    /// There can be no synthesis: a code, and the reason.
+    Problem(&'static str, String),
 }
 
 pub struct SynthesisTask {
@@ -42,100 +58,230 @@ pub struct SynthesisTask {
     pub row: NewTask,
 }
 
-/// Merges the results of all map stages; with `wanted`, writes the synthesis task for them.
+/// Merges the results of all map stages; with `wanted`, says how the synthesis is come by.
 pub async fn prepare<P: Ports>(
     app: &App<P>,
     loaded: &Loaded,
     wanted: bool,
 ) -> Result<Prepared, AppError> {
-    let job = &loaded.job;
-    let synthesis = loaded
-        .kit
-        .stages
-        .iter()
-        .enumerate()
-        .find(|(_, kit)| kit.stage.kind == StageKind::Synthesis)
-        .filter(|_| wanted);
+    let synthesis = stage_of(&loaded.kit).filter(|_| wanted);
     let room = synthesis.map(|(_, kit)| Room::of(loaded, kit));
     let gathered = gather(app, loaded, room.as_ref().map_or(0, |room| room.bytes)).await?;
-    let (coverage, note) = coverage(app, loaded, &gathered).await?;
-    let merged = json!({"merged": gathered.merged, "note": note});
+    let plain = json!({"merged": gathered.merged, "note": null});
     let (Some((index, kit)), Some(room)) = (synthesis, room) else {
         return Ok(Prepared {
-            merged,
-            task: None,
-            problem: None,
+            merged: plain,
+            next: Next::Nothing,
+            flags: gathered.flags,
         });
     };
-    let results = results_json(&gathered, note.as_deref());
+    if gathered.sample.is_part()
+        && let Some(hold) = room.tree(loaded, kit, gathered.sample.whole)
+    {
+        return Ok(Prepared {
+            merged: plain,
+            next: Next::Tree { stage: index, hold },
+            flags: gathered.flags,
+        });
+    }
+    let note = gathered.sample.note("results");
+    let at = (index, kit);
+    let (merged, next) = write(
+        app,
+        loaded,
+        at,
+        &room,
+        gathered.merged,
+        &gathered.sample,
+        note,
+    )
+    .await?;
+    Ok(Prepared {
+        merged,
+        next,
+        flags: gathered.flags,
+    })
+}
+
+/// After a level of the tree: the synthesis over what it brought, or another level.
+pub async fn over_tree<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    stage: &StageRow,
+) -> Result<(Value, Next), AppError> {
+    let stored = query::rows(app, listing::merged(&loaded.job.id)).await?;
+    let stored: Value = stored
+        .first()
+        .and_then(|row| row.json("merged"))
+        .unwrap_or(Value::Null);
+    let merged: Merged = stored
+        .get("merged")
+        .and_then(|merged| serde_json::from_value(merged.clone()).ok())
+        .unwrap_or_default();
+    let problem = |message: &str| {
+        let next = Next::Problem("synthesis_failed", message.to_owned());
+        Ok((stored.clone(), next))
+    };
+    let Some((index, kit)) = stage_of(&loaded.kit) else {
+        return problem("the plan has no synthesis");
+    };
+    let size = reduce::size(app, loaded, stage, stage.level).await?;
+    if size.done == 0 {
+        return problem("the synthesis failed: no part of the results could be read for it");
+    }
+    let room = Room::of(loaded, kit);
+    let shrank = if stage.level == 1 {
+        true
+    } else {
+        let below = reduce::size(app, loaded, stage, stage.level - 1).await?;
+        size.bytes.saturating_mul(5) < below.bytes.saturating_mul(4)
+    };
+    let more = shrank && size.done > 1 && stage.level < reduce::MOST_LEVELS;
+    if size.bytes > room.bytes
+        && more
+        && let Some(hold) = room.tree(loaded, kit, size.bytes)
+    {
+        return Ok((stored, Next::Tree { stage: index, hold }));
+    }
+    let mut sample = Sample::of(room.bytes);
+    let mut from = stage.look;
+    loop {
+        let (entries, next) = reduce::outputs(app, loaded, stage, from, stage.level).await?;
+        for (_, entry) in entries {
+            sample.add(entry.to_string());
+        }
+        let Some(next) = next else { break };
+        from = next;
+    }
+    let mut notes: Vec<String> = Vec::new();
+    for level in 1..=stage.level {
+        let lost = reduce::size(app, loaded, stage, level).await?.lost;
+        let what = if level == 1 {
+            "results"
+        } else {
+            "summaries of results"
+        };
+        if lost > 0 {
+            notes.push(format!("{lost} {what} could not be read for the synthesis"));
+        }
+    }
+    notes.extend(sample.note("summaries of results"));
+    if !notes.is_empty() {
+        notes.push("the frequencies are of all results".to_owned());
+    }
+    let note = (!notes.is_empty()).then(|| notes.join("; "));
+    write(app, loaded, (index, kit), &room, merged, &sample, note).await
+}
+
+/// The synthesis of a plan with its index.
+pub fn stage_of(kit: &Kit) -> Option<(u32, &StageKit)> {
+    (0u32..)
+        .zip(&kit.stages)
+        .find(|(_, kit)| kit.stage.kind == StageKind::Synthesis)
+}
+
+/// The synthesis task over what is shown of the results, if it can be paid.
+async fn write<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    (stage, kit): (u32, &StageKit),
+    room: &Room,
+    merged: Merged,
+    sample: &Sample,
+    note: Option<String>,
+) -> Result<(Value, Next), AppError> {
+    let coverage = coverage(app, loaded, note.as_deref()).await?;
+    let results = results_json(loaded, &merged, sample, note.as_deref());
+    let merged = json!({"merged": merged, "note": note});
     let request =
         kit.synthesis_request(kit.stage.max_tokens, Form::FRESH, &results, &coverage, None);
     let Some(max_tokens) = room.affordable(kit, &request) else {
-        return Ok(Prepared {
-            merged,
-            task: None,
-            problem: Some((
-                "budget",
-                "what is left of the budget does not pay for a synthesis".to_owned(),
-            )),
-        });
+        let message = "what is left of the budget does not pay for a synthesis".to_owned();
+        return Ok((merged, Next::Problem("budget", message)));
     };
     let request = kit.synthesis_request(max_tokens, Form::FRESH, &results, &coverage, None);
     let input = json!({"results": results, "coverage": coverage}).to_string();
-    let (body, blob) = bodies::keep(app, &bodies::job_prefix(&job.id), input).await?;
-    Ok(Prepared {
-        merged,
-        task: Some(SynthesisTask {
-            stage: u32::try_from(index).unwrap_or(u32::MAX),
-            row: NewTask {
-                ids: "[]".to_owned(),
-                items: 0,
-                class: kit.model.class.clone(),
-                key: kit.key(&request),
-                bytes: request.input_bound(&kit.model),
-                max_tokens,
-                worst_nano: nano(request.worst_case(&kit.model)),
-                body,
-                blob,
-                grp: None,
-                labelled: false,
-            },
-        }),
-        problem: None,
-    })
+    let (body, blob) = bodies::keep(app, &bodies::job_prefix(&loaded.job.id), input).await?;
+    let row = NewTask {
+        ids: "[]".to_owned(),
+        items: 0,
+        class: kit.model.class.clone(),
+        key: kit.key(&request),
+        bytes: request.input_bound(&kit.model),
+        max_tokens,
+        worst_nano: nano(request.worst_case(&kit.model)),
+        body,
+        blob,
+        grp: None,
+        labelled: false,
+    };
+    let task = Box::new(SynthesisTask { stage, row });
+    Ok((merged, Next::Synthesis(task)))
 }
 
 /// What a synthesis may take.
 struct Room {
     /// Of results, by context and budget.
     bytes: u64,
+    /// By context alone.
+    context: u64,
     /// Nano-dollars left of the job's budget.
     left: Option<i64>,
+}
+
+/// Bytes of results that a synthesis' model can read beside its frame.
+pub fn context_bytes(kit: &StageKit) -> u64 {
+    kit.model
+        .context_tokens
+        .saturating_sub(u64::from(kit.stage.max_tokens) + CONTEXT_RESERVE)
+        .saturating_mul(BYTES_PER_TOKEN)
+}
+
+/// What a synthesis costs at worst whatever it reads, and for a million bytes that it reads.
+pub fn prices(kit: &StageKit) -> (i64, i64) {
+    let empty = kit.synthesis_request(kit.stage.max_tokens, Form::FRESH, "", "", None);
+    let per_million = nano(kit.model.prices.worst_case(1_000_000, 0, None)).max(1);
+    (nano(empty.worst_case(&kit.model)), per_million)
 }
 
 impl Room {
     fn of(loaded: &Loaded, kit: &StageKit) -> Room {
         let job = &loaded.job;
-        let context = kit
-            .model
-            .context_tokens
-            .saturating_sub(u64::from(kit.stage.max_tokens) + CONTEXT_RESERVE)
-            .saturating_mul(BYTES_PER_TOKEN);
+        let context = context_bytes(kit);
         let left = job
             .limit_nano
             .map(|limit| limit - job.spent_nano - job.reserved_nano - job.unknown_nano);
         let bytes = match left {
             None => context,
             Some(left) => {
-                let empty = kit.synthesis_request(kit.stage.max_tokens, Form::FRESH, "", "", None);
-                let fixed = nano(empty.worst_case(&kit.model));
-                let per_million = nano(kit.model.prices.worst_case(1_000_000, 0, None)).max(1);
+                let (fixed, per_million) = prices(kit);
                 let affordable = i128::from(left - fixed) * 1_000_000 / i128::from(per_million);
                 // A tenth is kept for the coverage and the frequencies.
                 context.min(u64::try_from(affordable * 9 / 10).unwrap_or(0))
             }
         };
-        Room { bytes, left }
+        Room {
+            bytes,
+            context,
+            left,
+        }
+    }
+
+    /// Whether a tree over so many bytes can be paid, and the synthesis after it: then what is held back for that one.
+    fn tree(&self, loaded: &Loaded, kit: &StageKit, bytes: u64) -> Option<i64> {
+        let reader = loaded.kit.reduce.as_ref()?;
+        let Some(limit) = loaded.job.limit_nano else {
+            return Some(0);
+        };
+        let (fixed, per_million) = prices(kit);
+        // A level leaves an eighth of what it reads at the most.
+        let read = i64::try_from(self.context.min(bytes / 8)).unwrap_or(i64::MAX);
+        let synthesis = (per_million / 1_000_000 + 1)
+            .saturating_mul(read)
+            .saturating_add(fixed);
+        let tree = reduce::expected_nano(reader, bytes);
+        let left = self.left.unwrap_or(i64::MAX);
+        (tree.saturating_add(synthesis) <= left).then(|| synthesis.min(limit / 10 * 3))
     }
 
     /// The most tokens the answer may have, at most what the stage wants; `None` where it is not worth it.
@@ -162,62 +308,60 @@ impl Room {
     }
 }
 
-/// Results as the synthesis sees them.
+/// Results, merged and as the synthesis sees them.
 struct Gathered {
     merged: Merged,
-    /// JSON of single results.
-    lines: Vec<String>,
-    /// All there are.
-    total: u64,
+    /// JSON of single results of the last map stage.
+    sample: Sample,
+    flags: Vec<(u32, Vec<Flag>)>,
+}
+
+/// The results of a map stage, to be read page by page.
+pub fn results_of(job: &str, stage: u32, kit: &StageKit) -> query::ResultsOf {
+    query::ResultsOf {
+        job: job.to_owned(),
+        stage,
+        output: kit.stage.output,
+        grouped: kit.stage.group_by.is_some(),
+        columns: None,
+    }
 }
 
 /// Reads every map stage's results once; keeps an even sample of the last stage's of at most `bytes`.
 async fn gather<P: Ports>(app: &App<P>, loaded: &Loaded, bytes: u64) -> Result<Gathered, AppError> {
     let mut gathered = Gathered {
         merged: Merged::default(),
-        lines: Vec::new(),
-        total: 0,
+        sample: Sample::of(bytes),
+        flags: Vec::new(),
     };
     let maps: Vec<(u32, &StageKit)> = map_stages(&loaded.kit);
     let last = maps.last().map(|(index, _)| *index);
     for (index, kit) in maps {
         let mut merger = Merger::new(&kit.stage.merge);
-        let mut sample = Sample::of(bytes);
-        let of = query::ResultsOf {
-            job: loaded.job.id.clone(),
-            stage: index,
-            output: kit.stage.output,
-            grouped: kit.stage.group_by.is_some(),
-            columns: None,
-        };
+        let mut checker = Checker::default();
+        let of = results_of(&loaded.job.id, index, kit);
         let mut after = None;
         loop {
             let (lines, next) = query::results_page(app, &of, after).await?;
-            if lines.is_empty() {
-                break;
-            }
             for line in lines {
-                let (fresh, text) = match &line {
-                    ResultLine::Item { id, output, .. } => {
-                        (merger.add(output), json!({"id": id, "output": output}))
-                    }
-                    ResultLine::Chunk {
-                        label, ids, output, ..
-                    } => (merger.add(output), chunk_line(label, ids, output)),
-                };
-                if fresh && Some(index) == last {
-                    sample.add(text.to_string());
+                let (id, output) = named(&line);
+                checker.add(id, output);
+                if merger.add(output) && Some(index) == last {
+                    gathered.sample.add(shown(line).to_string());
                 }
             }
             let Some(next) = next else { break };
             after = Some(next);
         }
         let merged = merger.finish();
+        let flags = checker.finish().into_iter().map(|(id, flag)| Flag {
+            id,
+            flag: flag.as_str().to_owned(),
+        });
+        gathered.flags.push((index, flags.collect()));
         if Some(index) == last {
             gathered.merged.count_by = merged.count_by.clone();
             gathered.merged.distinct = merged.distinct;
-            gathered.total = sample.seen;
-            gathered.lines = sample.lines;
         }
         gathered.merged.stages.insert(
             kit.stage.name.clone(),
@@ -231,8 +375,26 @@ async fn gather<P: Ports>(app: &App<P>, loaded: &Loaded, bytes: u64) -> Result<G
     Ok(gathered)
 }
 
+/// A result with the id it has.
+pub fn named(line: &ResultLine) -> (&str, &Value) {
+    match line {
+        ResultLine::Item { id, output, .. } => (id, output),
+        ResultLine::Chunk { label, output, .. } => (label.as_deref().unwrap_or_default(), output),
+    }
+}
+
+/// A result as the synthesis, or a reader of the tree, sees it.
+pub fn shown(line: ResultLine) -> Value {
+    match line {
+        ResultLine::Item { id, output, .. } => json!({"id": id, "output": output}),
+        ResultLine::Chunk {
+            label, ids, output, ..
+        } => chunk_line(label.as_deref(), &ids, &output),
+    }
+}
+
 /// One result for many items, as the synthesis sees it.
-fn chunk_line(label: &Option<String>, ids: &[String], output: &Value) -> Value {
+fn chunk_line(label: Option<&str>, ids: &[String], output: &Value) -> Value {
     let named = ids.get(..IDS_NAMED.min(ids.len())).unwrap_or_default();
     let mut line = json!({"id": label, "ids": named, "output": output});
     if let Value::Object(line) = &mut line {
@@ -254,61 +416,15 @@ pub fn map_stages(kit: &Kit) -> Vec<(u32, &StageKit)> {
         .collect()
 }
 
-/// An even sample in bounded memory: when it grows over its bounds, every second line goes, and from then on
-/// only every second, fourth, … line is looked at.
-struct Sample {
-    most: u64,
-    bytes: u64,
-    every: u64,
-    seen: u64,
-    lines: Vec<String>,
-}
-
-impl Sample {
-    fn of(most: u64) -> Sample {
-        Sample {
-            most,
-            bytes: 0,
-            every: 1,
-            seen: 0,
-            lines: Vec::new(),
-        }
-    }
-
-    fn add(&mut self, line: String) {
-        let position = self.seen;
-        self.seen += 1;
-        if !position.is_multiple_of(self.every) {
-            return;
-        }
-        self.bytes += line.len() as u64 + 1;
-        self.lines.push(line);
-        while self.bytes > self.most && !self.lines.is_empty() {
-            self.every *= 2;
-            let mut keep = false;
-            self.lines.retain(|_| {
-                keep = !keep;
-                keep
-            });
-            if self.lines.len() == 1 && self.bytes > self.most {
-                let only = self
-                    .lines
-                    .iter()
-                    .map(|line| line.len() as u64 + 1)
-                    .sum::<u64>();
-                if only > self.most {
-                    self.lines.clear();
-                }
-            }
-            self.bytes = self.lines.iter().map(|line| line.len() as u64 + 1).sum();
-        }
-    }
-}
-
-fn results_json(gathered: &Gathered, note: Option<&str>) -> String {
-    let mut head = json!({"count_by": gathered.merged.count_by, "total": gathered.total});
+fn results_json(loaded: &Loaded, merged: &Merged, sample: &Sample, note: Option<&str>) -> String {
+    let last = map_stages(&loaded.kit).pop();
+    let results = last
+        .and_then(|(_, kit)| merged.stages.get(&kit.stage.name))
+        .map_or(0, |stage| stage.results);
+    let total = merged.distinct.unwrap_or(results);
+    let mut head = json!({"count_by": merged.count_by, "total": total});
     if let Value::Object(head) = &mut head {
-        if let Some(distinct) = gathered.merged.distinct {
+        if let Some(distinct) = merged.distinct {
             head.insert("distinct".into(), distinct.into());
         }
         if let Some(note) = note {
@@ -319,26 +435,19 @@ fn results_json(gathered: &Gathered, note: Option<&str>) -> String {
     // `{…}` becomes `{…,"results":[…]}` without a second copy of every result as a tree.
     text.pop();
     text.push_str(",\"results\":[");
-    text.push_str(&gathered.lines.join(","));
+    text.push_str(&sample.lines.join(","));
     text.push_str("]}");
     text
 }
 
-/// The coverage as the synthesis is told, and the note for the report.
+/// The coverage as the synthesis is told.
 async fn coverage<P: Ports>(
     app: &App<P>,
     loaded: &Loaded,
-    gathered: &Gathered,
-) -> Result<(String, Option<String>), AppError> {
+    note: Option<&str>,
+) -> Result<String, AppError> {
     let total = u64::from(loaded.job.items_total);
     let missing: Vec<Missing> = super::coverage::missing(app, loaded).await?;
-    let shown = gathered.lines.len() as u64;
-    let note = (shown < gathered.total).then(|| {
-        format!(
-            "the synthesis was shown an even sample of {shown} of {} results; the frequencies are of all",
-            gathered.total
-        )
-    });
     let named: Vec<&Missing> = missing.iter().take(MISSING_NAMED).collect();
     let coverage = json!({
         "total": total,
@@ -347,40 +456,5 @@ async fn coverage<P: Ports>(
         "missing": named,
         "note": note,
     });
-    Ok((coverage.to_string(), note))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sample_is_even_and_within_its_bytes() {
-        let mut sample = Sample::of(100);
-        for n in 0..1_000 {
-            sample.add(format!("{n:04}"));
-        }
-        let bytes: usize = sample.lines.iter().map(|line| line.len() + 1).sum();
-        assert!(bytes <= 100 && bytes > 25, "{bytes}");
-        assert_eq!(sample.seen, 1_000);
-        let numbers: Vec<u64> = sample
-            .lines
-            .iter()
-            .filter_map(|line| line.parse().ok())
-            .collect();
-        assert!(
-            numbers
-                .windows(2)
-                .all(|pair| matches!(pair, [a, b] if b - a == sample.every))
-        );
-    }
-
-    #[test]
-    fn nothing_is_kept_where_nothing_fits() {
-        let mut sample = Sample::of(3);
-        for _ in 0..10 {
-            sample.add("too long".to_owned());
-        }
-        assert!(sample.lines.is_empty());
-    }
+    Ok(coverage.to_string())
 }

@@ -10,7 +10,10 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::core::plan::Mode;
+use crate::core::purpose::Purpose;
+use crate::core::schedule::{Cause, InputFormat, Overlap, RunState};
 use crate::core::state::{JobState, TaskState};
+use crate::core::webhook::{WebhookEvent, WebhookFormat};
 
 /// A job.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -110,6 +113,112 @@ pub struct ErrorView {
     pub message: String,
 }
 
+/// A schedule.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Schedule)]
+pub struct ScheduleView {
+    #[schema(examples("sched_0199c1d2e3f47a5b8c6d7e8f90a1b2c3"))]
+    pub id: String,
+    pub name: String,
+    pub cron: String,
+    pub time_zone: String,
+    pub overlap: Overlap,
+    pub paused: bool,
+    /// The body of a submit; not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub job: Option<Value>,
+    pub input_url: Option<String>,
+    pub input_format: Option<InputFormat>,
+    /// The next five; none while it is paused.
+    pub next_runs: Vec<String>,
+    /// The last twenty, newest first.
+    pub last_runs: Vec<ScheduleRunView>,
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    #[schema(format = DateTime)]
+    pub updated_at: String,
+}
+
+/// One time that a schedule was due, or was run by hand.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = ScheduleRun)]
+pub struct ScheduleRunView {
+    /// Of several times that were missed, the first.
+    #[schema(format = DateTime)]
+    pub due_at: String,
+    #[schema(value_type = Cause)]
+    pub cause: String,
+    #[schema(value_type = RunState)]
+    pub state: String,
+    /// The job that it started; null again once that was deleted.
+    pub job: Option<String>,
+    /// Why it waits, was skipped or failed.
+    pub reason: Option<ErrorView>,
+    #[schema(format = DateTime)]
+    pub ended_at: Option<String>,
+}
+
+/// An event of a job on its way to a webhook.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Delivery)]
+pub struct DeliveryView {
+    /// The header `webhook-id`, the same in each try.
+    #[schema(examples("msg_0199c1d2e3f47a5b8c6d7e8f90a1b2c3_1"))]
+    pub id: String,
+    #[schema(value_type = WebhookEvent)]
+    pub event: String,
+    pub run: u32,
+    /// Of the job, when it happened.
+    #[schema(value_type = JobState)]
+    pub state: String,
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    /// Where it goes, without path and query: those may be secret.
+    #[schema(examples("https://hooks.example.com"))]
+    pub target: String,
+    #[schema(value_type = WebhookFormat)]
+    pub format: String,
+    #[schema(value_type = DeliveryStatus)]
+    pub status: String,
+    #[schema(format = DateTime)]
+    pub next_try_at: Option<String>,
+    #[schema(format = DateTime)]
+    pub delivered_at: Option<String>,
+    /// The last 25, the oldest first.
+    pub tries: Vec<TryView>,
+}
+
+/// `failed`: no try succeeded for a day, or the receiver answered 410.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryStatus {
+    Pending,
+    Delivered,
+    Failed,
+}
+
+/// One try of a delivery.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = DeliveryTry)]
+pub struct TryView {
+    pub n: u32,
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// How long it took.
+    pub ms: u64,
+    /// What the receiver answered; null where it did not.
+    pub status: Option<u16>,
+    pub error: Option<String>,
+}
+
+/// What receivers of webhooks check signatures with.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct WebhookSecret {
+    #[schema(examples("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))]
+    pub secret: String,
+}
+
 /// A task in a list.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct TaskView {
@@ -118,6 +227,10 @@ pub struct TaskView {
     pub stage: String,
     #[schema(value_type = TaskState)]
     pub state: String,
+    /// `work`: a chunk of a map stage, or the synthesis; `verify`: results are judged; `redo`: they are asked for once
+    /// more; `reduce`: a part of them is read for the synthesis.
+    #[schema(value_type = Purpose)]
+    pub purpose: String,
     pub item_ids: Vec<String>,
     /// Calls made for it.
     pub attempts: u32,
@@ -131,6 +244,8 @@ pub struct TaskDetail {
     pub stage: String,
     #[schema(value_type = TaskState)]
     pub state: String,
+    #[schema(value_type = Purpose)]
+    pub purpose: String,
     pub item_ids: Vec<String>,
     pub error: Option<ErrorView>,
     /// What the worker was given.
@@ -146,7 +261,7 @@ pub struct AttemptView {
     pub number: u32,
     /// `open`, `done`, or `unknown`: its end was not seen, it is possibly paid.
     pub state: String,
-    /// `worker`, `repair` or `synthesis`.
+    /// `worker`, `repair`, `verify`, `reduce` or `synthesis`.
     pub role: String,
     pub model: String,
     /// The body as it was sent; `null` where it can no longer be rebuilt.

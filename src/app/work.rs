@@ -21,6 +21,7 @@ use futures::stream::FuturesUnordered;
 use serde_json::json;
 
 use super::call::Head;
+use super::fetch::Gate;
 use super::kit::Kit;
 use super::resolve::{self, Resolved};
 use super::settle as ended;
@@ -28,7 +29,7 @@ use super::{App, AppError, log, message};
 use crate::core::admit::{Admission, Breaker, Candidate, Job, Snapshot, admit};
 use crate::core::money::Nano;
 use crate::core::time::day;
-use crate::core::verdict::Form;
+use crate::core::verdict::{FETCH, Form};
 use crate::ports::{Clock, Db, DbError, Ports, Queue};
 use crate::store::admission::{self, Claim, Claimed, Read, Take};
 use crate::store::row::Columns;
@@ -103,6 +104,8 @@ struct Consumer<'a, P: Ports> {
     stopped: bool,
     /// The same, for calls that still read what they ask.
     stop: Arc<AtomicBool>,
+    /// Where tasks that read a page wait for their turn.
+    gate: Arc<Gate>,
     /// The class of a head that came first: worth a look at once.
     news: bool,
     seen: Vec<String>,
@@ -152,6 +155,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             heads: Vec::new(),
             stopped: false,
             stop: Arc::new(AtomicBool::new(false)),
+            gate: Arc::new(Gate::new(app.config.fetching.at_once)),
             news: false,
             seen: Vec::new(),
             looked: now,
@@ -531,6 +535,16 @@ impl<'a, P: Ports> Consumer<'a, P> {
         let config = &self.app.config;
         let day_cap =
             |cap: Option<f64>, used: i64| cap.map(|usd| Nano::from_usd_floor(usd).0 - used);
+        // Pages that nobody here would get to are left to others.
+        let mut pages = self.gate.room();
+        read.waiting.retain(|task| {
+            if task.form == FETCH {
+                let room = pages > 0;
+                pages = pages.saturating_sub(1);
+                return room;
+            }
+            true
+        });
         read.waiting.retain(|task| {
             read.jobs.iter().any(|job| job.id == task.job)
                 && read.classes.iter().any(|row| row.class.name == task.class)
@@ -572,7 +586,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                         .position(|row| row.class.name == task.class);
                     let known = class
                         .and_then(|class| read.classes.get(class))
-                        .and_then(|row| row.tokens_per_byte);
+                        .and_then(|row| Some((row.tokens_per_byte?, row.known_bytes)));
                     Candidate {
                         job: read
                             .jobs
@@ -611,7 +625,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             let Some(kit) = self
                 .kits
                 .get(&task.job)
-                .and_then(|kit| kit.stage(task.stage))
+                .and_then(|kit| kit.of(task.stage, task.purpose))
             else {
                 continue;
             };
@@ -711,6 +725,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 mark,
                 probe && task.attempt.is_some(),
                 Arc::clone(&self.stop),
+                Arc::clone(&self.gate),
             );
             let call = call.boxed();
             if task.attempt.is_some() {
@@ -773,7 +788,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 continue;
             };
             let left = row.limit_nano.unwrap_or(i64::MAX) - row.used_nano - row.held_nano;
-            ended::over_budget(self.app, job, row.limit_nano, left, now).await?;
+            ended::over_budget(self.app, job, row.stage, row.limit_nano, left, now).await?;
             moved.push(job.clone());
         }
         for job in day {
@@ -853,10 +868,16 @@ impl<'a, P: Ports> Consumer<'a, P> {
 }
 
 /// Tokens a request may take: as many for each byte as any took before and a little more, or half its bytes. An average
-/// would let a few dense requests pass the limit together; what is too much here comes back with the first header.
-fn expected_input(bytes: u64, tokens_per_byte: Option<f64>) -> f64 {
-    let share = tokens_per_byte.map_or(0.5, |share| (share * 1.05).min(1.0));
-    (bytes as f64 * share).ceil().max(1.0)
+/// would let a few dense requests pass the limit together; what is too much here comes back with the first header. A request
+/// twice as large as any that is `known` is not reckoned by their share: the fixed part of theirs makes it look thin.
+fn expected_input(bytes: u64, known: Option<(f64, f64)>) -> f64 {
+    let bytes = bytes as f64;
+    let share = match known {
+        Some((share, size)) if bytes <= size * 2.0 => share * 1.05,
+        Some((share, _)) => (share * 1.05).max(0.5),
+        None => 0.5,
+    };
+    (bytes * share.min(1.0)).ceil().max(1.0)
 }
 
 /// Tokens an answer is expected to have: what the stage's answers had and a third more; all it may have before

@@ -25,6 +25,8 @@ pub const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
 /// A structured output or a tool puts text of the API's own before the prompt. It was never
 /// published how much; a few hundred tokens were seen, so this is a generous upper bound.
 const HIDDEN_TOKENS: u64 = 1_024;
+/// What one use of a web tool brings in, on the high side.
+const TOKENS_PER_USE: u64 = 25_000;
 
 /// The body of `POST /v1/messages`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -357,6 +359,20 @@ impl MessagesRequest {
         request
     }
 
+    /// The same request with the model's own turn so far, for it to go on with: after a pause of a server tool. The one
+    /// request that ends on an assistant turn.
+    #[must_use]
+    pub fn resume(&self, blocks: &[Value]) -> Self {
+        let mut request = self.clone();
+        if !blocks.is_empty() {
+            request.messages.push(Turn {
+                role: Speaker::Assistant,
+                content: blocks.iter().cloned().map(Content::Raw).collect(),
+            });
+        }
+        request
+    }
+
     /// The same request without a schema for the API to enforce: for one it refused, with the
     /// schema's text given to the model instead.
     #[must_use]
@@ -401,6 +417,16 @@ impl MessagesRequest {
         bytes
             .saturating_add(hidden)
             .saturating_add(rounds.saturating_mul(model.context_tokens))
+    }
+
+    /// The size that rate limits are reckoned with: as [`MessagesRequest::input_bound`], but for each use of a tool what it
+    /// usually brings in. With the bound, a call with tools would be larger than every bucket.
+    #[must_use]
+    pub fn usual_input(&self, model: &Model) -> u64 {
+        let uses: u64 = self.tools.iter().map(|tool| u64::from(tool.max_uses)).sum();
+        self.input_bound(model)
+            .saturating_sub(uses.saturating_mul(model.context_tokens))
+            .saturating_add(uses.saturating_mul(TOKENS_PER_USE))
     }
 
     /// What must be reserved before this is sent: no response to it can cost more.

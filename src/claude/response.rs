@@ -22,6 +22,8 @@ pub struct Message {
     /// Set on a refusal, when the API says why.
     pub refusal: Option<Refusal>,
     pub usage: Usage,
+    /// After a pause: every block exactly as it came, thinking too, for the model to go on from. Empty otherwise.
+    pub turn: Vec<Value>,
 }
 
 impl Message {
@@ -59,11 +61,17 @@ impl Message {
             .get("usage")
             .filter(|usage| usage.is_object())
             .ok_or(NotAMessage)?;
+        let stop_reason = StopReason::from_value(value.get("stop_reason"));
         Ok(Self {
+            turn: if stop_reason == StopReason::PauseTurn {
+                blocks.clone()
+            } else {
+                Vec::new()
+            },
             id: id_of(value),
             model: text_of(value, "model"),
             content: blocks.iter().filter_map(Block::from_value).collect(),
-            stop_reason: StopReason::from_value(value.get("stop_reason")),
+            stop_reason,
             refusal: Refusal::from_value(value.get("stop_details")),
             usage: Usage::from_value(usage),
         })

@@ -158,7 +158,8 @@ enum Building {
     },
     /// A block that comes whole with its start.
     Whole(Value),
-    Thinking,
+    /// Kept only for a turn that was paused: the API wants it back as it was.
+    Thinking(Value),
 }
 
 impl MessageAssembler {
@@ -201,7 +202,13 @@ impl MessageAssembler {
     #[must_use]
     pub fn finish(self) -> Option<Message> {
         let head = self.head.filter(|_| self.done)?;
+        let turn = if head.stop_reason == StopReason::PauseTurn {
+            self.blocks.values().map(Building::raw).collect()
+        } else {
+            Vec::new()
+        };
         Some(Message {
+            turn,
             id: head.id,
             model: head.model,
             content: self
@@ -255,7 +262,7 @@ impl MessageAssembler {
                 text: text_of(block, "text"),
                 citations: Vec::new(),
             },
-            "thinking" | "redacted_thinking" => Building::Thinking,
+            "thinking" | "redacted_thinking" => Building::Thinking(block.clone()),
             _ if block.get("input").is_some() => Building::WithInput {
                 start: block.clone(),
                 input: String::new(),
@@ -296,7 +303,16 @@ impl MessageAssembler {
                 input.push_str(piece("partial_json"));
                 piece("partial_json").len()
             }
-            // Thinking and its signature, and what is not known yet.
+            (Building::Thinking(block), kind @ ("thinking_delta" | "signature_delta")) => {
+                let field = kind.trim_end_matches("_delta");
+                let known = block.get(field).and_then(Value::as_str).unwrap_or_default();
+                let whole = format!("{known}{}", piece(field));
+                if let Some(fields) = block.as_object_mut() {
+                    fields.insert(field.to_owned(), Value::String(whole));
+                }
+                piece(field).len()
+            }
+            // What is not known yet.
             _ => 0,
         };
         self.bytes += grown;
@@ -330,20 +346,36 @@ impl Building {
     fn finish(self) -> Option<Block> {
         match self {
             Self::Text { text, citations } => Some(Block::Text { text, citations }),
-            Self::Thinking => None,
+            Self::Thinking(_) => None,
             Self::Whole(block) => Block::from_value(&block),
-            Self::WithInput { mut start, input } => {
-                // No pieces, or pieces that make no JSON (the answer was cut): what the block
-                // began with stands.
-                if let Ok(input) = serde_json::from_str::<Value>(&input)
-                    && let Some(fields) = start.as_object_mut()
-                {
-                    fields.insert("input".to_owned(), input);
-                }
-                Block::from_value(&start)
-            }
+            Self::WithInput { start, input } => Block::from_value(&with_input(start, &input)),
         }
     }
+
+    /// The block as the API would give it in an answer that is not streamed.
+    fn raw(&self) -> Value {
+        match self {
+            Self::Text { text, citations } => {
+                let mut block = serde_json::json!({"type": "text", "text": text});
+                if let Some(fields) = block.as_object_mut().filter(|_| !citations.is_empty()) {
+                    fields.insert("citations".to_owned(), Value::Array(citations.clone()));
+                }
+                block
+            }
+            Self::Thinking(block) | Self::Whole(block) => block.clone(),
+            Self::WithInput { start, input } => with_input(start.clone(), input),
+        }
+    }
+}
+
+/// No pieces, or pieces that make no JSON (the answer was cut): what the block began with stands.
+fn with_input(mut start: Value, input: &str) -> Value {
+    if let Ok(input) = serde_json::from_str::<Value>(input)
+        && let Some(fields) = start.as_object_mut()
+    {
+        fields.insert("input".to_owned(), input);
+    }
+    start
 }
 
 /// Events that carry something for us; all others are skipped without a look at their data.

@@ -6,19 +6,34 @@
 //! - [`plan`]: jobs, stages, limits as callers write them
 //! - [`state`]: the two state machines, as total transition functions
 //! - [`chunk`]: items into chunks
+//! - [`slice`]: long texts into slices
 //! - [`admit`]: which tasks may call Claude now: permits, budget, fairness, breaker
 //! - [`verdict`]: what becomes of a task after an answer or an error
 //! - [`merge`]: the deterministic fan-in
+//! - [`schedule`]: what a schedule is made of
+//! - [`webhook`]: who is told, and how a message is signed
+//! - [`cron`]: when a schedule is due
+//! - [`guard`]: which addresses on the web may be asked
+//! - [`readable`]: pages as text
 //! - [`schema`]: JSON Schema, compiled and checked
 //! - [`money`], [`time`], [`ids`]: small shared values
 
 pub mod admit;
 pub mod chunk;
+pub mod cite;
+pub mod cron;
+pub mod flags;
+pub mod guard;
 pub mod ids;
 pub mod merge;
 pub mod money;
 pub mod plan;
+pub mod purpose;
+pub mod readable;
+pub mod schedule;
 pub mod schema;
+pub mod slice;
 pub mod state;
 pub mod time;
 pub mod verdict;
+pub mod webhook;

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::slice::Size;
+
 /// How the work of a job was decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -64,13 +66,62 @@ pub enum Output {
     Chunk,
 }
 
-/// How many items one worker sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+/// How much one worker sees: so many items, or so many tokens. With both, whichever is reached first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
 pub struct Chunk {
-    /// Items per chunk.
+    /// The most items in a chunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 1000)]
-    pub items: u32,
+    pub items: Option<u32>,
+    /// The most tokens in a chunk, estimated: small items are packed up to it, longer texts are split at natural
+    /// boundaries into slices of at most so many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 50, maximum = 200000)]
+    pub tokens: Option<u32>,
+    /// Tokens of the text before it that a slice shows again; at most half of `tokens`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 100000)]
+    pub overlap: Option<u32>,
+}
+
+impl Chunk {
+    /// By number alone.
+    pub fn of_items(items: u32) -> Chunk {
+        Chunk {
+            items: Some(items),
+            ..Chunk::default()
+        }
+    }
+
+    /// The most items of one chunk.
+    pub fn most_items(&self) -> u32 {
+        self.items.unwrap_or(PACKED_ITEMS).max(1)
+    }
+
+    /// The size of slices, where long texts are split.
+    pub fn size(&self) -> Option<Size> {
+        self.tokens.map(|tokens| Size {
+            tokens,
+            overlap: self.overlap.unwrap_or(0),
+        })
+    }
+}
+
+/// Items that are packed into one chunk of `tokens` where nothing is said: each wants its own part of the answer.
+const PACKED_ITEMS: u32 = 50;
+
+/// What the input is made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputKind {
+    /// Small things, worked on as they are.
+    #[default]
+    Items,
+    /// Texts of any length, split where they are long.
+    Documents,
+    /// Addresses: what they hold is read by the workers.
+    Urls,
 }
 
 /// The deterministic fan-in of a map stage; no model call.
@@ -83,6 +134,58 @@ pub struct Merge {
     /// Fields that make two results the same.
     #[schema(max_items = 32)]
     pub dedupe_by: Vec<String>,
+}
+
+/// How many results of a stage a second call judges.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Verify {
+    /// The share of them.
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    pub sample: f64,
+}
+
+/// Tools that run on Anthropic's side.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tools {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub web_search: Option<WebTool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub web_fetch: Option<WebTool>,
+}
+
+impl Tools {
+    pub fn is_empty(&self) -> bool {
+        self.web_search.is_none() && self.web_fetch.is_none()
+    }
+}
+
+/// How far a worker may use a tool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebTool {
+    /// In one call.
+    #[serde(default = "WebTool::default_uses")]
+    #[schema(minimum = 1, maximum = 20)]
+    pub max_uses: u32,
+    /// Only these; not together with `blocked_domains`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 100)]
+    pub allowed_domains: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 100)]
+    pub blocked_domains: Vec<String>,
+    /// `web_fetch` only: about how much of a page the worker reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 100, maximum = 1000000)]
+    pub max_content_tokens: Option<u32>,
+}
+
+impl WebTool {
+    fn default_uses() -> u32 {
+        5
+    }
 }
 
 /// How much work the model puts into an answer, lowest first.
@@ -154,6 +257,15 @@ pub struct Stage {
     /// `map` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge: Option<Merge>,
+    /// `map` only: Claude's own tools, which its workers may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Tools>,
+    /// `map` only: a second call judges a sample of the results.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verify>,
+    /// `synthesis` only: claims name the ids they rest on, as `[[ID]]`; ids that do not exist are flagged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub citations: Option<bool>,
 }
 
 /// What a job does when the rest of its work does not fit its budget.
@@ -253,6 +365,8 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipe: Option<String>,
     pub mode: Mode,
+    #[serde(default)]
+    pub input: InputKind,
     /// Resolved: nothing is left to a default.
     pub stages: Vec<ResolvedStage>,
     /// As given, defaults filled in; `jobs` holds the figures the engine checks.
@@ -260,6 +374,13 @@ pub struct Spec {
     pub reuse: bool,
     #[serde(default)]
     pub metadata: Map<String, Value>,
+}
+
+impl Spec {
+    /// Ids of tasks may be those of slices.
+    pub fn slices(&self) -> bool {
+        self.stages.iter().any(|stage| stage.chunk.tokens.is_some())
+    }
 }
 
 /// A stage with every default filled in and its model known.
@@ -282,6 +403,12 @@ pub struct ResolvedStage {
     pub effort: Option<Effort>,
     #[serde(default)]
     pub merge: Merge,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Tools>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verify>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub citations: bool,
 }
 
 impl ResolvedStage {

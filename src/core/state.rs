@@ -175,6 +175,15 @@ pub fn job_states_that_accept(event: JobEvent) -> Vec<&'static str> {
         .collect()
 }
 
+/// The states in which a run is over.
+pub fn terminal_job_states() -> Vec<&'static str> {
+    JobState::ALL
+        .into_iter()
+        .filter(|state| state.is_terminal())
+        .map(JobState::as_str)
+        .collect()
+}
+
 /// The states in which a task accepts `event`.
 pub fn task_states_that_accept(event: TaskEvent) -> Vec<&'static str> {
     TaskState::ALL

@@ -16,9 +16,46 @@ pub fn day(ms: i64) -> String {
     text
 }
 
+/// Seconds in an offset as it is written for people: `GMT`, `GMT+05:30`, `GMT-00:44:30`.
+pub fn gmt_offset(text: &str) -> Option<i32> {
+    let rest = text.strip_prefix("GMT")?;
+    if rest.is_empty() {
+        return Some(0);
+    }
+    let (sign, rest) = match (rest.strip_prefix('+'), rest.strip_prefix('-')) {
+        (Some(rest), _) => (1, rest),
+        (_, Some(rest)) => (-1, rest),
+        _ => return None,
+    };
+    let mut seconds = 0;
+    let mut unit = 3_600;
+    for part in rest.split(':') {
+        seconds += i32::from(part.parse::<u8>().ok()?) * unit;
+        unit /= 60;
+    }
+    Some(sign * seconds)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn offsets_are_read_as_they_are_written() {
+        let cases = [
+            ("GMT", Some(0)),
+            ("GMT+05:30", Some(19_800)),
+            ("GMT-03:00", Some(-10_800)),
+            ("GMT-00:44:30", Some(-2_670)),
+            ("GMT+", None),
+            ("UTC+1", None),
+            ("GMT 1", None),
+            ("", None),
+        ];
+        for (text, seconds) in cases {
+            assert_eq!(gmt_offset(text), seconds, "{text}");
+        }
+    }
 
     #[test]
     fn times_are_utc_with_milliseconds() {

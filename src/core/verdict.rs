@@ -1,11 +1,16 @@
 //! What becomes of a task when a call has ended: the one place that decides about repair, retry,
 //! splitting and giving up.
 
+/// In the place of a form: the task reads a page first, and asks nothing yet.
+pub const FETCH: &str = "fetch";
+
 /// How a task asks next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Form {
     /// The last answer and its faults are shown to the model.
     pub repair: bool,
+    /// The model goes on with its own turn, which a server tool had paused.
+    pub resume: bool,
     /// Without a schema for the API to enforce: it refused ours; our own check decides alone.
     pub plain: bool,
 }
@@ -13,15 +18,18 @@ pub struct Form {
 impl Form {
     pub const FRESH: Form = Form {
         repair: false,
+        resume: false,
         plain: false,
     };
 
     pub fn as_str(self) -> &'static str {
-        match (self.repair, self.plain) {
-            (false, false) => "fresh",
-            (true, false) => "repair",
-            (false, true) => "fresh+plain",
-            (true, true) => "repair+plain",
+        match (self.resume, self.repair, self.plain) {
+            (false, false, false) => "fresh",
+            (false, true, false) => "repair",
+            (false, false, true) => "fresh+plain",
+            (false, true, true) => "repair+plain",
+            (true, _, false) => "resume",
+            (true, _, true) => "resume+plain",
         }
     }
 
@@ -29,6 +37,7 @@ impl Form {
     pub fn parse(text: &str) -> Form {
         Form {
             repair: text.starts_with("repair"),
+            resume: text.starts_with("resume"),
             plain: text.ends_with("+plain"),
         }
     }
@@ -50,6 +59,8 @@ pub struct Standing {
 pub enum End {
     /// An answer came; `missing` items of the task still have no valid result.
     Answered { missing: u32 },
+    /// The model stopped in the middle of its turn, for a server tool's sake: it may go on.
+    Paused,
     /// An answer came that a repair cannot better: the model refused. `missing` as above.
     Refused { missing: u32 },
     /// No usable answer, at the server's or the network's fault: another call may do.
@@ -103,8 +114,8 @@ pub fn verdict(standing: Standing, end: End) -> Next {
         wait,
     };
     let fresh = Form {
-        repair: false,
-        ..standing.form
+        plain: standing.form.plain,
+        ..Form::FRESH
     };
     match end {
         End::Answered { missing: 0 } | End::Refused { missing: 0 } => Next::Done,
@@ -124,7 +135,21 @@ pub fn verdict(standing: Standing, end: End) -> Next {
                 again(
                     Form {
                         repair: true,
-                        ..standing.form
+                        ..fresh
+                    },
+                    Wait::None,
+                )
+            } else {
+                Next::GiveUp
+            }
+        }
+        // A pause counts as a call, so there is an end to it.
+        End::Paused => {
+            if left {
+                again(
+                    Form {
+                        resume: true,
+                        ..fresh
                     },
                     Wait::None,
                 )
@@ -200,7 +225,7 @@ mod tests {
 
     const REPAIR: Form = Form {
         repair: true,
-        plain: false,
+        ..Form::FRESH
     };
 
     fn at(form: Form, tries: u32) -> Standing {
@@ -279,6 +304,17 @@ mod tests {
     }
 
     #[test]
+    fn a_paused_turn_goes_on_until_the_attempts_are_used_up() {
+        let (form, tries) = form_of(verdict(at(Form::FRESH, 0), End::Paused));
+        assert_eq!((form.resume, form.repair, tries), (true, false, 1));
+        assert_eq!(form_of(verdict(at(form, 1), End::Paused)), (form, 2));
+        assert_eq!(verdict(at(form, 4), End::Paused), Next::GiveUp);
+        // What comes of it in the end may be faulty like any answer.
+        let (form, _) = form_of(verdict(at(form, 2), End::Answered { missing: 1 }));
+        assert_eq!((form.resume, form.repair), (false, true));
+    }
+
+    #[test]
     fn a_refused_schema_is_left_out_once() {
         let (form, tries) = form_of(verdict(at(Form::FRESH, 0), End::Reshape));
         assert_eq!((form.plain, tries), (true, 0));
@@ -298,9 +334,21 @@ mod tests {
     fn forms_read_back() {
         for repair in [false, true] {
             for plain in [false, true] {
-                let form = Form { repair, plain };
+                let form = Form {
+                    repair,
+                    plain,
+                    resume: false,
+                };
                 assert_eq!(Form::parse(form.as_str()), form);
             }
+        }
+        for plain in [false, true] {
+            let form = Form {
+                resume: true,
+                plain,
+                ..Form::FRESH
+            };
+            assert_eq!(Form::parse(form.as_str()), form);
         }
         assert_eq!(Form::parse("?"), Form::FRESH);
     }

@@ -11,6 +11,7 @@ use crate::api::auth::Auth;
 use crate::app::App;
 use crate::claude::models::Catalogue;
 use crate::config::{self, Config, ConfigFault};
+use crate::core::webhook::SigningKey;
 use crate::ports::Log;
 
 use super::WorkerPorts;
@@ -21,6 +22,7 @@ use super::entropy::WebCrypto;
 use super::kv::Kv;
 use super::log::Console;
 use super::queue::Queues;
+use super::web::WebFetch;
 
 /// Where Claude answers when nothing else is said.
 const ANTHROPIC: &str = "https://api.anthropic.com";
@@ -62,9 +64,17 @@ fn build(env: &Env) -> Result<App<WorkerPorts>, Vec<ConfigFault>> {
     binding("CONTROL_QUEUE", control.is_some());
     let tasks = env.queue("TASKS_QUEUE").ok();
     binding("TASKS_QUEUE", tasks.is_some());
+    let outbound = env.queue("OUTBOUND_QUEUE").ok();
+    binding("OUTBOUND_QUEUE", outbound.is_some());
+    let signing = signing(env).map_err(|fault| faults.push(fault)).ok();
 
-    let (Some(config), Some(models), Some(claude), Some(db), Some(kv), Some(control), Some(tasks)) =
-        (config, models, claude, db, kv, control, tasks)
+    let (Some(config), Some(models), Some(claude), Some(signing)) =
+        (config, models, claude, signing)
+    else {
+        return Err(faults);
+    };
+    let (Some(db), Some(kv), Some(control), Some(tasks), Some(outbound)) =
+        (db, kv, control, tasks, outbound)
     else {
         return Err(faults);
     };
@@ -72,14 +82,16 @@ fn build(env: &Env) -> Result<App<WorkerPorts>, Vec<ConfigFault>> {
         ports: WorkerPorts {
             db: D1::new(db),
             blobs: Kv::new(kv),
-            queue: Queues::new(control, tasks),
+            queue: Queues::new(control, tasks, outbound),
             claude,
+            web: WebFetch,
             clock: EdgeClock,
             entropy: WebCrypto,
             log: Console,
         },
         config: Arc::new(config),
         models: Arc::new(models),
+        signing,
     })
 }
 
@@ -110,6 +122,18 @@ fn claude(env: &Env) -> Result<ClaudeFetch, ConfigFault> {
         ));
     }
     Ok(ClaudeFetch::new(base_url, key))
+}
+
+/// What webhooks are signed with, where it is set.
+fn signing(env: &Env) -> Result<Option<SigningKey>, ConfigFault> {
+    let Some(secret) = variable(env, "WEBHOOK_SIGNING_KEY").filter(|text| !text.trim().is_empty())
+    else {
+        return Ok(None);
+    };
+    let wants = format!("wants at least {} characters", SigningKey::MIN_BYTES);
+    SigningKey::new(&secret)
+        .map(Some)
+        .ok_or_else(|| fault("WEBHOOK_SIGNING_KEY", &wants))
 }
 
 /// A variable or secret as text. `wrangler.toml` can also hold numbers, booleans and tables: they arrive

@@ -8,7 +8,7 @@ use std::future::Future;
 use worker::kv::{KvError, KvStore};
 use worker::send::SendFuture;
 
-use crate::ports::{BlobError, Blobs};
+use crate::ports::{BlobError, Blobs, Keys};
 
 use super::js;
 
@@ -51,6 +51,25 @@ impl Blobs for Kv {
     fn delete(&self, key: String) -> impl Future<Output = Result<(), BlobError>> + Send {
         let store = self.0.clone();
         SendFuture::new(async move { store.delete(&key).await.map_err(fault) })
+    }
+
+    fn list(
+        &self,
+        prefix: String,
+        after: Option<String>,
+    ) -> impl Future<Output = Result<Keys, BlobError>> + Send {
+        let store = self.0.clone();
+        SendFuture::new(async move {
+            let mut list = store.list().prefix(prefix);
+            if let Some(cursor) = after {
+                list = list.cursor(cursor);
+            }
+            let page = list.execute().await.map_err(fault)?;
+            Ok(Keys {
+                keys: page.keys.into_iter().map(|key| key.name).collect(),
+                next: page.cursor.filter(|_| !page.list_complete),
+            })
+        })
     }
 }
 

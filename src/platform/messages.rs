@@ -6,6 +6,7 @@
 use futures::future::join_all;
 use worker::{MessageBatch, MessageExt, QueueRetryOptionsBuilder, RawMessage};
 
+use crate::api::read_job;
 use crate::app::App;
 use crate::app::consume::{self, Settle};
 use crate::ports::{Ports, QueueName};
@@ -39,6 +40,12 @@ pub async fn settle<P: Ports>(app: &App<P>, batch: &MessageBatch<()>) {
         Some(Kind::Live(QueueName::Control)) => {
             join_all(texts.iter().map(async |(message, text)| {
                 tell(message, consume::control(app, text).await);
+            }))
+            .await;
+        }
+        Some(Kind::Live(QueueName::Outbound)) => {
+            join_all(texts.iter().map(async |(message, text)| {
+                tell(message, consume::outbound(app, text, read_job).await);
             }))
             .await;
         }

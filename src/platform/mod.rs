@@ -5,7 +5,7 @@
 //! Whatever holds a JavaScript value across an await is wrapped with `worker::send` here, in the
 //! adapters: a Worker has one thread, so that promise cannot be broken.
 //!
-//! - [`d1`], [`kv`], [`queue`], [`claude`], [`clock`], [`entropy`], [`log`]: one port each
+//! - [`d1`], [`kv`], [`queue`], [`claude`], [`web`], [`clock`], [`zones`], [`entropy`], [`log`]: one port each; [`fetch`] under two of them
 //! - [`env`]: variables, secrets and bindings become an engine
 //! - [`http`]: requests of the runtime become requests of the router, and back
 //! - [`messages`]: batches of a queue become calls of the use cases, and verdicts
@@ -27,6 +27,8 @@ pub mod entropy;
 #[cfg(target_arch = "wasm32")]
 pub mod env;
 #[cfg(target_arch = "wasm32")]
+mod fetch;
+#[cfg(target_arch = "wasm32")]
 pub mod http;
 #[cfg(target_arch = "wasm32")]
 mod js;
@@ -42,6 +44,10 @@ pub mod panic;
 mod ports;
 #[cfg(target_arch = "wasm32")]
 pub mod queue;
+#[cfg(target_arch = "wasm32")]
+pub mod web;
+#[cfg(target_arch = "wasm32")]
+pub mod zones;
 
 #[cfg(target_arch = "wasm32")]
 pub use ports::WorkerPorts;

@@ -59,6 +59,8 @@ pub fn kind(queue: &str) -> Option<Kind> {
         Some(Kind::Live(QueueName::Control))
     } else if queue.contains("tasks") {
         Some(Kind::Live(QueueName::Tasks))
+    } else if queue.contains("outbound") {
+        Some(Kind::Live(QueueName::Outbound))
     } else {
         None
     }
@@ -97,6 +99,10 @@ mod tests {
         assert_eq!(
             kind("fanwise-staging-tasks"),
             Some(Kind::Live(QueueName::Tasks))
+        );
+        assert_eq!(
+            kind("fanwise-outbound"),
+            Some(Kind::Live(QueueName::Outbound))
         );
         assert_eq!(kind("fanwise-control-dlq"), Some(Kind::DeadLetters));
         assert_eq!(kind("fanwise-tasks-dlq"), Some(Kind::DeadLetters));

@@ -9,6 +9,8 @@ use super::entropy::WebCrypto;
 use super::kv::Kv;
 use super::log::Console;
 use super::queue::Queues;
+use super::web::WebFetch;
+use super::zones::IntlZones;
 
 /// The edges of one invocation. Bindings belong to the invocation that got them, so this is built anew
 /// for each and never kept in a static.
@@ -18,6 +20,7 @@ pub struct WorkerPorts {
     pub blobs: Kv,
     pub queue: Queues,
     pub claude: ClaudeFetch,
+    pub web: WebFetch,
     pub clock: EdgeClock,
     pub entropy: WebCrypto,
     pub log: Console,
@@ -28,7 +31,9 @@ impl Ports for WorkerPorts {
     type Blobs = Kv;
     type Queue = Queues;
     type Claude = ClaudeFetch;
+    type Web = WebFetch;
     type Clock = EdgeClock;
+    type Zones = IntlZones;
     type Entropy = WebCrypto;
     type Log = Console;
 
@@ -46,6 +51,14 @@ impl Ports for WorkerPorts {
 
     fn claude(&self) -> &ClaudeFetch {
         &self.claude
+    }
+
+    fn web(&self) -> &WebFetch {
+        &self.web
+    }
+
+    fn zones(&self) -> &IntlZones {
+        &IntlZones
     }
 
     fn clock(&self) -> &EdgeClock {

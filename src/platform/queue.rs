@@ -17,22 +17,28 @@ use super::pack;
 /// Calls of `sendBatch` under way at once. An invocation has six connections in all.
 const PARALLEL: usize = 3;
 
-/// The bindings `CONTROL_QUEUE` and `TASKS_QUEUE`.
+/// The bindings `CONTROL_QUEUE`, `TASKS_QUEUE` and `OUTBOUND_QUEUE`.
 #[derive(Clone)]
 pub struct Queues {
     control: worker::Queue,
     tasks: worker::Queue,
+    outbound: worker::Queue,
 }
 
 impl Queues {
-    pub fn new(control: worker::Queue, tasks: worker::Queue) -> Queues {
-        Queues { control, tasks }
+    pub fn new(control: worker::Queue, tasks: worker::Queue, outbound: worker::Queue) -> Queues {
+        Queues {
+            control,
+            tasks,
+            outbound,
+        }
     }
 
     fn binding(&self, name: QueueName) -> &worker::Queue {
         match name {
             QueueName::Control => &self.control,
             QueueName::Tasks => &self.tasks,
+            QueueName::Outbound => &self.outbound,
         }
     }
 }
@@ -43,13 +49,11 @@ impl Queue for Queues {
     }
 }
 
-async fn send(queues: Queues, messages: Vec<Outgoing>) -> Result<(), QueueError> {
-    let (control, tasks): (Vec<_>, Vec<_>) = messages
-        .into_iter()
-        .partition(|message| message.queue == QueueName::Control);
+async fn send(queues: Queues, mut messages: Vec<Outgoing>) -> Result<(), QueueError> {
     let mut calls = Vec::new();
-    for (name, messages) in [(QueueName::Control, control), (QueueName::Tasks, tasks)] {
-        let portions = pack::portions(messages, |message| message.body.len())
+    for name in [QueueName::Control, QueueName::Tasks, QueueName::Outbound] {
+        let messages = messages.extract_if(.., |message| message.queue == name);
+        let portions = pack::portions(messages.collect(), |message| message.body.len())
             .map_err(|large| QueueError(format!("a message of {} bytes", large.bytes)))?;
         calls.extend(portions.into_iter().map(|portion| (name, portion)));
     }

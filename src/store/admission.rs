@@ -10,6 +10,7 @@ use super::jobs::to_json;
 use super::row::{Columns, Row};
 use super::{params, sql};
 use crate::core::admit::{Breaker, Bucket, Class};
+use crate::core::purpose::Purpose;
 use crate::ports::Statement;
 
 /// A task that waits, with all that is known about it before it is claimed.
@@ -24,6 +25,7 @@ pub struct Waiting {
     pub max_tokens: u32,
     pub worst_nano: i64,
     pub form: String,
+    pub purpose: Purpose,
     pub answers: u64,
     pub answer_tokens: u64,
     pub free: bool,
@@ -34,6 +36,8 @@ pub struct Waiting {
 pub struct AtWork {
     pub id: String,
     pub tenant: String,
+    /// The one it works on.
+    pub stage: u32,
     pub in_flight: u32,
     pub concurrency: u32,
     pub max_attempts: u32,
@@ -48,9 +52,10 @@ pub struct AtWork {
 }
 
 const AT_WORK: &str = "-- jobs_at_work
-SELECT j.id, j.tenant, j.state, j.in_flight, j.concurrency, j.max_attempts, j.limit_nano,
+SELECT j.id, j.tenant, j.state, j.stage, j.in_flight, j.concurrency, j.max_attempts, j.limit_nano,
   j.spent_nano + j.reserved_nano + j.unknown_nano AS used_nano,
-  j.synthesis_fixed_nano, j.synthesis_nano_per_byte, j.results, j.result_bytes,
+  j.synthesis_fixed_nano, j.synthesis_nano_per_byte, j.synthesis_bytes, j.reduce_nano_per_byte, j.hold_nano,
+  j.results, j.result_bytes,
   (SELECT SUM(pending + queued + running + succeeded + failed) FROM stages WHERE job = j.id) AS tasks,
   (SELECT spent_nano + reserved_nano FROM spending WHERE day = ?1 AND tenant = j.tenant) AS day_tenant,
   (SELECT spent_nano + reserved_nano FROM spending WHERE day = ?1 AND tenant = '*') AS day_account
@@ -58,9 +63,9 @@ FROM jobs j WHERE j.state IN ('running', 'synthesizing') AND (j.deadline_at IS N
   OR j.deadline_at + CASE j.state WHEN 'synthesizing' THEN ?3 ELSE 0 END > ?2)
 ORDER BY j.in_flight, j.created_at LIMIT 64";
 const WAITING: &str = "-- waiting_tasks
-SELECT t.id, t.job, t.stage, t.idx, t.class, t.bytes, t.max_tokens, t.worst_nano, t.form, s.answers, s.answer_tokens,
-  at_work.reuse = 1 AND EXISTS (SELECT 1 FROM ledger l
-    WHERE l.tenant = at_work.tenant AND l.key = t.key AND l.expires_at > ?1) AS free
+SELECT t.id, t.job, t.stage, t.idx, t.class, t.bytes, t.max_tokens, t.worst_nano, t.form, t.purpose, s.answers, s.answer_tokens,
+  t.form = 'fetch' OR (at_work.reuse = 1 AND EXISTS (SELECT 1 FROM ledger l
+    WHERE l.tenant = at_work.tenant AND l.key = t.key AND l.expires_at > ?1)) AS free
 FROM (SELECT id, tenant, reuse FROM jobs WHERE state IN ('running', 'synthesizing')
     ORDER BY in_flight, created_at LIMIT 64) at_work CROSS JOIN tasks t ON t.id IN (
     SELECT c.id FROM tasks c WHERE c.job = at_work.id AND c.state IN ('pending', 'queued') AND c.not_before <= ?1
@@ -110,6 +115,8 @@ pub struct ClassRow {
     pub class: Class,
     /// The most tokens that a byte of any request took, once known.
     pub tokens_per_byte: Option<f64>,
+    /// The bytes of the largest of them.
+    pub known_bytes: f64,
     pub refused: u64,
 }
 
@@ -134,6 +141,7 @@ impl ClassRow {
                 output: bucket("output"),
             },
             tokens_per_byte: (most > 0.0).then_some(most),
+            known_bytes: row.real("learned_size"),
             refused: row.tokens("refused"),
         }
     }
@@ -172,23 +180,35 @@ pub fn read_breaker(row: &Row) -> Breaker {
     }
 }
 
-/// For the synthesis: `max_tokens`, and its input at the average size of a result so far; at most 30 % of the cap.
+/// For the synthesis: `max_tokens`, and its input at the average size of a result so far; where that is more than it can
+/// read, the tree that brings it down, and the synthesis over what comes out of it. At most 30 % of the cap.
 fn held(row: &Row) -> i64 {
     let Some(limit) = row.maybe_int("limit_nano") else {
         return 0;
     };
     if row.text("state") != "running" {
-        return 0;
+        // While the tree is worked on; nothing once the synthesis itself waits.
+        return row.int("hold_nano");
     }
     let results = row.int("results").max(1);
     let bytes = row
         .int("result_bytes")
         .saturating_mul(row.int("tasks").max(1))
         / results;
+    let most = row.maybe_int("synthesis_bytes").unwrap_or(i64::MAX);
+    let (tree, read) = if bytes > most {
+        // Each level leaves an eighth at the most: all levels read one seventh more than the first.
+        let levels = bytes.saturating_add(bytes / 7);
+        let tree = row.int("reduce_nano_per_byte").saturating_mul(levels);
+        (tree, most.min(bytes / 8))
+    } else {
+        (0, bytes)
+    };
     let wanted = row
         .int("synthesis_nano_per_byte")
-        .saturating_mul(bytes)
-        .saturating_add(row.int("synthesis_fixed_nano"));
+        .saturating_mul(read)
+        .saturating_add(row.int("synthesis_fixed_nano"))
+        .saturating_add(tree);
     wanted.min(limit / 10 * 3)
 }
 
@@ -196,6 +216,7 @@ fn at_work(row: &Row) -> AtWork {
     AtWork {
         id: row.text("id"),
         tenant: row.text("tenant"),
+        stage: row.count("stage"),
         in_flight: row.count("in_flight"),
         concurrency: row.count("concurrency"),
         max_attempts: row.count("max_attempts"),
@@ -218,6 +239,7 @@ fn waiting(row: &Row) -> Waiting {
         max_tokens: row.count("max_tokens"),
         worst_nano: row.int("worst_nano"),
         form: row.text("form"),
+        purpose: Purpose::parse(&row.text("purpose")),
         answers: row.tokens("answers"),
         answer_tokens: row.tokens("answer_tokens"),
         free: row.flag("free"),
@@ -303,13 +325,13 @@ SELECT t.job, t.idx, t.attempts, j.tenant, t.stage, ?1, t.form, e.value->>'$.rol
 FROM json_each(?2) e CROSS JOIN tasks t ON t.id = e.value->>'$.id' JOIN jobs j ON j.id = t.job
 WHERE e.value->>'$.free' = 0 AND t.lease = ?1 AND t.state = 'running'";
 const CLAIMED: &str = "-- claimed_tasks
-SELECT t.id, t.job, t.stage, t.idx, t.state AS moved_to, t.ids, COALESCE(t.wanted, t.ids) AS wanted, t.form, t.tries, t.attempts, t.delays, t.covered, t.class, t.key,
+SELECT t.id, t.job, t.stage, t.purpose, t.idx, t.state AS moved_to, t.ids, COALESCE(t.wanted, t.ids) AS wanted, t.form, t.tries, t.attempts, t.delays, t.covered, t.class, t.key,
   t.bytes, t.worst_nano, t.max_tokens, j.tenant, j.run, j.max_attempts, j.reuse, a.id AS attempt, i.body, i.blob,
   CASE WHEN t.covered > 0 THEN o.body END AS output, CASE WHEN t.covered > 0 THEN o.blob END AS output_blob,
   CASE WHEN e.value->>'$.free' = 1 THEN l.body END AS known, CASE WHEN e.value->>'$.free' = 1 THEN l.blob END AS known_blob,
   l.cost_nano AS known_cost, l.job AS known_job,
   (SELECT SUM(cost_nano) FROM attempts c WHERE c.job = t.job AND c.idx = t.idx) AS paid_nano,
-  CASE WHEN t.form LIKE 'repair%' THEN p.response END AS prior, CASE WHEN t.form LIKE 'repair%' THEN p.response_blob END AS prior_blob,
+  CASE WHEN t.form NOT LIKE 'fresh%' THEN p.response END AS prior, CASE WHEN t.form NOT LIKE 'fresh%' THEN p.response_blob END AS prior_blob,
   p.stop_reason AS prior_stop
 FROM json_each(?2) e CROSS JOIN tasks t ON t.id = e.value->>'$.id'
   JOIN jobs j ON j.id = t.job
@@ -317,7 +339,7 @@ FROM json_each(?2) e CROSS JOIN tasks t ON t.id = e.value->>'$.id'
   LEFT JOIN inputs i ON i.job = t.job AND i.idx = t.idx
   LEFT JOIN outputs o ON o.job = t.job AND o.idx = t.idx
   LEFT JOIN ledger l ON l.tenant = j.tenant AND l.key = t.key
-  LEFT JOIN attempts p ON t.form LIKE 'repair%' AND p.job = t.job AND p.idx = t.idx
+  LEFT JOIN attempts p ON t.form NOT LIKE 'fresh%' AND p.job = t.job AND p.idx = t.idx
     AND p.n = (SELECT MAX(n) FROM attempts q WHERE q.job = t.job AND q.idx = t.idx
       AND (q.response IS NOT NULL OR q.response_blob IS NOT NULL))
 WHERE t.lease = ?1 AND t.state = 'running'";
@@ -416,6 +438,7 @@ pub struct Claimed {
     pub tenant: String,
     pub run: u32,
     pub stage: u32,
+    pub purpose: Purpose,
     pub idx: u32,
     pub ids: Vec<String>,
     /// The items that this call asks for.
@@ -476,6 +499,7 @@ impl Claimed {
             tenant: row.text("tenant"),
             run: row.count("run"),
             stage: row.count("stage"),
+            purpose: Purpose::parse(&row.text("purpose")),
             idx: row.count("idx"),
             ids: row.json("ids").unwrap_or_default(),
             wanted: row.json("wanted").unwrap_or_default(),

@@ -27,11 +27,11 @@ pub fn end(id: &str, to: JobState, now: i64) -> Statement {
 }
 
 const NEXT_RUN: &str = "-- next_run
-UPDATE jobs SET state = 'queued', run = run + 1, stage = 0, covered = NULL, error = NULL, halt = NULL, resume_state = NULL,
+UPDATE jobs SET state = 'queued', run = run + 1, stage = 0, covered = NULL, hold_nano = NULL, error = NULL, halt = NULL, resume_state = NULL,
   finished_at = NULL, updated_at = ?2, drive_at = ?2 WHERE id = ?1
 RETURNING id, state AS moved_to, run";
 const REOPEN_MAPS: &str = "-- reopen_maps
-UPDATE stages SET state = 'waiting',
+UPDATE stages SET state = 'waiting', phase = 'work',
   expanded = (idx = f.first AND cursor >= f.items_total AND NOT EXISTS (
     SELECT 1 FROM bundles b WHERE b.job = ?1 AND b.stage = stages.idx)),
   cursor = CASE idx WHEN f.first THEN cursor ELSE 0 END
@@ -39,7 +39,7 @@ FROM (SELECT items_total, (SELECT MIN(idx) FROM stages WHERE job = ?1 AND kind =
   FROM jobs WHERE id = ?1) AS f
 WHERE job = ?1 AND kind = 'map'";
 const REOPEN_SYNTHESIS: &str = "-- reopen_synthesis
-UPDATE stages SET state = 'waiting', cursor = 0, expanded = 0 WHERE job = ?1 AND kind = 'synthesis'";
+UPDATE stages SET state = 'waiting', cursor = 0, expanded = 0, level = 0 WHERE job = ?1 AND kind = 'synthesis'";
 
 /// After [`guard`]: the job waits for its next run.
 pub fn next_run(id: &str, now: i64) -> Statement {

@@ -12,7 +12,8 @@ SELECT idx, label, state, given, body, blob FROM (
   SELECT t.idx, t.label, t.state, t.given, o.body, o.blob,
     SUM(o.bytes) OVER (ORDER BY t.idx ROWS UNBOUNDED PRECEDING) - o.bytes AS ahead
   FROM (SELECT job, idx, label, state, given FROM tasks
-      WHERE job = ?1 AND stage = ?2 AND idx >= ?3 AND covered > 0 AND given IS NOT '*' ORDER BY idx LIMIT ?4) t
+      WHERE job = ?1 AND stage = ?2 AND idx >= ?3 AND covered > 0 AND given IS NOT '*'
+      AND purpose = 'work' ORDER BY idx LIMIT ?4) t
     JOIN outputs o ON o.job = t.job AND o.idx = t.idx)
 WHERE ahead < ?5 ORDER BY idx";
 
@@ -115,7 +116,8 @@ pub fn expand_groups(
 
 const NOT_GIVEN: &str = "-- results_not_given
 SELECT t.idx, t.label, t.given, o.body, o.blob FROM tasks t JOIN outputs o ON o.job = t.job AND o.idx = t.idx
-WHERE t.job = ?1 AND t.stage = ?2 AND t.idx > ?3 AND t.covered > 0 AND t.given IS NOT '*' ORDER BY t.idx LIMIT ?4";
+WHERE t.job = ?1 AND t.stage = ?2 AND t.idx > ?3 AND t.covered > 0 AND t.given IS NOT '*'
+  AND t.purpose = 'work' ORDER BY t.idx LIMIT ?4";
 
 /// Outputs of a stage of which the next has not taken everything, after task `after`.
 pub fn not_given(job: &str, stage: u32, after: i64, limit: u32) -> Statement {

@@ -194,6 +194,14 @@ pub struct StageRow {
     pub name: String,
     pub state: String,
     pub cursor: u32,
+    /// Where inside the item at `cursor` expansion stands.
+    pub within: Option<Value>,
+    /// Of the tree before a synthesis; 0 where none is worked on.
+    pub level: u32,
+    /// Of a tree: from which task index on it is this run's. Of a check: from which on it looks next.
+    pub look: u32,
+    /// What is being done: its own work, or a check of it.
+    pub phase: String,
     pub expanded: bool,
     pub pending: u32,
     pub queued: u32,
@@ -213,6 +221,10 @@ impl StageRow {
             name: row.text("name"),
             state: row.text("state"),
             cursor: row.count("cursor"),
+            within: row.json("within"),
+            level: row.count("level"),
+            look: row.count("look"),
+            phase: row.text("phase"),
             expanded: row.flag("expanded"),
             pending: row.count("pending"),
             queued: row.count("queued"),
@@ -395,7 +407,7 @@ pub fn guard_at(id: &str, run: u32, state: JobState, stage: u32) -> Statement {
 }
 
 const OPEN_STAGE: &str = "-- open_stage
-UPDATE stages SET state = 'running', cursor = 0, expanded = 0 WHERE job = ?1 AND idx = ?2";
+UPDATE stages SET state = 'running', cursor = 0, expanded = 0, level = 0 WHERE job = ?1 AND idx = ?2";
 
 /// Begins a synthesis stage, again where an earlier run had one.
 pub fn open_stage(id: &str, stage: u32) -> Statement {

@@ -54,7 +54,7 @@ pub fn owner(id: &str, tenant: &str) -> Statement {
 }
 
 const TASKS: &str = "-- task_views
-SELECT t.idx, t.state, t.ids, t.attempts, t.error, s.name AS stage
+SELECT t.idx, t.state, t.ids, t.attempts, t.error, t.purpose, s.name AS stage
 FROM tasks t JOIN stages s ON s.job = t.job AND s.idx = t.stage
 WHERE t.job = ?1 AND t.idx > ?2 AND (?3 IS NULL OR t.state = ?3)
   AND CASE WHEN ?4 IS NULL THEN s.kind = 'map' ELSE s.name = ?4 END
@@ -89,18 +89,23 @@ pub fn task(job: &str, idx: u32) -> Vec<Statement> {
 }
 
 const RESULTS: &str = "-- results_page
-SELECT t.idx, t.ids, t.grp, t.label, o.body, o.blob FROM tasks t JOIN outputs o ON o.job = t.job AND o.idx = t.idx
-WHERE t.job = ?1 AND t.stage = ?2 AND t.idx > ?3 AND t.covered > 0 ORDER BY t.idx LIMIT ?4";
+SELECT idx, ids, grp, label, body, blob FROM (
+  SELECT t.idx, t.ids, t.grp, t.label, o.body, o.blob,
+    SUM(o.bytes) OVER (ORDER BY t.idx ROWS UNBOUNDED PRECEDING) - o.bytes AS ahead
+  FROM (SELECT job, idx, ids, grp, label FROM tasks WHERE job = ?1 AND stage = ?2 AND idx > ?3 AND covered > 0
+      AND purpose = 'work' ORDER BY idx LIMIT ?4) t
+    JOIN outputs o ON o.job = t.job AND o.idx = t.idx)
+WHERE ahead < ?5 ORDER BY idx";
 
-/// Outputs of a stage by task index, after `after`.
-pub fn results(job: &str, stage: u32, after: i64, limit: u32) -> Statement {
-    sql(RESULTS, params![job, stage, after, limit])
+/// Outputs of a stage by task index, after `after`: at most `limit`, and no further one once there are so many bytes.
+pub fn results(job: &str, stage: u32, after: i64, limit: u32, bytes: u64) -> Statement {
+    sql(RESULTS, params![job, stage, after, limit, bytes])
 }
 
 const MISSING: &str = "-- missing_page
 SELECT t.idx, t.ids, t.items, t.covered, t.state, t.error, o.body, o.blob
 FROM tasks t LEFT JOIN outputs o ON o.job = t.job AND o.idx = t.idx AND t.covered > 0
-WHERE t.job = ?1 AND t.stage = ?2 AND t.state IN ('failed', 'skipped', 'cancelled') AND t.idx > ?3
+WHERE t.job = ?1 AND t.stage = ?2 AND t.state IN ('failed', 'skipped', 'cancelled') AND t.idx > ?3 AND t.purpose = 'work'
 ORDER BY t.idx LIMIT ?4";
 
 /// Tasks of a stage that left items without a result.
@@ -119,7 +124,7 @@ pub fn merged(job: &str) -> Statement {
 const STAGE_TASK: &str = "-- task_of_stage
 SELECT t.idx, t.state, t.error, o.body, o.blob FROM tasks t
   LEFT JOIN outputs o ON o.job = t.job AND o.idx = t.idx
-WHERE t.job = ?1 AND t.stage = ?2 ORDER BY t.idx DESC LIMIT 1";
+WHERE t.job = ?1 AND t.stage = ?2 AND t.purpose = 'work' ORDER BY t.idx DESC LIMIT 1";
 
 /// The newest task of a stage: the synthesis of this run.
 pub fn stage_task(job: &str, stage: u32) -> Statement {

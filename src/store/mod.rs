@@ -6,20 +6,33 @@
 //!
 //! - [`row`]: reading values out of rows
 //! - [`jobs`]: jobs, specs, pages and stages
+//! - [`inputs`]: input as it comes in, and what is cut from it
 //! - [`tasks`]: expanding, queueing, leases
 //! - [`follow`]: what a later map stage reads of the one before
+//! - [`reduce`]: the tree before a synthesis
+//! - [`checks`], [`flags`]: checks of results, and what they found
 //! - [`admission`]: the snapshot that admission decides on, and the claim that carries it out
 //! - [`settle`]: what a consumer writes when calls have ended
 //! - [`sweep`]: what time alone brings about
 //! - [`control`]: what callers' commands write
+//! - [`deliveries`]: webhooks and what they are told
+//! - [`schedules`]: schedules and their runs
+//! - [`removals`]: jobs that are taken away, and what is forgotten with age
 //! - [`listing`]: what callers read
 
 pub mod admission;
+pub mod checks;
 pub mod control;
+pub mod deliveries;
+pub mod flags;
 pub mod follow;
+pub mod inputs;
 pub mod jobs;
 pub mod listing;
+pub mod reduce;
+pub mod removals;
 pub mod row;
+pub mod schedules;
 pub mod settle;
 pub mod sweep;
 pub mod tasks;
@@ -29,9 +42,11 @@ use serde_json::Value;
 use crate::ports::Statement;
 
 /// The migrations, in order: what `wrangler d1 migrations apply` runs, for native databases.
-pub const MIGRATIONS: [&str; 3] = [
+pub const MIGRATIONS: [&str; 5] = [
     include_str!("../../migrations/0001_jobs.sql"),
+    include_str!("../../migrations/0003_inputs.sql"),
     include_str!("../../migrations/0004_stages.sql"),
+    include_str!("../../migrations/0006_afterwards.sql"),
     include_str!("../../migrations/0009_watch.sql"),
 ];
 

@@ -6,6 +6,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::inputs::{self, Fetched};
 use super::jobs::to_json;
 use super::{params, sql};
 use crate::ports::Statement;
@@ -135,8 +136,8 @@ ON CONFLICT (tenant, key) DO UPDATE SET body = excluded.body, blob = excluded.bl
   job = excluded.job, shared = 0, created_at = excluded.created_at, expires_at = excluded.expires_at
 WHERE ledger.expires_at <= excluded.created_at";
 const SPLIT_TASK: &str = "-- split_task
-INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano, form, origin, grp, label)
-SELECT t.job, t.stage, j.next_index, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?12, ?3, t.grp, t.label || '+' || ?11
+INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano, form, origin, grp, label, purpose, level)
+SELECT t.job, t.stage, j.next_index, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?12, ?3, t.grp, t.label || '+' || ?11, t.purpose, t.level
 FROM tasks t JOIN jobs j ON j.id = t.job
 WHERE t.id = ?1 AND t.lease = ?2 AND t.state = 'running' AND t.attempts = ?11
 ON CONFLICT DO NOTHING";
@@ -145,6 +146,7 @@ INSERT OR IGNORE INTO inputs (job, idx, body, blob) SELECT job, idx, ?3, ?4 FROM
 const SPLIT_INDEX: &str = "-- split_index
 UPDATE jobs SET next_index = next_index + 1
 WHERE id = ?1 AND EXISTS (SELECT 1 FROM tasks WHERE job = ?1 AND idx = jobs.next_index)";
+/// The pluses keep SQLite from walking the tasks of the lease and, for each, all of what is moved.
 const MOVE: &str = "-- move_tasks
 UPDATE tasks SET state = e.state, ids = e.ids, items = e.items, wanted = e.wanted, covered = e.covered, error = e.error, form = e.form,
   key = e.key, bytes = e.bytes, max_tokens = e.max_tokens, worst_nano = e.worst_nano, tries = e.tries, delays = e.delays,
@@ -155,11 +157,23 @@ FROM (SELECT value->>'$.id' AS id, value->>'$.state' AS state, value->>'$.ids' A
     value->>'$.key' AS key, value->>'$.bytes' AS bytes, value->>'$.max_tokens' AS max_tokens,
     value->>'$.worst_nano' AS worst_nano, value->>'$.tries' AS tries, value->>'$.delays' AS delays,
     value->>'$.not_before' AS not_before, value->>'$.finished_at' AS finished_at FROM json_each(?1)) AS e
-WHERE tasks.id = e.id AND tasks.lease = ?2 AND tasks.state = 'running' AND tasks.attempts = e.attempts
+WHERE tasks.id = e.id AND +tasks.lease = ?2 AND +tasks.state = 'running' AND tasks.attempts = e.attempts
 RETURNING job, idx, state AS moved_to";
 const TOUCH: &str = "-- touch_jobs
 UPDATE jobs SET updated_at = ?2, drive_at = ?3
 WHERE id IN (SELECT value FROM json_each(?1)) AND finished_at IS NULL";
+
+/// An id that an answer has a result for and nobody asked about.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Invented {
+    pub job: String,
+    pub stage: u32,
+    pub id: String,
+}
+
+const INVENTED: &str = "-- flag_invented
+INSERT OR IGNORE INTO flags (job, stage, id, flag)
+SELECT value->>'$.job', value->>'$.stage', value->>'$.id', 'invented_id' FROM json_each(?1)";
 
 /// Everything of one settle, but what the classes learn and the fan-in.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -167,9 +181,12 @@ pub struct Settlement {
     pub attempts: Vec<ClosedAttempt>,
     pub outputs: Vec<KeptOutput>,
     pub halves: Vec<Half>,
+    pub fetched: Vec<Fetched>,
     pub ledger: Vec<LedgerEntry>,
     pub saved: Vec<Saved>,
     pub tasks: Vec<MovedTask>,
+    /// Ids that answers made up.
+    pub flags: Vec<Invented>,
     /// The jobs they belong to.
     pub jobs: Vec<String>,
 }
@@ -193,6 +210,9 @@ pub fn settle(settlement: &Settlement, lease: &str, now: i64, drive_at: i64) -> 
         let saved = to_json(&settlement.saved);
         statements.push(sql(SAVE, params![saved.as_str(), lease]));
         statements.push(sql(SHARE, params![saved]));
+    }
+    for page in &settlement.fetched {
+        statements.extend(inputs::fetched(page, lease));
     }
     for half in &settlement.halves {
         let task = &half.task;
@@ -219,6 +239,9 @@ pub fn settle(settlement: &Settlement, lease: &str, now: i64, drive_at: i64) -> 
             params![job, origin, task.body.clone(), task.blob.clone()],
         ));
         statements.push(sql(SPLIT_INDEX, params![job]));
+    }
+    if !settlement.flags.is_empty() {
+        statements.push(sql(INVENTED, params![to_json(&settlement.flags)]));
     }
     if !settlement.tasks.is_empty() {
         statements.push(sql(MOVE, params![to_json(&settlement.tasks), lease]));
@@ -374,11 +397,12 @@ pub fn resume_halted(now: i64) -> Statement {
 }
 
 const GUARD_BUDGET: &str = "-- guard_budget
-INSERT INTO guards SELECT EXISTS (SELECT 1 FROM jobs WHERE id = ?1 AND limit_nano IS ?2 AND in_flight = 0)";
+INSERT INTO guards SELECT EXISTS (SELECT 1 FROM jobs
+  WHERE id = ?1 AND limit_nano IS ?2 AND stage = ?3 AND in_flight = 0)";
 
-/// Ends the batch if the limit was changed, or something is in flight again.
-pub fn guard_budget(job: &str, limit: Option<i64>) -> Statement {
-    sql(GUARD_BUDGET, params![job, limit])
+/// Ends the batch if the limit was changed, the job has gone on to another stage, or something is in flight again.
+pub fn guard_budget(job: &str, limit: Option<i64>, stage: u32) -> Statement {
+    sql(GUARD_BUDGET, params![job, limit, stage])
 }
 
 const HALF_OPEN: &str = "-- half_open_now

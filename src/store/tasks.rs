@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::jobs::to_json;
 use super::{params, sql};
+use crate::core::purpose::Purpose;
 use crate::core::state::{TaskEvent, task_states_that_accept};
 use crate::ports::Statement;
 
@@ -34,9 +35,9 @@ INSERT INTO guards SELECT EXISTS (SELECT 1 FROM stages s JOIN jobs j ON j.id = s
   WHERE s.job = ?1 AND s.idx = ?2 AND s.cursor = ?3 AND s.expanded = 0 AND s.state = 'running'
     AND j.next_index = ?4 AND j.state IN ('running', 'synthesizing'))";
 const INSERT_TASKS: &str = "-- insert_tasks
-INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano, grp, label)
+INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano, purpose, level, grp, label)
 SELECT ?1, ?2, ?3 + e.key, value->>'$.ids', value->>'$.items', value->>'$.class', value->>'$.key',
-  value->>'$.bytes', value->>'$.max_tokens', value->>'$.worst_nano', value->>'$.grp',
+  value->>'$.bytes', value->>'$.max_tokens', value->>'$.worst_nano', ?5, ?6, value->>'$.grp',
   CASE WHEN value->>'$.labelled' = 1
     THEN COALESCE(substr(value->>'$.grp', 1, 100) || '#', 'chunk-') || (s.made + e.key + 1) END
 FROM json_each(?4) e CROSS JOIN stages s ON s.job = ?1 AND s.idx = ?2";
@@ -46,7 +47,8 @@ SELECT ?1, ?2 + key, value->>'$.body', value->>'$.blob' FROM json_each(?3)";
 const MOVE_CURSOR: &str = "-- move_cursor
 UPDATE stages SET cursor = ?3, expanded = ?4, made = made + ?5 WHERE job = ?1 AND idx = ?2";
 const TAKE_INDEXES: &str = "-- take_indexes
-UPDATE jobs SET next_index = next_index + ?2, updated_at = ?3, drive_at = ?4 WHERE id = ?1";
+UPDATE jobs SET next_index = next_index + ?2, updated_at = ?3, drive_at = ?4 WHERE id = ?1
+RETURNING id AS expanded_job, next_index - ?2 AS first, ?2 AS tasks";
 
 /// Where a slice of expansion begins and ends.
 pub struct Slice<'a> {
@@ -56,6 +58,9 @@ pub struct Slice<'a> {
     pub next_cursor: u32,
     pub next_index: u32,
     pub last: bool,
+    pub purpose: Purpose,
+    /// Of the tree, where its tasks are of one.
+    pub level: u32,
     pub now: i64,
     pub drive_at: i64,
 }
@@ -70,7 +75,14 @@ pub fn expand(slice: &Slice<'_>, tasks: &[NewTask]) -> Vec<Statement> {
         ),
         sql(
             INSERT_TASKS,
-            params![slice.job, slice.stage, slice.next_index, rows.as_str()],
+            params![
+                slice.job,
+                slice.stage,
+                slice.next_index,
+                rows.as_str(),
+                slice.purpose.as_str(),
+                slice.level
+            ],
         ),
         sql(INSERT_INPUTS, params![slice.job, slice.next_index, rows]),
         sql(

@@ -348,7 +348,7 @@ fn a_method_that_an_address_does_not_take() {
     for (method, path, allow) in [
         ("DELETE", "/v1/jobs", "GET, HEAD, POST, OPTIONS"),
         ("TRACE", "/v1/jobs", "GET, HEAD, POST, OPTIONS"),
-        ("POST", JOB, "GET, HEAD, PATCH, OPTIONS"),
+        ("POST", JOB, "GET, HEAD, PATCH, DELETE, OPTIONS"),
         ("GET", &format!("{JOB}/cancel"), "POST, OPTIONS"),
         ("POST", "/v1/limits", "GET, HEAD, OPTIONS"),
         ("BREW", "/healthz", "GET, HEAD, OPTIONS"),

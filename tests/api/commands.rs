@@ -243,3 +243,53 @@ fn a_stage_that_the_job_does_not_have_is_named() {
         assert_eq!(tasks(known).status, 200);
     }
 }
+
+#[test]
+fn a_job_that_is_over_is_deleted_and_nothing_is_said() {
+    let ports = holding("partial");
+    let reply = to(&ports, bare("DELETE", JOB));
+    assert_eq!(reply.status, 204);
+    assert!(reply.body.is_empty());
+    let ran = ports.ran.lock().unwrap();
+    let names: Vec<&str> = ran.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "guard_command",
+            "remove_job",
+            "remove_idempotency",
+            "remove_job_row"
+        ]
+    );
+}
+
+#[test]
+fn a_job_at_work_is_not_deleted() {
+    let ports = Fake {
+        guarded: true,
+        ..holding("running")
+    };
+    let mut request = bare("DELETE", JOB);
+    request
+        .headers_mut()
+        .insert("x-request-id", "r1".parse().unwrap());
+    assert_eq!(
+        to(&ports, request).json(),
+        json!({
+            "type": "about:blank", "title": "Conflict", "status": 409,
+            "detail": "a job that is running cannot be deleted; cancel it first",
+            "code": "conflict", "request_id": "r1", "errors": [],
+        })
+    );
+    let gone = Fake {
+        guarded: true,
+        ..Fake::default()
+    };
+    assert_eq!(to(&gone, bare("DELETE", JOB)).status, 404);
+    assert_eq!(call("DELETE", "/v1/jobs/7").status, 404);
+    let reply = call("DELETE", &format!("{JOB}?force=1"));
+    assert_eq!(
+        faults(&reply),
+        ["force: is not a parameter of this address"]
+    );
+}

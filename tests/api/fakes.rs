@@ -7,13 +7,17 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use chrono::{DateTime, Offset as _, TimeZone};
 use fanwise::api::{Api, auth::Auth, router};
 use fanwise::app::App;
 use fanwise::claude::models::Catalogue;
 use fanwise::config::Config;
+use fanwise::core::readable::Page;
+use fanwise::core::webhook::SigningKey;
 use fanwise::ports::{
-    Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Log, Outgoing, Ports, Queue,
-    QueueError, Statement, TransportError, WireRequest, WireResponse,
+    Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Keys, Log, Outgoing, Ports,
+    Queue, QueueError, Statement, TransportError, Web, WebRequest, WireRequest, WireResponse,
+    Zones,
 };
 use futures::executor::block_on;
 use http_body_util::BodyExt;
@@ -104,6 +108,14 @@ impl Blobs for Fake {
     fn delete(&self, _: String) -> impl Future<Output = Result<(), BlobError>> + Send {
         ready(Ok(()))
     }
+
+    fn list(
+        &self,
+        _: String,
+        _: Option<String>,
+    ) -> impl Future<Output = Result<Keys, BlobError>> + Send {
+        ready(Ok(Keys::default()))
+    }
 }
 
 impl Queue for Fake {
@@ -121,6 +133,23 @@ impl Claude for Fake {
     }
 }
 
+impl Web for Fake {
+    fn send(
+        &self,
+        _: WebRequest,
+    ) -> impl Future<Output = Result<WireResponse, TransportError>> + Send {
+        pending()
+    }
+
+    fn decode(&self, bytes: &[u8], _: &str) -> String {
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    fn read_html(&self, _: String) -> impl Future<Output = Result<Page, String>> + Send {
+        pending()
+    }
+}
+
 impl Clock for Fake {
     fn now_ms(&self) -> i64 {
         NOW
@@ -128,6 +157,14 @@ impl Clock for Fake {
 
     fn sleep(&self, _: u64) -> impl Future<Output = ()> + Send {
         ready(())
+    }
+}
+
+impl Zones for Fake {
+    fn offset(&self, zone: &str, seconds: i64) -> Option<i32> {
+        let zone: chrono_tz::Tz = zone.parse().ok()?;
+        let at = DateTime::from_timestamp(seconds, 0)?.naive_utc();
+        Some(zone.offset_from_utc_datetime(&at).fix().local_minus_utc())
     }
 }
 
@@ -150,7 +187,9 @@ impl Ports for Fake {
     type Blobs = Fake;
     type Queue = Fake;
     type Claude = Fake;
+    type Web = Fake;
     type Clock = Fake;
+    type Zones = Fake;
     type Entropy = Fake;
     type Log = Fake;
 
@@ -166,7 +205,13 @@ impl Ports for Fake {
     fn claude(&self) -> &Fake {
         self
     }
+    fn web(&self) -> &Fake {
+        self
+    }
     fn clock(&self) -> &Fake {
+        self
+    }
+    fn zones(&self) -> &Fake {
         self
     }
     fn entropy(&self) -> &Fake {
@@ -189,6 +234,7 @@ pub fn service_over(ports: Fake, token: Option<&str>) -> Router {
             ports,
             config: Arc::new(config.unwrap()),
             models: Arc::new(Catalogue::load(None).unwrap()),
+            signing: SigningKey::new("the signing key of the tests"),
         },
         auth: Auth::new(token),
     })

@@ -10,3 +10,6 @@ mod fakes;
 mod fuzz;
 mod limits;
 mod routes;
+mod schedules;
+mod upload;
+mod webhooks;

@@ -51,6 +51,8 @@ pub struct Rates {
     pub send: f64,
     /// Of calls: no connection, or one lost after Claude had taken the request.
     pub claude: f64,
+    /// Of requests to other people's servers, the same.
+    pub web: f64,
     /// A consumer dies at an effect.
     pub crash: f64,
     /// Messages.

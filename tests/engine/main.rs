@@ -3,13 +3,21 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod chaos;
+mod checks;
 mod commands;
 mod crash;
 mod flows;
 mod found;
+mod inputs;
 mod log;
 mod quota;
+mod removal;
+mod schedules;
 mod simulation;
+mod sites;
 mod sql;
 mod stages;
+mod tree;
+mod web;
+mod webhooks;
 mod world;

@@ -3,11 +3,12 @@
 use fanwise::core::state::TaskEvent;
 use fanwise::ports::Statement;
 use fanwise::store::admission::{self, Claim, Take};
+use fanwise::store::inputs::Fetched;
 use fanwise::store::settle::{
     self, ClosedAttempt, Half, KeptOutput, LedgerEntry, Lesson, MovedTask, Saved, Settlement,
 };
 use fanwise::store::tasks::{self, NewTask};
-use fanwise::store::{jobs, sweep};
+use fanwise::store::{deliveries, jobs, removals, schedules, sweep};
 use serde_json::json;
 
 use crate::world::World;
@@ -95,6 +96,14 @@ fn settle_and_look() -> Vec<Statement> {
             origin: "1:1".into(),
             task: new_task(),
         }],
+        fetched: vec![Fetched {
+            task: 3,
+            attempts: 1,
+            job: JOB.into(),
+            body: Some("[]".into()),
+            blob: None,
+            document: Some(("a".into(), vec![new_task()])),
+        }],
         ledger: vec![LedgerEntry {
             tenant: "default".into(),
             key: "new".into(),
@@ -116,6 +125,7 @@ fn settle_and_look() -> Vec<Statement> {
             moved(2, "pending"),
             moved(3, "succeeded"),
         ],
+        flags: Vec::new(),
         jobs: vec![JOB.into()],
     };
     let lesson = Lesson {
@@ -196,6 +206,28 @@ fn cron() -> Vec<Statement> {
     statements.extend(sweep::forget(NOW, "2026-10-01"));
     statements.push(settle::resume_halted(NOW));
     statements.push(sweep::due(NOW, NOW));
+    statements.extend(removals::age_jobs(NOW, NOW, 50));
+    statements.extend(removals::age_answers(NOW, NOW, 50));
+    statements.push(removals::age_idempotency(NOW));
+    statements.push(removals::age_dead_letters(NOW));
+    statements.push(removals::due(NOW, NOW, 50));
+    statements.push(deliveries::due(NOW, 50));
+    statements.extend(deliveries::age(NOW));
+    statements.push(schedules::due(NOW, 50));
+    statements.push(schedules::waiting(NOW, 50));
+    statements
+}
+
+/// What the outbound consumer asks, and a removal's slices.
+fn errands() -> Vec<Statement> {
+    let mut statements = vec![
+        deliveries::due_of_job(JOB, NOW),
+        deliveries::claim("msg", NOW, NOW),
+    ];
+    statements.extend(schedules::hold("sched", NOW, NOW, NOW));
+    statements.extend(schedules::fall_due("sched", NOW, None, &json!({}), NOW));
+    statements.extend(removals::slice(JOB));
+    statements.extend(removals::forget_answers(JOB, 0));
     statements
 }
 
@@ -217,6 +249,7 @@ fn no_statement_of_the_hot_path_scans_a_table_that_grows() {
     all.extend(claim(600));
     all.extend(pump());
     all.extend(cron());
+    all.extend(errands());
     all.extend(jobs::load(JOB));
     all.push(tasks::close_open(JOB, TaskEvent::Skipped, &json!({}), NOW));
     for statement in &all {

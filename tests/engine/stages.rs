@@ -488,3 +488,112 @@ fn a_request_depends_on_nothing_but_its_chunk_and_its_stage() {
     assert_eq!((whole.len(), part.len()), (16, 4));
     assert!(part.is_subset(&whole));
 }
+
+#[test]
+fn a_report_names_what_it_rests_on_and_ids_that_do_not_exist_are_flagged() {
+    let mut plan = stages(5);
+    plan[0]["output_schema"]["properties"]["quote"] = json!({"type": "string"});
+    plan[0]["output_schema"]["required"] = json!(["primary_category", "quote"]);
+    plan[1]["citations"] = json!(true);
+    // The stand-in quotes what it read: the brackets reach the report as if the model had made the id up.
+    let mut texts = texts(12);
+    texts[0] = "See [[T-999]] and [[item-3]]".to_owned();
+    let story = Story::begin(json!({}), &[], &texts, json!({"stages": plan}));
+    let view = story.until_over();
+    assert_eq!(view.state, "succeeded", "{view:?}");
+    let report = story.report();
+    let text = report.synthesis.as_str().unwrap();
+    assert!(
+        text.contains("[[item-1]]") && text.contains("[[T-999]]"),
+        "{text}"
+    );
+    let flagged: Vec<(&str, &str)> = report
+        .coverage
+        .flagged
+        .iter()
+        .map(|one| (one.id.as_str(), one.flag.as_str()))
+        .collect();
+    assert_eq!(flagged, [("T-999", "unknown_citation")]);
+    assert_eq!(report.coverage.covered, 12);
+}
+
+#[test]
+fn workers_search_the_web_within_their_limits_and_go_on_after_a_pause() {
+    let mut plan = two(5);
+    plan[0]["tools"] = json!({"web_search": {"max_uses": 2}, "web_fetch": {"max_uses": 1, "max_content_tokens": 2_000}});
+    let pause = json!({"rules": [{"match": {"role": "worker", "text": "Classify each"}, "fault": "pause", "times": 2}]});
+    let story = Story::begin(pause, &[], &texts(20), json!({"stages": plan}));
+    let view = story.until_over();
+    assert_eq!(view.state, "succeeded", "{view:?}");
+    assert_eq!(all_ids(&story.results("classify")), input_ids(20));
+    // Four chunks in each stage, two turns gone on with, one report.
+    assert_eq!(view.usage.calls, 4 + 2 + 4 + 1);
+    // Each of the first stage's turns searched once, at a cent.
+    assert!(
+        view.cost.spent_usd > 0.04 && view.cost.spent_usd < 0.09,
+        "{:?}",
+        view.cost
+    );
+    let bodies = story.world.claude().stats().calls(100, true);
+    let with_tools: Vec<&Value> = bodies
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|call| call["body"]["tools"].is_array())
+        .collect();
+    assert_eq!(with_tools.len(), 6);
+    for call in &with_tools {
+        let tools = &call["body"]["tools"];
+        assert_eq!(tools[0]["type"], "web_search_20250305");
+        assert_eq!(
+            (&tools[0]["max_uses"], &tools[1]["max_uses"]),
+            (&json!(2), &json!(1))
+        );
+        assert!(call["body"]["output_config"].get("format").is_none());
+    }
+    let resumed = with_tools
+        .iter()
+        .filter(|call| call["body"]["messages"].as_array().unwrap().len() == 2);
+    let ended: Vec<&Value> = resumed
+        .map(|call| &call["body"]["messages"][1]["content"][1]["type"])
+        .collect();
+    assert_eq!(ended, ["web_search_tool_result", "web_search_tool_result"]);
+}
+
+#[test]
+fn a_search_is_reserved_at_its_worst() {
+    let mut plan = two(5);
+    plan[0]["tools"] = json!({"web_search": {"max_uses": 3}});
+    // A context's worth of input for each search, at the price of long prompts: more than this cap.
+    let limits = json!({"max_cost_usd": 1.0});
+    let body = json!({"stages": plan, "limits": limits});
+    let story = Story::begin(json!({}), &[], &texts(20), body);
+    let view = story.until_over();
+    assert_eq!((view.state.as_str(), view.usage.calls), ("failed", 0));
+    assert!(
+        story
+            .missing()
+            .values()
+            .all(|why| why == "budget" || why == "not_started")
+    );
+}
+
+#[test]
+fn a_turn_that_never_ends_is_given_up() {
+    let mut plan = two(5);
+    plan[0]["tools"] = json!({"web_search": {"max_uses": 1}});
+    let pause = json!({"rules": [{"match": {"item_id": "item-1", "text": "Classify each"}, "fault": "pause"}]});
+    let limits = json!({"max_attempts": 3});
+    let story = Story::begin(
+        pause,
+        &[],
+        &texts(10),
+        json!({"stages": plan, "limits": limits}),
+    );
+    let view = story.until_over();
+    assert_eq!(view.state, "partial");
+    let missing = story.missing();
+    assert_eq!(missing.into_keys().collect::<BTreeSet<_>>(), input_ids(5));
+    // Three turns for the first chunk, one for the second, one in the second stage, one report.
+    assert_eq!(view.usage.calls, 3 + 1 + 1 + 1);
+}

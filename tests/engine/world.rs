@@ -11,15 +11,20 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 
+use chrono::{DateTime, Offset as _, TimeZone};
+use fanwise::api::read_job;
 use fanwise::app::consume::{self, Settle};
 use fanwise::app::submit::{Submit, Submitted, submit};
 use fanwise::app::{App, sweep};
 use fanwise::claude::models::Catalogue;
 use fanwise::config::Config;
 use fanwise::core::plan::Item;
+use fanwise::core::readable::Page;
+use fanwise::core::webhook::SigningKey;
 use fanwise::ports::{
-    Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Log, Outgoing, Ports, Queue,
-    QueueError, QueueName, Statement, TransportError, WireRequest, WireResponse,
+    Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Keys, Log, Outgoing, Ports,
+    Queue, QueueError, QueueName, Statement, TransportError, Web, WebRequest, WireRequest,
+    WireResponse, Zones,
 };
 use futures::StreamExt;
 use futures::executor::LocalPool;
@@ -32,6 +37,7 @@ use standin::engine::{End, Engine, Incoming};
 use standin::stats::Ended;
 
 use crate::chaos::{Actor, Call, Chaos, Rates, Strike, live};
+use crate::sites::Sites;
 
 /// 2026-11-22T12:00:00Z
 pub const START: i64 = 1_795_348_800_000;
@@ -40,6 +46,9 @@ pub const TENANT: &str = "default";
 const DB_MS: u64 = 2;
 /// Must never be seen anywhere but in the header that carries it.
 pub const KEY: &str = "sk-ant-SECRET-OF-THE-WORLD";
+
+/// What webhooks are signed with.
+pub const SIGNING_KEY: &str = "the SECRET signing key of the world";
 
 /// Everything outside the engine.
 #[derive(Clone)]
@@ -52,6 +61,7 @@ struct Inner {
     time: Mutex<Time>,
     random: Mutex<u64>,
     claude: Mutex<Engine>,
+    sites: Mutex<Sites>,
     log: Mutex<Vec<Value>>,
     chaos: Mutex<Chaos>,
     /// The consumers at work that [`World::run`] started.
@@ -165,6 +175,7 @@ impl World {
             }),
             random: Mutex::new(seed.wrapping_mul(2) + 1),
             claude: Mutex::new(Engine::new(claude, seed, START as u64)),
+            sites: Mutex::default(),
             log: Mutex::default(),
             chaos: Mutex::new(Chaos::calm(seed)),
             consumers: Mutex::default(),
@@ -179,10 +190,13 @@ impl World {
                 .find(|(known, _)| *known == name)
                 .map(|(_, value)| (*value).to_owned())
         });
+        let config = config.unwrap();
+        let models = Catalogue::load(config.models_json.as_deref()).unwrap();
         App {
             ports: self.clone(),
-            config: Arc::new(config.unwrap()),
-            models: Arc::new(Catalogue::load(None).unwrap()),
+            config: Arc::new(config),
+            models: Arc::new(models),
+            signing: SigningKey::new(SIGNING_KEY),
         }
     }
 
@@ -194,8 +208,18 @@ impl World {
         lock(&self.0.claude)
     }
 
+    /// The servers of the open web.
+    pub fn sites(&self) -> MutexGuard<'_, Sites> {
+        lock(&self.0.sites)
+    }
+
     pub fn log_lines(&self) -> Vec<Value> {
         lock(&self.0.log).clone()
+    }
+
+    /// The keys of all blobs.
+    pub fn blob_keys(&self) -> Vec<String> {
+        lock(&self.0.blobs).keys().cloned().collect()
     }
 
     /// A query of the test's own.
@@ -253,6 +277,9 @@ impl World {
                             match queue {
                                 QueueName::Control => consume::control(&app, &body).await,
                                 QueueName::Tasks => consume::tasks(&app, vec![body.clone()]).await,
+                                QueueName::Outbound => {
+                                    consume::outbound(&app, &body, read_job).await
+                                }
                             }
                         };
                         let verdict = live(Arc::clone(&actor), work).await;
@@ -472,6 +499,7 @@ fn name(queue: QueueName) -> &'static str {
     match queue {
         QueueName::Control => "control",
         QueueName::Tasks => "tasks",
+        QueueName::Outbound => "outbound",
     }
 }
 
@@ -481,6 +509,7 @@ pub fn job(texts: &[String], body: Value) -> Submit {
         task: "Find the recurring issues".into(),
         mode: fanwise::core::plan::Mode::Static,
         stages: serde_json::from_value(body["stages"].clone()).unwrap(),
+        input: fanwise::core::plan::InputKind::Items,
         items: texts
             .iter()
             .enumerate()
@@ -492,6 +521,8 @@ pub fn job(texts: &[String], body: Value) -> Submit {
         limits: serde_json::from_value(body.get("limits").cloned().unwrap_or(json!({}))).unwrap(),
         reuse: body.get("reuse").and_then(Value::as_bool).unwrap_or(true),
         metadata: Map::new(),
+        webhook: serde_json::from_value(body.get("webhook").cloned().unwrap_or(json!(null)))
+            .unwrap(),
         idempotency: None,
     }
 }
@@ -682,6 +713,29 @@ impl Blobs for World {
     async fn delete(&self, key: String) -> Result<(), BlobError> {
         lock(&self.0.blobs).remove(&key);
         Ok(())
+    }
+
+    /// A few at a time, so that going on is tried.
+    async fn list(&self, prefix: String, after: Option<String>) -> Result<Keys, BlobError> {
+        const PAGE: usize = 5;
+        self.sleep(self.latency()).await;
+        let after = after.unwrap_or_default();
+        let now = self.now();
+        let mut keys: Vec<String> = lock(&self.0.blobs)
+            .iter()
+            .filter(|(key, blob)| {
+                let there = (blob.readable..blob.until).contains(&now);
+                key.starts_with(&prefix) && **key > after && there
+            })
+            .map(|(key, _)| key.clone())
+            .take(PAGE + 1)
+            .collect();
+        let more = keys.len() > PAGE;
+        keys.truncate(PAGE);
+        Ok(Keys {
+            next: keys.last().filter(|_| more).cloned(),
+            keys,
+        })
     }
 }
 
@@ -941,6 +995,36 @@ impl Claude for World {
     }
 }
 
+impl Web for World {
+    async fn send(&self, request: WebRequest) -> Result<WireResponse, TransportError> {
+        let strike = self.strike(
+            |rates| rates.web,
+            || format!("web {}", request.url.as_str()),
+        );
+        match strike {
+            Strike::DiesBefore => return self.die().await,
+            Strike::FailsBefore => return Err(TransportError::Connect("connection lost".into())),
+            _ => {}
+        }
+        let site = self.sites().asked(request);
+        self.sleep(site.opens_ms).await;
+        match strike {
+            Strike::DiesAfter => return self.die().await,
+            Strike::FailsAfter => return Err(TransportError::Connect("connection lost".into())),
+            _ => {}
+        }
+        site.answer(self.clone())
+    }
+
+    fn decode(&self, bytes: &[u8], charset: &str) -> String {
+        crate::sites::decode(bytes, charset)
+    }
+
+    async fn read_html(&self, html: String) -> Result<Page, String> {
+        Ok(crate::sites::read_html(&html))
+    }
+}
+
 impl Clock for World {
     fn now_ms(&self) -> i64 {
         self.now()
@@ -966,6 +1050,14 @@ impl Clock for World {
     }
 }
 
+impl Zones for World {
+    fn offset(&self, zone: &str, seconds: i64) -> Option<i32> {
+        let zone: chrono_tz::Tz = zone.parse().ok()?;
+        let at = DateTime::from_timestamp(seconds, 0)?.naive_utc();
+        Some(zone.offset_from_utc_datetime(&at).fix().local_minus_utc())
+    }
+}
+
 impl Entropy for World {
     fn fill(&self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
@@ -986,7 +1078,9 @@ impl Ports for World {
     type Blobs = World;
     type Queue = World;
     type Claude = World;
+    type Web = World;
     type Clock = World;
+    type Zones = World;
     type Entropy = World;
     type Log = World;
 
@@ -1002,7 +1096,13 @@ impl Ports for World {
     fn claude(&self) -> &World {
         self
     }
+    fn web(&self) -> &World {
+        self
+    }
     fn clock(&self) -> &World {
+        self
+    }
+    fn zones(&self) -> &World {
         self
     }
     fn entropy(&self) -> &World {

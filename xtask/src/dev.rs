@@ -96,6 +96,11 @@ pub fn claude_vars(url: &str, key: &str, token: &str) -> Vec<(String, String)> {
         ("ANTHROPIC_BASE_URL".into(), url.to_owned()),
         ("ANTHROPIC_API_KEY".into(), key.to_owned()),
         ("FANWISE_TOKEN".into(), token.to_owned()),
+        // The same again after a restart, so that receivers need not be told anew.
+        (
+            "WEBHOOK_SIGNING_KEY".into(),
+            format!("a local signing key for {token}"),
+        ),
         // The local queue runs one consumer at a time, so that one carries every job's concurrency; and nobody
         // here counts its connections and statements.
         ("WORKER_SLOTS".into(), "1000".into()),

@@ -254,6 +254,39 @@ fn the_worst_case_covers_searches_and_what_they_bring_in() {
     assert!(searching.worst_case(&haiku) >= plain.worst_case(&haiku) + 2 * haiku.prices.web_search);
 }
 
+#[test]
+fn rate_limits_reckon_with_what_a_tool_usually_brings_in() {
+    let haiku = model("haiku");
+    let plain = worker(&haiku, Output::Chunk, &schema());
+    assert_eq!(
+        plain.clone().build().usual_input(&haiku),
+        plain.clone().build().input_bound(&haiku)
+    );
+    let searching = plain
+        .tool(ServerTool {
+            kind: "web_search_20250305".to_owned(),
+            name: "web_search".to_owned(),
+            max_uses: 2,
+            options: serde_json::Map::new(),
+        })
+        .build();
+    let usual = searching.usual_input(&haiku);
+    assert!(usual > 50_000 && usual < haiku.context_tokens, "{usual}");
+}
+
+#[test]
+fn a_paused_turn_is_sent_back_as_it_came() {
+    let request = worker(&model("haiku"), Output::Chunk, &schema()).build();
+    let blocks =
+        [json!({"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}})];
+    let body: Value = serde_json::from_slice(&request.resume(&blocks).body()).unwrap();
+    assert_eq!(
+        body.pointer("/messages/1"),
+        Some(&json!({"role": "assistant", "content": blocks}))
+    );
+    assert_eq!(request.resume(&[]), request);
+}
+
 proptest! {
     /// A token is at least one byte: whatever the texts, the bound is no lower than their length.
     #[test]

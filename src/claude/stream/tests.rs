@@ -57,6 +57,23 @@ fn read(text: &str) -> Result<Message, CallError> {
 }
 
 #[test]
+fn a_paused_turn_is_kept_block_by_block_for_the_model_to_go_on_from() {
+    let mut events = events();
+    let end = events.len() - 2;
+    events[end]["delta"]["stop_reason"] = json!("pause_turn");
+    let message = read(&body(&events)).unwrap();
+    assert_eq!(
+        message.turn,
+        [
+            json!({"type": "thinking", "thinking": "hmm {\"results\"", "signature": "abc"}),
+            json!({"type": "text", "text": "{\"größe\": \"☃\"}", "citations": [{"url": "https://example.com"}]}),
+            json!({"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"a": 1}}),
+        ]
+    );
+    assert!(read(&body(&self::events())).unwrap().turn.is_empty());
+}
+
+#[test]
 fn a_whole_stream_becomes_a_message() {
     let message = read(&body(&events())).unwrap();
     assert_eq!(message.id, "msg_01");

@@ -220,6 +220,7 @@ impl Run {
             ports: self.world.actor(&actor),
             config: Arc::clone(&self.app.config),
             models: Arc::clone(&self.app.models),
+            signing: self.app.signing.clone(),
         };
         (actor, app)
     }
@@ -385,6 +386,8 @@ impl Run {
         let open = |queue| match queue {
             QueueName::Control => control < self.story.control_consumers,
             QueueName::Tasks => tasks < self.story.tasks_consumers,
+            // As many as there are messages: each waits for others, not for us.
+            QueueName::Outbound => true,
         };
         let dice = &mut self.dice;
         let pick = |due: usize| dice.range(0, due as u64 - 1) as usize;
@@ -402,6 +405,7 @@ impl Run {
         let kind = match queue {
             QueueName::Control => "control",
             QueueName::Tasks => "tasks",
+            QueueName::Outbound => "outbound",
         };
         let (actor, app) = self.actor(kind, true);
         let busy = Arc::clone(&self.busy);
@@ -410,6 +414,7 @@ impl Run {
             match queue {
                 QueueName::Control => busy.control += 1,
                 QueueName::Tasks => busy.tasks += 1,
+                QueueName::Outbound => {}
             }
         }
         let bodies: Vec<String> = batch.iter().map(|message| message.body.clone()).collect();
@@ -422,6 +427,9 @@ impl Run {
             match queue {
                 QueueName::Control => consume::control(&app, &bodies.concat()).await,
                 QueueName::Tasks => consume::tasks(&app, bodies).await,
+                QueueName::Outbound => {
+                    consume::outbound(&app, &bodies.concat(), fanwise::api::read_job).await
+                }
             }
         };
         let world = self.world.clone();
@@ -432,6 +440,7 @@ impl Run {
                 match queue {
                     QueueName::Control => busy.control -= 1,
                     QueueName::Tasks => busy.tasks -= 1,
+                    QueueName::Outbound => {}
                 }
             }
             let delay = match ended {

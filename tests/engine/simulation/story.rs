@@ -156,6 +156,8 @@ fn rates(dice: &mut Dice) -> Rates {
         delayed: rare(&[0.0, 0.0, 0.1, 0.5]),
         lag: rare(&[0.0, 0.0, 0.2, 0.8]),
         latency: rare(&[2.0, 10.0, 40.0, 200.0]) as u64,
+        // No story reads pages yet.
+        web: 0.0,
     }
 }
 

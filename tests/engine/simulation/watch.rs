@@ -40,7 +40,7 @@ BEGIN
   INSERT INTO ended VALUES (NEW.id, NEW.run, NEW.state);
 END;
 CREATE TEMP TRIGGER watch_synthesis AFTER UPDATE OF state ON tasks
-WHEN NEW.state = 'succeeded' AND OLD.state <> 'succeeded'
+WHEN NEW.state = 'succeeded' AND OLD.state <> 'succeeded' AND NEW.purpose = 'work'
   AND (SELECT kind FROM stages WHERE job = NEW.job AND idx = NEW.stage) = 'synthesis'
 BEGIN
   INSERT INTO written SELECT NEW.job, run, NEW.idx FROM jobs WHERE id = NEW.job;
@@ -181,7 +181,7 @@ pub const COUNTERS: &[(&str, &str)] = &[
     ("a stage's counts", "
       SELECT s.job, s.idx FROM stages s LEFT JOIN (SELECT job, stage,
           SUM(state = 'pending') p, SUM(state = 'queued') q, SUM(state = 'running') r, SUM(state = 'succeeded') s,
-          SUM(state = 'failed') f, SUM(state = 'skipped') k, SUM(state = 'cancelled') c, SUM(covered) n
+          SUM(state = 'failed') f, SUM(state = 'skipped') k, SUM(state = 'cancelled') c, SUM(covered * (purpose = 'work')) n
         FROM tasks GROUP BY job, stage) t ON t.job = s.job AND t.stage = s.idx
       WHERE s.pending <> COALESCE(p, 0) OR s.queued <> COALESCE(q, 0) OR s.running <> COALESCE(r, 0)
         OR s.succeeded <> COALESCE(t.s, 0) OR s.failed <> COALESCE(f, 0) OR s.skipped <> COALESCE(k, 0)

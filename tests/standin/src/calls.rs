@@ -161,6 +161,7 @@ pub(crate) fn compose(
         Some(Fault::Truncate) => Ending::Truncated,
         Some(Fault::Refusal) => Ending::Refused,
         Some(Fault::Empty) => Ending::Empty,
+        Some(Fault::Pause) if !checked.server_tools.is_empty() => Ending::Paused,
         _ => Ending::Whole,
     };
     message::compose(checked, &content, ending, seed, usage)

@@ -70,6 +70,7 @@ faults! {
     MissingId "missing_id" "one result left out",
     InventedId "invented_id" "one result under an id that was not asked",
     Shuffled "shuffled" "results in another order",
+    Pause "pause" "a turn with a server tool stops with pause_turn, to be gone on with",
     Expired "expired" "a batch's request expires unanswered",
 }
 

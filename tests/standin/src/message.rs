@@ -24,6 +24,8 @@ pub enum Block {
         name: String,
         input: Value,
     },
+    /// A use of a tool that runs here, and what it brought: two blocks of the API's own form.
+    ServerTool(Value),
 }
 
 /// A whole answer.
@@ -36,6 +38,9 @@ pub struct Message {
     pub stop_sequence: Option<String>,
     pub stop_details: Value,
     pub usage: Usage,
+    /// Uses of web search and web fetch.
+    pub searches: u64,
+    pub fetches: u64,
     pub service_tier: &'static str,
 }
 
@@ -49,6 +54,8 @@ pub enum Ending {
     Refused,
     /// No content, but an ordinary end.
     Empty,
+    /// Uses its tools and stops in the middle of the turn.
+    Paused,
 }
 
 const THOUGHT: &str = "I read what was asked, the form the answer must have and the texts it is about; then I answer each in turn. ";
@@ -81,6 +88,8 @@ pub fn compose(
         stop_sequence: None,
         stop_details: Value::Null,
         usage: input,
+        searches: 0,
+        fetches: 0,
         service_tier: "standard",
     };
     if request.max_tokens == 0 {
@@ -121,8 +130,15 @@ pub fn compose(
             return message;
         }
     }
+    if !request.resumed || ending == Ending::Paused {
+        message.use_tools(request, seed);
+    }
     match content {
         _ if ending == Ending::Empty => message.usage.output += 1,
+        _ if ending == Ending::Paused => {
+            message.stop_reason = "pause_turn";
+            message.usage.output += 1;
+        }
         Content::Tool { name, input } => {
             message.usage.output += tokens::for_model(tokens::count_json(input), model);
             message.stop_reason = "tool_use";
@@ -152,6 +168,43 @@ fn chars_for(spent: u64, model: &Model) -> usize {
 }
 
 impl Message {
+    /// One use of each server tool of the request. What a search brings counts as input.
+    fn use_tools(&mut self, request: &Checked<'_>, seed: u64) {
+        for (n, name) in request.server_tools.iter().enumerate() {
+            let id = ids::other_id("srvtoolu_01", seed ^ (n as u64 + 1));
+            let (input, content) = if *name == "web_search" {
+                self.searches += 1;
+                let found = json!([{
+                    "type": "web_search_result", "url": "https://example.com/", "title": "Example Domain",
+                    "encrypted_content": "c3RhbmRpbg==", "page_age": null,
+                }]);
+                (json!({"query": "what the items are about"}), found)
+            } else {
+                self.fetches += 1;
+                let page = json!({
+                    "type": "web_fetch_result", "url": "https://example.com/", "retrieved_at": null,
+                    "content": {"type": "document", "source": {"type": "text", "media_type": "text/plain",
+                        "data": "This domain is for use in examples."}},
+                });
+                (json!({"url": "https://example.com/"}), page)
+            };
+            let used = json!({"type": "server_tool_use", "id": id, "name": name, "input": input, "caller": {"type": "direct"}});
+            let brought = json!({"type": format!("{name}_tool_result"), "tool_use_id": id, "content": content, "caller": {"type": "direct"}});
+            self.usage.output += tokens::for_model(tokens::count_json(&used), self.model);
+            self.usage.input += tokens::for_model(tokens::count_json(&brought), self.model);
+            self.blocks.push(Block::ServerTool(used));
+            self.blocks.push(Block::ServerTool(brought));
+        }
+    }
+
+    /// As the API counts them; null where none was used.
+    pub fn server_tool_use(&self) -> Value {
+        if self.searches + self.fetches == 0 {
+            return Value::Null;
+        }
+        json!({"web_search_requests": self.searches, "web_fetch_requests": self.fetches})
+    }
+
     fn text(
         &mut self,
         mut text: String,
@@ -220,7 +273,7 @@ impl Message {
                 "output_tokens_details".to_owned(),
                 json!({ "thinking_tokens": usage.thinking }),
             );
-            map.insert("server_tool_use".to_owned(), Value::Null);
+            map.insert("server_tool_use".to_owned(), self.server_tool_use());
         }
         out
     }
@@ -253,6 +306,7 @@ impl Block {
             Self::ToolUse { id, name, input } => {
                 json!({"type": "tool_use", "id": id, "name": name, "input": input, "caller": {"type": "direct"}})
             }
+            Self::ServerTool(block) => block.clone(),
         }
     }
 }

@@ -93,7 +93,7 @@ fn end(out: &mut String, message: &Message) {
             "cache_read_input_tokens": usage.read,
             "output_tokens": usage.output,
             "output_tokens_details": { "thinking_tokens": usage.thinking },
-            "server_tool_use": null,
+            "server_tool_use": message.server_tool_use(),
         },
     });
     event(out, "message_delta", &data);
@@ -104,6 +104,21 @@ fn end(out: &mut String, message: &Message) {
 /// are as many as deltas.
 fn block_events(parts: &mut Vec<String>, index: usize, block: &Block, chunks: usize) {
     let (shape, deltas) = match block {
+        Block::ServerTool(block) => match block.get("input") {
+            Some(input) => {
+                let mut shape = block.clone();
+                if let Some(map) = shape.as_object_mut() {
+                    map.insert("input".to_owned(), json!({}));
+                }
+                let text = input.to_string();
+                let deltas = split(&text, 2)
+                    .into_iter()
+                    .map(|t| json!({"type": "input_json_delta", "partial_json": t}));
+                (shape, deltas.collect())
+            }
+            // What a tool brought comes whole with its start.
+            None => (block.clone(), Vec::new()),
+        },
         Block::Thinking { text, signature } => {
             let mut deltas: Vec<Value> = split(text, 2)
                 .into_iter()

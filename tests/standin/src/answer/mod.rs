@@ -48,13 +48,20 @@ pub fn answer(request: &Checked<'_>, role: &str, drift: bool) -> Content {
         return Content::Json(by_schema(&schema.node, &reading, role, drift));
     }
     if let Some(written) = &reading.written_schema {
+        if let (true, Some(items)) = (reading.written_by_item, &reading.items) {
+            return Content::Json(by_item(&schema::compile(written), items, &reading, drift));
+        }
         return Content::Json(by_schema(&schema::compile(written), &reading, role, drift));
     }
     if role == "orchestrator" {
         return Content::Json(plan::plan(&reading.asked, reading.results.is_some()));
     }
     if let Some(results) = &reading.results {
-        return Content::Text(report::report(results, reading.coverage.as_ref()));
+        let mut text = report::report(results, reading.coverage.as_ref());
+        if cites(request.body) {
+            text.push_str(&report::citations(results));
+        }
+        return Content::Text(text);
     }
     if let Some(items) = &reading.items {
         let ids = reading.ids();
@@ -87,6 +94,22 @@ fn results_form(node: &Node) -> Option<&[Prop]> {
     };
     let has = |name: &str| parts.iter().any(|p| p.name == name);
     (has("id") && has("output")).then_some(parts)
+}
+
+/// A result for each item, where the schema of one was given in words.
+fn by_item(node: &Node, items: &[Value], reading: &Reading, drift: bool) -> Value {
+    let ids = reading.ids();
+    let results = items.iter().enumerate().map(|(at, item)| {
+        let subject = read::subject(item, at, &ids);
+        json!({ "id": ids.get(at), "output": filled(node, &subject, drift) })
+    });
+    json!({ "results": results.collect::<Vec<_>>() })
+}
+
+/// Whether the instructions ask for ids in double square brackets.
+fn cites(body: &Value) -> bool {
+    let system = body.get("system").map(Value::to_string);
+    system.is_some_and(|text| text.contains("[["))
 }
 
 fn is_plan(node: &Node) -> bool {

@@ -7,6 +7,8 @@ use serde_json::{Map, Value};
 
 use super::fill::Subject;
 
+/// How instructions say that each item has a result of its own.
+const BY_ITEM: &str = "{\"results\": [{\"id\"";
 /// A chunk's texts are read up to here when they are answered as a whole.
 const CHUNK_TEXT: usize = 8_000;
 
@@ -24,6 +26,8 @@ pub struct Reading {
     /// A JSON schema written out in the instructions, for calls that could not
     /// ask for it in `output_config`.
     pub written_schema: Option<Value>,
+    /// It is that of one item's output, in a list of results by id.
+    pub written_by_item: bool,
 }
 
 impl Reading {
@@ -41,6 +45,7 @@ impl Reading {
             let mut take = |text: &str| {
                 if out.written_schema.is_none() {
                     out.written_schema = schema_in(text);
+                    out.written_by_item = text.contains(BY_ITEM);
                 }
             };
             body.get("system")

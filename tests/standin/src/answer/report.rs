@@ -235,6 +235,33 @@ fn shorten(text: &str, limit: usize) -> String {
     format!("{cut}…")
 }
 
+/// Examples with the ids they rest on: those that findings name, else those of the results.
+pub fn citations(results: &Value) -> String {
+    let mut named = Vec::new();
+    named_ids(results, &mut named);
+    if named.is_empty() {
+        named = ids(results);
+    }
+    let mut out = "\n## Sources\n\n".to_owned();
+    for id in named.iter().take(EXAMPLES) {
+        let _ = writeln!(out, "- This was seen here. [[{id}]]");
+    }
+    out
+}
+
+fn named_ids(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            if let Some(list) = map.get("ids").and_then(Value::as_array) {
+                found.extend(list.iter().filter_map(Value::as_str).map(str::to_owned));
+            }
+            map.values().for_each(|v| named_ids(v, found));
+        }
+        Value::Array(list) => list.iter().for_each(|v| named_ids(v, found)),
+        _ => {}
+    }
+}
+
 /// The ids a report's input speaks of.
 pub fn ids(results: &Value) -> Vec<String> {
     let mut found = Found::default();

@@ -57,6 +57,10 @@ pub struct Checked<'a> {
     pub format: Option<Arc<Compiled>>,
     /// A tool the model must call: its name and input schema.
     pub forced_tool: Option<(&'a str, Arc<Compiled>)>,
+    /// Tools that run at the API: `web_search`, `web_fetch`.
+    pub server_tools: Vec<&'a str>,
+    /// The model goes on with a turn that such a tool had paused.
+    pub resumed: bool,
     pub stop_sequences: Vec<&'a str>,
     pub prompt: Prompt<'a>,
 }
@@ -246,6 +250,17 @@ fn finish<'a>(
         effort,
         format: compiled,
         forced_tool,
+        server_tools: tools
+            .into_iter()
+            .flatten()
+            .map(|tool| str_of(tool, "name"))
+            .filter(|name| matches!(*name, "web_search" | "web_fetch"))
+            .collect(),
+        resumed: map
+            .get("messages")
+            .and_then(Value::as_array)
+            .and_then(|list| list.last())
+            .is_some_and(model_rules::paused),
         stop_sequences: stops
             .into_iter()
             .flatten()

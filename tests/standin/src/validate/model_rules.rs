@@ -132,7 +132,7 @@ pub fn check(map: &Map<String, Value>, model: &Model, version: &str) -> Result<T
         .and_then(|list| list.iter().rfind(|m| str_of(m, "role") != "system"));
     let ends_on_assistant = last.is_some_and(|m| str_of(m, "role") == "assistant");
     let formatted = config.is_some_and(|c| c.get("format").is_some_and(|f| !f.is_null()));
-    if ends_on_assistant && (model.no_prefill || formatted) {
+    if ends_on_assistant && !last.is_some_and(paused) && (model.no_prefill || formatted) {
         return Err(ApiError::invalid(
             "This model does not support assistant message prefill. The conversation must end with a user message.",
         ));
@@ -148,6 +148,16 @@ pub fn check(map: &Map<String, Value>, model: &Model, version: &str) -> Result<T
         ));
     }
     Ok(thoughts)
+}
+
+/// Whether an assistant's turn is one that a server tool had paused: it may be gone on with.
+pub fn paused(message: &Value) -> bool {
+    let blocks = message.get("content").and_then(Value::as_array);
+    let last = blocks.and_then(|blocks| blocks.last());
+    last.is_some_and(|block| {
+        let kind = str_of(block, "type");
+        kind == "server_tool_use" || kind.ends_with("_tool_result") && kind != "tool_result"
+    })
 }
 
 /// Sampling parameters under the older version: only their defaults pass.

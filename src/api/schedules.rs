@@ -1,0 +1,378 @@
+//! `/v1/schedules`: jobs that come in by themselves.
+//!
+//! A schedule holds the body of a submit. It is checked when it is written, by the very checks of a submit, and again
+//! with each run, together with the input that was fetched for it: [`read_job`] is what the engine is handed for that.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::auth::Caller;
+use super::control::{Nothing, checked, nothing};
+use super::cursor::{self, AfterSchedule};
+use super::items::json_len;
+use super::params::{NoQuery, Query, ScheduleId};
+use super::problem::{ApiError, Faults, Problem};
+use super::rows::{Csv, Lines};
+use super::{Api, body, openapi, reply, submit};
+use crate::app::schedules::{self, Fetched, Schedule};
+use crate::app::submit::Submit;
+use crate::app::view::{Page, ScheduleRunView, ScheduleView};
+use crate::app::{self, App};
+use crate::config::{Caps, Config};
+use crate::core::schedule::{InputFormat, Overlap};
+use crate::ports::Ports;
+
+/// A schedule's job is one row of the database; a larger input belongs to an address of its own.
+const JOB_BYTES: u64 = 500_000;
+
+/// A schedule.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewSchedule)]
+pub struct ScheduleBody {
+    #[serde(default)]
+    #[schema(max_length = 100)]
+    name: Option<String>,
+    /// Five fields: minute, hour, day of the month, month, day of the week; or `@hourly`, `@daily`, `@weekly`, `@monthly`,
+    /// `@yearly`.
+    #[schema(min_length = 1, max_length = 200, examples("0 7 * * MON-FRI"))]
+    cron: String,
+    /// Of the IANA database. Default: `UTC`.
+    #[serde(default)]
+    #[schema(pattern = "^[A-Za-z][A-Za-z0-9_+/-]{0,63}$", examples("Europe/Berlin"))]
+    time_zone: Option<String>,
+    /// What happens to a run that is due while the job of an earlier one is at work. Default: `skip`.
+    #[serde(default)]
+    overlap: Option<Overlap>,
+    #[serde(default)]
+    paused: Option<bool>,
+    /// The body of `POST /v1/jobs`; with `input_url`, without its `input`.
+    #[schema(value_type = Object)]
+    job: Value,
+    /// A public address that is read at each run.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 2048)]
+    input_url: Option<String>,
+    /// What it is read as. Default: what its content type says.
+    #[serde(default)]
+    input_format: Option<InputFormat>,
+}
+
+/// What is to change; what is left out stays. Null takes `input_url` and `input_format` away.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScheduleChange {
+    #[schema(max_length = 100)]
+    name: Option<String>,
+    #[schema(min_length = 1, max_length = 200)]
+    cron: Option<String>,
+    #[schema(pattern = "^[A-Za-z][A-Za-z0-9_+/-]{0,63}$")]
+    time_zone: Option<String>,
+    overlap: Option<Overlap>,
+    /// What is missed while it is paused is not caught up.
+    paused: Option<bool>,
+    #[schema(value_type = Option<Object>)]
+    job: Option<Value>,
+    #[serde(deserialize_with = "given")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 2048)]
+    input_url: Option<Option<String>>,
+    #[serde(deserialize_with = "given")]
+    #[schema(value_type = Option<InputFormat>)]
+    input_format: Option<Option<InputFormat>>,
+}
+
+/// Tells null from nothing.
+fn given<'de, D, T>(from: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::deserialize(from).map(Some)
+}
+
+/// List schedules
+///
+/// Newest first, without what they submit.
+#[utoipa::path(
+    get,
+    path = "/v1/schedules",
+    operation_id = "listSchedules",
+    tag = "schedules",
+    params(
+        ("limit" = Option<u32>, Query, description = "Entries on a page.", minimum = 1, maximum = 200),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
+    ),
+    responses((status = 200, description = "A page of schedules", body = Page<ScheduleView>)),
+)]
+pub async fn list<P: Ports>(
+    State(api): State<Api<P>>,
+    caller: Caller,
+    mut query: Query,
+) -> Result<Response, ApiError> {
+    let limit = query.limit();
+    let after = query.cursor();
+    let after = after.map(|AfterSchedule { created_ms, id }| (created_ms, id));
+    query.end()?;
+    let (data, next) = schedules::list(&api.app, &caller.tenant, after, limit).await?;
+    let next_cursor = next.map(|(created_ms, id)| cursor::write(AfterSchedule { created_ms, id }));
+    Ok(reply::ok(&Page { data, next_cursor }))
+}
+
+/// Make a schedule
+///
+/// It is due from now on: its next times are in `next_runs`.
+#[utoipa::path(
+    post,
+    path = "/v1/schedules",
+    operation_id = "createSchedule",
+    tag = "schedules",
+    request_body(content = ScheduleBody, content_type = "application/json"),
+    responses(
+        (status = 201, description = "The schedule", body = ScheduleView, headers(("location" = String, description = "Its address"))),
+        (status = 409, description = "There are as many as are taken", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn create<P: Ports>(
+    State(api): State<Api<P>>,
+    caller: Caller,
+    _: NoQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let cap = api.app.config.caps.body_bytes;
+    let bytes = body::json_bytes(&headers, body, cap).await?;
+    let value = body::parse(&bytes)?;
+    let body: ScheduleBody = checked(value, openapi::schedule_shape()?, |_, _| ())?;
+    let schedule = Schedule {
+        name: body.name.unwrap_or_default(),
+        cron: body.cron,
+        time_zone: body.time_zone.unwrap_or_else(|| "UTC".to_owned()),
+        overlap: body.overlap.unwrap_or_default(),
+        paused: body.paused.unwrap_or_default(),
+        job: body.job,
+        input_url: body.input_url,
+        input_format: body.input_format,
+    };
+    check(&api.app, &schedule)?;
+    let made = schedules::create(&api.app, &caller.tenant, &schedule).await?;
+    let location = HeaderValue::try_from(format!("/v1/schedules/{}", made.id))
+        .map_err(|error| ApiError::unavailable(error.to_string()))?;
+    let mut response = reply::with(StatusCode::CREATED, &made);
+    response.headers_mut().insert(LOCATION, location);
+    Ok(response)
+}
+
+/// Get a schedule
+///
+/// With its next times and its last runs.
+#[utoipa::path(
+    get,
+    path = "/v1/schedules/{id}",
+    operation_id = "getSchedule",
+    tag = "schedules",
+    params(("id" = String, Path, description = "The schedule", pattern = "^sched_[0-9a-f]{32}$")),
+    responses((status = 200, description = "The schedule", body = ScheduleView)),
+)]
+pub async fn get<P: Ports>(
+    State(api): State<Api<P>>,
+    caller: Caller,
+    ScheduleId(id): ScheduleId,
+    _: NoQuery,
+) -> Result<Response, ApiError> {
+    let schedule = schedules::get(&api.app, &caller.tenant, &id).await?;
+    Ok(reply::ok(&schedule))
+}
+
+/// Change or pause a schedule
+#[utoipa::path(
+    patch,
+    path = "/v1/schedules/{id}",
+    operation_id = "changeSchedule",
+    tag = "schedules",
+    params(("id" = String, Path, description = "The schedule", pattern = "^sched_[0-9a-f]{32}$")),
+    request_body(content = ScheduleChange, content_type = "application/json"),
+    responses((status = 200, description = "The schedule, changed", body = ScheduleView)),
+)]
+pub async fn change<P: Ports>(
+    State(api): State<Api<P>>,
+    caller: Caller,
+    ScheduleId(id): ScheduleId,
+    _: NoQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let cap = api.app.config.caps.body_bytes;
+    let bytes = body::json_bytes(&headers, body, cap).await?;
+    let value = body::parse(&bytes)?;
+    let change: ScheduleChange = checked(value, openapi::schedule_change_shape()?, |_, _| ())?;
+    let before = schedules::load(&api.app, &caller.tenant, &id).await?;
+    let schedule = Schedule {
+        name: change.name.unwrap_or(before.name),
+        cron: change.cron.unwrap_or(before.cron),
+        time_zone: change.time_zone.unwrap_or(before.time_zone),
+        overlap: change.overlap.unwrap_or(before.overlap),
+        paused: change.paused.unwrap_or(before.paused),
+        job: change.job.unwrap_or(before.job),
+        input_url: change.input_url.unwrap_or(before.input_url),
+        input_format: change.input_format.unwrap_or(before.input_format),
+    };
+    check(&api.app, &schedule)?;
+    let changed = schedules::replace(&api.app, &caller.tenant, &id, &schedule).await?;
+    Ok(reply::ok(&changed))
+}
+
+/// Delete a schedule
+///
+/// The jobs that it started stay.
+#[utoipa::path(
+    delete,
+    path = "/v1/schedules/{id}",
+    operation_id = "deleteSchedule",
+    tag = "schedules",
+    params(("id" = String, Path, description = "The schedule", pattern = "^sched_[0-9a-f]{32}$")),
+    responses((status = 204, description = "It is gone")),
+)]
+pub async fn delete<P: Ports>(
+    State(api): State<Api<P>>,
+    caller: Caller,
+    ScheduleId(id): ScheduleId,
+    _: NoQuery,
+) -> Result<Response, ApiError> {
+    schedules::delete(&api.app, &caller.tenant, &id).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Run a schedule now
+///
+/// Paused or not, and whatever is at work. The run is in `last_runs` of the schedule, with its job once it has one.
+#[utoipa::path(
+    post,
+    path = "/v1/schedules/{id}/run",
+    operation_id = "runSchedule",
+    tag = "schedules",
+    params(("id" = String, Path, description = "The schedule", pattern = "^sched_[0-9a-f]{32}$")),
+    request_body(content = Nothing, content_type = "application/json"),
+    responses((status = 202, description = "The run, about to start", body = ScheduleRunView)),
+)]
+pub async fn run<P: Ports>(
+    State(api): State<Api<P>>,
+    caller: Caller,
+    ScheduleId(id): ScheduleId,
+    _: NoQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    nothing(&api, &headers, body).await?;
+    let run = schedules::run_now(&api.app, &caller.tenant, &id).await?;
+    Ok(reply::with(StatusCode::ACCEPTED, &run))
+}
+
+/// All that is wrong with a schedule, its job included.
+fn check<P: Ports>(app: &App<P>, schedule: &Schedule) -> Result<(), ApiError> {
+    let mut faults = Faults::default();
+    for (path, message) in schedules::faults(app, schedule) {
+        faults.add(path, message);
+    }
+    if schedule.input_url.is_none() && schedule.input_format.is_some() {
+        faults.add("input_format", "is for an `input_url`, and there is none");
+    }
+    let length = json_len(&schedule.job);
+    if length > JOB_BYTES {
+        let message = format!(
+            "has {length} bytes; at most {JOB_BYTES} are taken: put its input to an `input_url`"
+        );
+        faults.add("job", message);
+        return Err(ApiError::invalid(faults));
+    }
+    // What will be fetched is not known yet; anything that can be an item stands for it.
+    let stand_in = schedule.input_url.as_ref().map(|_| Fetched {
+        format: schedule.input_format.unwrap_or(InputFormat::Jsonl),
+        bytes: match schedule.input_format {
+            Some(InputFormat::Csv) => b"text\nx\n".to_vec(),
+            Some(InputFormat::Text) => b"x".to_vec(),
+            Some(InputFormat::Jsonl) | None => b"\"x\"\n".to_vec(),
+        },
+    });
+    let job = match read_job(schedule.job.clone(), stand_in, &app.config) {
+        Ok(submit) => app::submit::check(app, &submit),
+        Err(list) => Err(app::AppError::Invalid(list)),
+    };
+    match job {
+        Ok(()) => faults.into_result(),
+        Err(app::AppError::Invalid(list)) => {
+            for (path, message) in list {
+                faults.add(below_job(&path), message);
+            }
+            faults.into_result()
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Where a fault of a submit is in a schedule.
+fn below_job(path: &str) -> String {
+    match path {
+        "body" => "job".to_owned(),
+        path if path.starts_with('[') => format!("job{path}"),
+        path => format!("job.{path}"),
+    }
+}
+
+/// The body of a submit with the input that was fetched for it, checked like any other.
+pub fn read_job(
+    mut job: Value,
+    fetched: Option<Fetched>,
+    config: &Config,
+) -> Result<Submit, Vec<(String, String)>> {
+    if let (Some(fetched), Some(map)) = (fetched, job.as_object_mut()) {
+        if map.get("input").is_some_and(|input| !input.is_null()) {
+            let message = "must be left out: it comes from `input_url`";
+            return Err(vec![("input".to_owned(), message.to_owned())]);
+        }
+        map.insert("input".to_owned(), input(fetched, &config.caps)?);
+    }
+    submit::check(job, config).map_err(ApiError::into_faults)
+}
+
+/// A file as the `input` of a submit; what is wrong with its rows is told by their lines.
+fn input(fetched: Fetched, caps: &Caps) -> Result<Value, Vec<(String, String)>> {
+    // Quotes and escapes may double what an item's bytes are in a file.
+    let most = caps.item_bytes as usize * 2;
+    let mut rows = Vec::new();
+    match fetched.format {
+        InputFormat::Csv => {
+            let mut csv = Csv::new(most);
+            csv.push(&fetched.bytes, &mut rows);
+            csv.finish(&mut rows);
+        }
+        InputFormat::Jsonl => {
+            let mut lines = Lines::new(most);
+            lines.push(&fetched.bytes, &mut rows);
+            lines.finish(&mut rows);
+        }
+        InputFormat::Text => {
+            let text = String::from_utf8(fetched.bytes);
+            let text = text.map_err(|_| vec![("input".to_owned(), "is not UTF-8".to_owned())])?;
+            return Ok(json!({"text": text.trim_start_matches('\u{feff}')}));
+        }
+    }
+    let mut items = Vec::with_capacity(rows.len());
+    let mut faults = Vec::new();
+    for row in rows {
+        match row.value {
+            Ok(item) => items.push(item),
+            Err(problem) => faults.push((format!("input line {}", row.line), problem)),
+        }
+    }
+    if faults.is_empty() {
+        Ok(json!({"items": items}))
+    } else {
+        Err(faults)
+    }
+}

@@ -1,0 +1,434 @@
+//! Checks of a map stage's results before anybody builds on them.
+//!
+//! When a stage is through with its own work, a judge looks at a sample where the stage asks for it (`verify`), and what a
+//! check flags is asked for once more where the job allows it (`limits.redo_ratio`). Both are tasks of the stage, with its
+//! fan-in; a new answer takes the place of the first one, and where there is none the first one stays. A flag is
+//! a remark: it never takes an item out of the coverage.
+//!
+//! The phases of a stage: `work`, then `verify`, `check` and `redo` as they are wanted, then `checked`. A retry begins with
+//! `work` again and goes through the others for what is new.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use serde_json::{Value, json};
+
+use super::drive::Loaded;
+use super::kit::StageKit;
+use super::{App, AppError, bodies, expand, follow, kit, log, query, synthesise};
+use crate::core::flags::{Checker, sampled};
+use crate::core::plan::{Output, ResolvedStage};
+use crate::core::purpose::Purpose;
+use crate::ports::{Clock, Db, DbError, Ports, Statement};
+use crate::store::admission::Body;
+use crate::store::checks::{self as sql, Asked, Replaced};
+use crate::store::flags::{self, Flag};
+use crate::store::jobs::StageRow;
+use crate::store::row::{Columns, Row};
+use crate::store::tasks::{self, NewTask, Slice};
+
+/// What a judge found to be wrong.
+pub const JUDGED_WRONG: &str = "failed_verification";
+/// Tasks whose results one slice reads, and the bytes of results after which it reads no further.
+const READ_TASKS: u32 = 200;
+const READ_BYTES: u64 = 500_000;
+/// Rows of one statement.
+const PORTION: usize = 2_000;
+const PAGE: u32 = 200;
+
+/// The stage of a judge: the work's own model looks at it once more.
+pub fn judge(stage: &ResolvedStage) -> ResolvedStage {
+    ResolvedStage {
+        output: Output::Item,
+        output_schema: Some(json!({
+            "type": "object",
+            "properties": {"verdict": {"type": "string", "enum": ["right", "wrong"]}, "reason": {"type": "string"}},
+            "required": ["verdict", "reason"],
+            "additionalProperties": false
+        })),
+        group_by: None,
+        tools: None,
+        ..stage.clone()
+    }
+}
+
+/// Goes on with the checks of a stage that has no open task. False where it is through with them.
+pub async fn step<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    stage: &StageRow,
+) -> Result<bool, AppError> {
+    let Some(work) = loaded.kit.stage(stage.idx) else {
+        return Ok(false);
+    };
+    let redo = loaded.kit.spec.limits.redo_ratio.unwrap_or(0.0) > 0.0;
+    let verify = work.stage.verify.is_some();
+    match (stage.phase.as_str(), stage.expanded) {
+        ("work", true) if verify => begin(app, loaded, stage, "verify").await,
+        ("work", true) if redo => begin(app, loaded, stage, "check").await,
+        ("verify", false) => verify_slice(app, loaded, stage, work).await,
+        ("verify", true) => begin(app, loaded, stage, "check").await,
+        ("check", _) => look(app, loaded, stage, work).await,
+        ("redo", false) => redo_slice(app, loaded, stage).await,
+        ("redo", true) => apply(app, loaded, stage, work).await,
+        _ => return Ok(false),
+    }?;
+    Ok(true)
+}
+
+async fn begin<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    stage: &StageRow,
+    phase: &str,
+) -> Result<(), AppError> {
+    let job = &loaded.job.id;
+    let statements = vec![
+        sql::guard(job, stage.idx, &stage.phase),
+        sql::begin(job, stage.idx, phase),
+    ];
+    write(app, statements).await
+}
+
+/// A batch that somebody else may have been faster with.
+async fn write<P: Ports>(app: &App<P>, statements: Vec<Statement>) -> Result<(), AppError> {
+    match app.ports.db().batch(statements).await {
+        Ok(answers) => {
+            log::moved(app, &answers, "checked");
+            Ok(())
+        }
+        Err(DbError::Guard(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A task's results with what they were made of.
+struct Seen {
+    idx: u32,
+    /// All results it can ever have are there.
+    whole: bool,
+    verified: bool,
+    input: Vec<Value>,
+    results: Vec<(String, Value)>,
+    label: String,
+}
+
+async fn seen<P: Ports>(app: &App<P>, row: &Row) -> Result<Seen, AppError> {
+    let label = row.text("label");
+    let output = bodies::text(app, &Body::read(row, "body", "blob")).await?;
+    let input = bodies::text(app, &Body::read(row, "input", "input_blob")).await?;
+    Ok(Seen {
+        idx: row.count("idx"),
+        whole: row.text("state") == "succeeded",
+        verified: row.flag("verified"),
+        input: query::json_of(input)
+            .as_array()
+            .cloned()
+            .unwrap_or_default(),
+        results: follow::outputs(query::json_of(output), &label),
+        label,
+    })
+}
+
+/// The next page of a stage's results, and from where to read on; `None` at the end.
+async fn page<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    stage: &StageRow,
+) -> Result<(Vec<Seen>, Option<u32>), AppError> {
+    let read = sql::to_check(
+        &loaded.job.id,
+        stage.idx,
+        stage.look,
+        READ_TASKS,
+        READ_BYTES,
+    );
+    let rows = query::rows(app, read).await?;
+    let next = rows.last().map(|row| row.count("idx").saturating_add(1));
+    let mut all = Vec::with_capacity(rows.len());
+    for row in &rows {
+        all.push(seen(app, row).await?);
+    }
+    Ok((all, next))
+}
+
+/// Writes tasks for a judge, for the next results of the sample.
+async fn verify_slice<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    stage: &StageRow,
+    work: &StageKit,
+) -> Result<(), AppError> {
+    let judge = kit_of(loaded, stage, Purpose::Verify)?;
+    let share = work.stage.verify.map_or(0.0, |verify| verify.sample);
+    let (seen, next) = page(app, loaded, stage).await?;
+    let mut entries = Vec::new();
+    let mut passed = Vec::new();
+    for (place, one) in seen.iter().enumerate() {
+        for (n, (id, result)) in one.results.iter().enumerate() {
+            // The very first result is always looked at: a sample of a small job is not nothing.
+            let first = stage.look == 0 && place == 0 && n == 0;
+            if one.verified || !(first || sampled(id, share)) {
+                continue;
+            }
+            entries.push(if work.stage.output == Output::Chunk {
+                json!({"id": id, "items": one.input, "result": result})
+            } else {
+                let item = kit::only(&one.input, std::slice::from_ref(id)).pop();
+                json!({"id": id, "item": item, "result": result})
+            });
+        }
+        if one.whole {
+            passed.push(one.idx);
+        }
+    }
+    let per_chunk = judge.stage.chunk.most_items() as usize;
+    let chunks = follow::cut(entries, follow::room(judge), per_chunk);
+    let mut rows = Vec::with_capacity(chunks.len());
+    for chunk in &chunks {
+        rows.push(expand::new_task(app, judge, &loaded.job.id, chunk).await?);
+    }
+    let more = vec![sql::verified(&loaded.job.id, &passed)];
+    slice(app, loaded, stage, Purpose::Verify, &rows, next, more).await
+}
+
+fn kit_of<'a>(
+    loaded: &'a Loaded,
+    stage: &StageRow,
+    purpose: Purpose,
+) -> Result<&'a StageKit, AppError> {
+    let kit = loaded.kit.of(stage.idx, purpose);
+    kit.ok_or_else(|| AppError::Unavailable("the stage's plan is not readable".into()))
+}
+
+/// A slice of tasks around the stage's own work.
+async fn slice<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    stage: &StageRow,
+    purpose: Purpose,
+    rows: &[NewTask],
+    next: Option<u32>,
+    more: Vec<Statement>,
+) -> Result<(), AppError> {
+    let job = &loaded.job;
+    let now = app.ports.clock().now_ms();
+    let slice = Slice {
+        job: &job.id,
+        stage: stage.idx,
+        cursor: stage.cursor,
+        next_cursor: stage.cursor,
+        next_index: job.next_index,
+        last: next.is_none(),
+        purpose,
+        level: 0,
+        now,
+        drive_at: app.drive_at(now),
+    };
+    let mut statements = tasks::expand(&slice, rows);
+    if let Some(next) = next {
+        statements.push(sql::look(&job.id, stage.idx, next));
+    }
+    statements.extend(more);
+    write(app, statements).await
+}
+
+/// All results are looked at: what judges said is written down, and what is asked again is chosen.
+async fn look<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    stage: &StageRow,
+    work: &StageKit,
+) -> Result<(), AppError> {
+    let job = &loaded.job.id;
+    let known = query::rows(app, sql::redone(job, stage.idx)).await?;
+    let redone: HashSet<String> = known.iter().map(|row| row.text("id")).collect();
+    let wrong = judged_wrong(app, loaded, stage).await?;
+    let mut checker = Checker::default();
+    let of = synthesise::results_of(job, stage.idx, work);
+    let mut after = None;
+    loop {
+        let (lines, next) = query::results_page(app, &of, after).await?;
+        for line in &lines {
+            let (id, output) = synthesise::named(line);
+            checker.add(id, output);
+        }
+        let Some(next) = next else { break };
+        after = Some(next);
+    }
+    let share = loaded.kit.spec.limits.redo_ratio.unwrap_or(0.0);
+    let most = (share * checker.results() as f64).floor() as usize;
+    let left = most.saturating_sub(redone.len());
+    let mut named = HashSet::new();
+    let chosen: Vec<String> = wrong
+        .iter()
+        .cloned()
+        .chain(checker.finish().into_iter().map(|(id, _)| id))
+        .filter(|id| !redone.contains(id) && named.insert(id.clone()))
+        .take(left)
+        .collect();
+    let judged: Vec<Flag> = wrong
+        .into_iter()
+        .filter(|id| !redone.contains(id))
+        .map(|id| Flag {
+            id,
+            flag: JUDGED_WRONG.to_owned(),
+        })
+        .collect();
+    let mut statements = vec![sql::guard(job, stage.idx, "check")];
+    for portion in judged.chunks(PORTION) {
+        statements.push(flags::keep(job, stage.idx, portion));
+    }
+    for portion in chosen.chunks(PORTION) {
+        statements.push(sql::choose(job, stage.idx, portion));
+    }
+    statements.push(if chosen.is_empty() && known.iter().all(asked_already) {
+        sql::end(job, stage.idx)
+    } else {
+        sql::begin(job, stage.idx, "redo")
+    });
+    write(app, statements).await
+}
+
+fn asked_already(row: &Row) -> bool {
+    row.maybe_int("task").is_some()
+}
+
+async fn judged_wrong<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    stage: &StageRow,
+) -> Result<Vec<String>, AppError> {
+    let mut wrong = Vec::new();
+    let mut after = -1;
+    loop {
+        let read = sql::verdicts(&loaded.job.id, stage.idx, after, PAGE);
+        let rows = query::rows(app, read).await?;
+        let Some(last) = rows.last() else {
+            return Ok(wrong);
+        };
+        after = last.int("idx");
+        for row in &rows {
+            let text = bodies::text(app, &Body::read(row, "body", "blob")).await?;
+            for (id, said) in follow::outputs(query::json_of(text), "") {
+                if said.get("verdict").and_then(Value::as_str) == Some("wrong") {
+                    wrong.push(id);
+                }
+            }
+        }
+    }
+}
+
+/// Writes tasks for the next results that were chosen.
+async fn redo_slice<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    stage: &StageRow,
+) -> Result<(), AppError> {
+    let job = &loaded.job.id;
+    let again = kit_of(loaded, stage, Purpose::Redo)?;
+    let chosen: HashSet<String> = query::rows(app, sql::redone(job, stage.idx))
+        .await?
+        .iter()
+        .filter(|row| !asked_already(row))
+        .map(|row| row.text("id"))
+        .collect();
+    let (seen, next) = page(app, loaded, stage).await?;
+    let mut rows = Vec::new();
+    let mut asked = Vec::new();
+    let mut items = Vec::new();
+    for one in &seen {
+        let ids: Vec<String> = one
+            .results
+            .iter()
+            .map(|(id, _)| id.clone())
+            .filter(|id| chosen.contains(id))
+            .collect();
+        asked.extend(ids.iter().map(|id| Asked {
+            id: id.clone(),
+            task: one.idx,
+        }));
+        if again.stage.output == Output::Item {
+            items.extend(kit::only(&one.input, &ids));
+        } else if !ids.is_empty() {
+            let mut row = expand::new_task(app, again, job, &one.input).await?;
+            row.grp = Some(one.label.clone());
+            rows.push(row);
+        }
+    }
+    let per_chunk = again.stage.chunk.most_items() as usize;
+    for chunk in follow::cut(items, follow::room(again), per_chunk) {
+        rows.push(expand::new_task(app, again, job, &chunk).await?);
+    }
+    let more = vec![sql::asked(job, stage.idx, &asked)];
+    slice(app, loaded, stage, Purpose::Redo, &rows, next, more).await
+}
+
+/// New answers take the place of the first ones, task by task; then the stage is through.
+async fn apply<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    stage: &StageRow,
+    work: &StageKit,
+) -> Result<(), AppError> {
+    let job = &loaded.job.id;
+    let guard = || sql::guard(job, stage.idx, "redo");
+    let answers = query::rows(app, sql::answers(job, stage.idx, PAGE)).await?;
+    if answers.is_empty() {
+        return write(app, vec![guard(), sql::end(job, stage.idx)]).await;
+    }
+    let known = query::rows(app, sql::redone(job, stage.idx)).await?;
+    let tasks: HashMap<String, u32> = known
+        .iter()
+        .filter(|row| asked_already(row))
+        .map(|row| (row.text("id"), row.count("task")))
+        .collect();
+    for answer in &answers {
+        let text = bodies::text(app, &Body::read(answer, "body", "blob")).await?;
+        let group = answer.text("grp");
+        let mut new: BTreeMap<u32, Vec<(String, Value)>> = BTreeMap::new();
+        let mut ids = Vec::new();
+        for (id, output) in follow::outputs(query::json_of(text), &group) {
+            if let Some(task) = tasks.get(&id) {
+                ids.push(id.clone());
+                new.entry(*task).or_default().push((id, output));
+            }
+        }
+        let firsts: Vec<u32> = new.keys().copied().collect();
+        let mut replaced = Vec::new();
+        for first in query::rows(app, sql::first(job, &firsts)).await? {
+            let idx = first.count("idx");
+            // A half speaks for a part of the items only.
+            if work.stage.output == Output::Chunk && first.count("items") != answer.count("items") {
+                ids.clear();
+                continue;
+            }
+            let text = bodies::text(app, &Body::read(&first, "body", "blob")).await?;
+            let mut results = follow::outputs(query::json_of(text), &first.text("label"));
+            for (id, output) in new.remove(&idx).unwrap_or_default() {
+                if let Some(known) = results.iter_mut().find(|(known, _)| *known == id) {
+                    known.1 = output;
+                }
+            }
+            let text = query::stored_output(work.stage.output, results).to_string();
+            let bytes = text.len() as u64;
+            let (body, blob) = bodies::keep(app, &bodies::job_prefix(job), text).await?;
+            replaced.push(Replaced {
+                idx,
+                body,
+                blob,
+                bytes,
+            });
+        }
+        let mut statements = vec![guard()];
+        let idx = answer.count("idx");
+        statements.extend(sql::replace(
+            job,
+            stage.idx,
+            idx,
+            &replaced,
+            (JUDGED_WRONG, &ids),
+        ));
+        write(app, statements).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,297 @@
+//! The tree before a synthesis: results that are too many for one reader are read in parts, and the synthesis reads what came
+//! of that.
+//!
+//! Each part is a task like any other, of the synthesis stage, with the role `reduce`; a level is expanded in slices, fans
+//! in as a stage does, and the next one reads what it brought. How many levels there are follows from the sizes alone. The parts
+//! are read by the model of the last map stage: there is much to read and little to weigh, and what it costs stays
+//! far below the synthesis. Frequencies never come from here: they are counted by the merge.
+
+use serde_json::{Value, json};
+
+use super::drive::Loaded;
+use super::follow::{self, BYTES_PER_TOKEN};
+use super::kit::{StageKit, nano};
+use super::view::ResultLine;
+use super::{App, AppError, bodies, expand, log, query, synthesise};
+use crate::core::merge::Merger;
+use crate::core::plan::{Merge, Output, ResolvedStage, Spec, StageKind};
+use crate::core::purpose::Purpose;
+use crate::core::verdict::Form;
+use crate::ports::{Clock, Db, DbError, Ports};
+use crate::store::admission::Body;
+use crate::store::jobs::StageRow;
+use crate::store::reduce as sql;
+use crate::store::row::Columns;
+use crate::store::tasks::{self, NewTask, Slice};
+
+/// Bytes that one reader gets: some 80,000 tokens, of which it can still give a fair account, and which no model charges as a
+/// long prompt.
+const PART_BYTES: usize = 200_000;
+/// A tree that is not done by then does not bring its input down.
+pub const MOST_LEVELS: u32 = 6;
+/// What one slice of expansion reads at least, where there is so much.
+const READ_BYTES: usize = 1_000_000;
+const READ_TASKS: u32 = 500;
+/// Cursor of a level whose input was read to its end.
+const ALL_READ: u32 = i32::MAX as u32;
+
+/// The stage of a plan's readers; `None` for a plan without a synthesis.
+pub fn stage(spec: &Spec, max_tokens: u32) -> Option<ResolvedStage> {
+    let of = |kind| spec.stages.iter().rfind(move |stage| stage.kind == kind);
+    let map = of(StageKind::Map)?;
+    Some(ResolvedStage {
+        kind: StageKind::Map,
+        output: Output::Chunk,
+        output_schema: Some(findings()),
+        chunk: map.chunk,
+        model: map.model.clone(),
+        max_tokens,
+        effort: None,
+        merge: Merge::default(),
+        ..of(StageKind::Synthesis)?.clone()
+    })
+}
+
+fn findings() -> Value {
+    json!({
+        "type": "object",
+        "properties": {"findings": {"type": "array", "items": {
+            "type": "object",
+            "properties": {"finding": {"type": "string"}, "ids": {"type": "array", "items": {"type": "string"}}},
+            "required": ["finding", "ids"],
+            "additionalProperties": false
+        }}},
+        "required": ["findings"],
+        "additionalProperties": false
+    })
+}
+
+/// What one reader costs at worst for each byte it reads, its answer with it.
+pub fn nano_per_byte(kit: &StageKit) -> i64 {
+    let room = room(kit).max(1);
+    let empty = kit.worker_request(Form::FRESH, &[], None);
+    let fixed = nano(empty.worst_case(&kit.model));
+    let input = nano(kit.model.prices.worst_case(room as u64, 0, None));
+    (fixed.saturating_add(input) / i64::try_from(room).unwrap_or(i64::MAX)).saturating_add(1)
+}
+
+/// What a tree over so many bytes is expected to cost: a token has two bytes at the least, and all levels together read one
+/// seventh more than the first.
+pub fn expected_nano(kit: &StageKit, bytes: u64) -> i64 {
+    let levels = i64::try_from(bytes.saturating_add(bytes / 7)).unwrap_or(i64::MAX);
+    nano_per_byte(kit).saturating_mul(levels) / BYTES_PER_TOKEN as i64
+}
+
+/// Bytes of results in one part.
+fn room(kit: &StageKit) -> usize {
+    follow::room(kit).min(PART_BYTES)
+}
+
+/// Something to be read: the task it is from, and what is shown of it.
+type Entry = (u32, Value);
+
+/// Expands the next slice of the level that is being worked on. False where somebody else was faster.
+pub async fn slice<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    stage: &StageRow,
+) -> Result<bool, AppError> {
+    let kit = loaded
+        .kit
+        .reduce
+        .as_ref()
+        .ok_or_else(|| AppError::Unavailable("the plan has no synthesis".into()))?;
+    let room = room(kit);
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut bytes = 0;
+    let mut from = stage.cursor;
+    let mut exhausted = false;
+    while bytes <= room.max(READ_BYTES) {
+        let (found, next) = read(app, loaded, stage, from).await?;
+        let Some(next) = next else {
+            exhausted = true;
+            break;
+        };
+        from = next;
+        bytes += found.iter().map(|(_, value)| len(value)).sum::<usize>();
+        entries.extend(found);
+    }
+    let (parts, left) = parts(entries, room, exhausted);
+    let mut rows: Vec<NewTask> = Vec::with_capacity(parts.len());
+    for part in &parts {
+        rows.push(expand::new_task(app, kit, &loaded.job.id, part).await?);
+    }
+    let now = app.ports.clock().now_ms();
+    let slice = Slice {
+        job: &loaded.job.id,
+        stage: stage.idx,
+        cursor: stage.cursor,
+        next_cursor: if exhausted {
+            ALL_READ
+        } else {
+            left.unwrap_or(from)
+        },
+        next_index: loaded.job.next_index,
+        last: exhausted,
+        purpose: Purpose::Reduce,
+        level: stage.level,
+        now,
+        drive_at: app.drive_at(now),
+    };
+    match app.ports.db().batch(tasks::expand(&slice, &rows)).await {
+        Ok(answers) => {
+            log::moved(app, &answers, "expanded");
+            Ok(true)
+        }
+        Err(DbError::Guard(_)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The next entries from task `from` on, and where to read on; `None` at the end.
+async fn read<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    stage: &StageRow,
+    from: u32,
+) -> Result<(Vec<Entry>, Option<u32>), AppError> {
+    if stage.level > 1 {
+        let from = from.max(stage.look);
+        return outputs(app, loaded, stage, from, stage.level - 1).await;
+    }
+    let Some((index, kit)) = synthesise::map_stages(&loaded.kit).pop() else {
+        return Ok((Vec::new(), None));
+    };
+    let of = synthesise::results_of(&loaded.job.id, index, kit);
+    let (lines, last) = query::results_page(app, &of, from.checked_sub(1)).await?;
+    // The same result twice is one too many for a reader; what is the same in parts far apart is read twice.
+    let mut merger = Merger::new(&kit.stage.merge);
+    let entries = lines
+        .into_iter()
+        .filter_map(|line| {
+            let (task, output) = match &line {
+                ResultLine::Item { task, output, .. } | ResultLine::Chunk { task, output, .. } => {
+                    (*task, output)
+                }
+            };
+            merger.add(output).then(|| (task, synthesise::shown(line)))
+        })
+        .collect();
+    Ok((entries, last.map(|last| last.saturating_add(1))))
+}
+
+/// What a level brought, from task `from` on.
+pub async fn outputs<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    stage: &StageRow,
+    from: u32,
+    level: u32,
+) -> Result<(Vec<Entry>, Option<u32>), AppError> {
+    let job = &loaded.job.id;
+    let bytes = READ_BYTES as u64;
+    let read = sql::outputs(job, stage.idx, from, level, READ_TASKS, bytes);
+    let rows = query::rows(app, read).await?;
+    let next = rows.last().map(|row| row.count("idx").saturating_add(1));
+    let mut entries = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let text = bodies::text(app, &Body::read(row, "body", "blob")).await?;
+        let label = row.text("label");
+        for (id, output) in follow::outputs(query::json_of(text), &label) {
+            entries.push((row.count("idx"), json!({"id": id, "output": output})));
+        }
+    }
+    Ok((entries, next))
+}
+
+fn len(value: &Value) -> usize {
+    value.to_string().len() + 1
+}
+
+/// Entries in parts of at most `room` bytes, cut between tasks wherever a task's own fit; and the first task that is left
+/// for the next slice, unless all was read.
+fn parts(entries: Vec<Entry>, room: usize, exhausted: bool) -> (Vec<Vec<Value>>, Option<u32>) {
+    let mut parts: Vec<Vec<Value>> = Vec::new();
+    let mut open: Vec<Entry> = Vec::new();
+    let mut bytes = 0;
+    for group in entries.chunk_by(|a, b| a.0 == b.0) {
+        let size: usize = group.iter().map(|(_, value)| len(value)).sum();
+        if !open.is_empty() && bytes + size > room {
+            parts.push(std::mem::take(&mut open).into_iter().map(|e| e.1).collect());
+            bytes = 0;
+        }
+        if size > room {
+            let values = group.iter().map(|(_, value)| value.clone()).collect();
+            parts.extend(follow::cut(values, room, usize::MAX));
+        } else {
+            open.extend(group.iter().cloned());
+            bytes += size;
+        }
+    }
+    let left = open.first().map(|(task, _)| *task);
+    if exhausted || parts.is_empty() {
+        if !open.is_empty() {
+            parts.push(open.into_iter().map(|e| e.1).collect());
+        }
+        return (parts, None);
+    }
+    (parts, left)
+}
+
+/// What became of a level.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Size {
+    pub tasks: u32,
+    /// That brought something.
+    pub done: u32,
+    pub bytes: u64,
+    /// Inputs of the others.
+    pub lost: u32,
+}
+
+pub async fn size<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    stage: &StageRow,
+    level: u32,
+) -> Result<Size, AppError> {
+    let read = sql::size(&loaded.job.id, stage.idx, stage.look, level);
+    let rows = query::rows(app, read).await?;
+    Ok(rows.first().map_or_else(Size::default, |row| Size {
+        tasks: row.count("tasks"),
+        done: row.count("done"),
+        bytes: row.tokens("bytes"),
+        lost: row.count("lost"),
+    }))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    fn entries(sizes: &[(u32, usize)]) -> Vec<Entry> {
+        sizes
+            .iter()
+            .map(|(task, size)| (*task, json!("x".repeat(*size))))
+            .collect()
+    }
+
+    #[test]
+    fn parts_hold_everything_once_and_are_cut_between_tasks() {
+        let all = entries(&[(1, 10), (1, 10), (2, 30), (4, 60), (4, 70), (5, 5)]);
+        let values: Vec<Value> = all.iter().map(|e| e.1.clone()).collect();
+        let (cut, left) = parts(all.clone(), 100, true);
+        assert_eq!((cut.concat(), left), (values, None));
+        assert_eq!(cut.len(), 4);
+        let (cut, left) = parts(all, 100, false);
+        assert_eq!((cut.len(), left), (3, Some(5)));
+    }
+
+    #[test]
+    fn a_slice_always_goes_on() {
+        let (cut, left) = parts(entries(&[(1, 10)]), 100, false);
+        assert_eq!((cut.len(), left), (1, None));
+        assert_eq!(parts(Vec::new(), 100, true), (Vec::new(), None));
+    }
+}

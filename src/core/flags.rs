@@ -1,0 +1,219 @@
+//! Deterministic checks of a stage's results: which of them look wrong, whatever they say.
+//!
+//! Results come one at a time, in any order; of each only its id, a length and a few hashes are kept, so a hundred thousand of
+//! them take some megabytes.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// Texts are compared from this length on: shorter ones are alike by chance.
+const FREE_TEXT_CHARS: usize = 40;
+/// A result is far shorter with less than a tenth of the median, where that is long enough to say something.
+const FAR_SHORTER: usize = 10;
+const LONG_MEDIAN_CHARS: usize = 40;
+
+/// What can be wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Flag {
+    /// Every text in it is blank, every list empty, every other value null.
+    Empty,
+    /// Far shorter than what the stage's results have in general.
+    Short,
+    /// A free text of it stands in another item's result too.
+    SameText,
+}
+
+impl Flag {
+    pub const ALL: [Flag; 3] = [Flag::Empty, Flag::Short, Flag::SameText];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Flag::Empty => "empty",
+            Flag::Short => "short",
+            Flag::SameText => "same_text",
+        }
+    }
+}
+
+/// Takes results one at a time.
+#[derive(Debug, Default)]
+pub struct Checker {
+    results: Vec<Seen>,
+    /// Free texts by hash, with the first result that has each.
+    texts: HashMap<[u8; 8], u32>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    id: String,
+    /// Characters of its texts; `None` where it has none to compare.
+    chars: Option<usize>,
+    empty: bool,
+    same: bool,
+}
+
+impl Checker {
+    pub fn add(&mut self, id: &str, output: &Value) {
+        let number = u32::try_from(self.results.len()).unwrap_or(u32::MAX);
+        let mut look = Look {
+            empty: true,
+            ..Look::default()
+        };
+        look.at(output, "");
+        let mut same = false;
+        for hash in look.texts {
+            let first = *self.texts.entry(hash).or_insert(number);
+            if first != number {
+                same = true;
+                if let Some(first) = self.results.get_mut(first as usize) {
+                    first.same = true;
+                }
+            }
+        }
+        self.results.push(Seen {
+            id: id.to_owned(),
+            chars: look.any_text.then_some(look.chars),
+            empty: look.empty,
+            same,
+        });
+    }
+
+    /// How many there were.
+    pub fn results(&self) -> usize {
+        self.results.len()
+    }
+
+    /// What was found, in the order of the results.
+    pub fn finish(self) -> Vec<(String, Flag)> {
+        let mut lengths: Vec<usize> = self.results.iter().filter_map(|seen| seen.chars).collect();
+        lengths.sort_unstable();
+        let median = lengths.get(lengths.len() / 2).copied().unwrap_or(0);
+        let mut found = Vec::new();
+        for seen in self.results {
+            let short = median >= LONG_MEDIAN_CHARS
+                && seen.chars.is_some_and(|chars| chars * FAR_SHORTER < median);
+            let flags = [
+                (Flag::Empty, seen.empty),
+                (Flag::Short, short && !seen.empty),
+                (Flag::SameText, seen.same),
+            ];
+            for (flag, _) in flags.into_iter().filter(|(_, holds)| *holds) {
+                found.push((seen.id.clone(), flag));
+            }
+        }
+        found
+    }
+}
+
+#[derive(Default)]
+struct Look {
+    chars: usize,
+    any_text: bool,
+    empty: bool,
+    texts: Vec<[u8; 8]>,
+}
+
+impl Look {
+    fn at(&mut self, value: &Value, path: &str) {
+        match value {
+            Value::Null => {}
+            Value::Bool(_) | Value::Number(_) => self.empty = false,
+            Value::String(text) => {
+                let text = text.trim();
+                let chars = text.chars().count();
+                self.any_text = true;
+                self.chars += chars;
+                self.empty &= text.is_empty();
+                if chars > FREE_TEXT_CHARS {
+                    self.texts.push(hash(path, text));
+                }
+            }
+            Value::Array(list) => list.iter().for_each(|one| self.at(one, path)),
+            Value::Object(map) => {
+                for (name, one) in map {
+                    self.at(one, name);
+                }
+            }
+        }
+    }
+}
+
+fn hash(path: &str, text: &str) -> [u8; 8] {
+    let digest = Sha256::new()
+        .chain_update(path.len().to_le_bytes())
+        .chain_update(path)
+        .chain_update(text)
+        .finalize();
+    let mut key = [0; 8];
+    key.iter_mut().zip(digest.iter()).for_each(|(k, d)| *k = *d);
+    key
+}
+
+/// Whether a result belongs to a sample of that share: the same for the same id, whatever comes before it.
+pub fn sampled(id: &str, share: f64) -> bool {
+    let key = hash("sample", id);
+    let at = u32::from_le_bytes([key[0], key[1], key[2], key[3]]);
+    f64::from(at) < share * (f64::from(u32::MAX) + 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn found(results: &[(&str, Value)]) -> Vec<(String, Flag)> {
+        let mut checker = Checker::default();
+        for (id, output) in results {
+            checker.add(id, output);
+        }
+        checker.finish()
+    }
+
+    #[test]
+    fn outliers_are_told_from_the_rest() {
+        let long = |n: usize| json!({"why": format!("number {n}: {}", "because of this and that ".repeat(5))});
+        let results = [
+            ("a", long(1)),
+            ("b", long(2)),
+            ("c", json!({"why": "short"})),
+            ("d", json!({"why": " ", "tags": []})),
+            ("e", long(1)),
+        ];
+        let flags = found(&results);
+        assert_eq!(
+            flags,
+            [
+                ("a".to_owned(), Flag::SameText),
+                ("c".to_owned(), Flag::Short),
+                ("d".to_owned(), Flag::Empty),
+                ("e".to_owned(), Flag::SameText),
+            ]
+        );
+    }
+
+    #[test]
+    fn labels_and_numbers_are_no_outliers() {
+        let results: Vec<(&str, Value)> = vec![
+            ("a", json!({"kind": "bug", "n": 1})),
+            ("b", json!({"kind": "bug", "n": 0})),
+            ("c", json!({"kind": "x", "n": 0})),
+            ("d", json!({"ok": false})),
+        ];
+        assert_eq!(found(&results), []);
+        assert_eq!(
+            found(&[("a", json!({"kind": null}))]),
+            [("a".to_owned(), Flag::Empty)]
+        );
+    }
+
+    #[test]
+    fn a_sample_is_the_share_it_says() {
+        let hits = (0..10_000)
+            .filter(|n| sampled(&format!("item-{n}"), 0.1))
+            .count();
+        assert!((900..1_100).contains(&hits), "{hits}");
+        assert!(sampled("x", 1.0) && !sampled("x", 0.0));
+    }
+}

@@ -1,0 +1,57 @@
+//! What a task is for within its stage.
+
+use utoipa::ToSchema;
+
+/// A stage's own work, and what is done around it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum Purpose {
+    /// A chunk of a map stage, or the synthesis itself.
+    #[default]
+    Work,
+    /// Judges results of a map stage.
+    Verify,
+    /// Asks once more for results of a map stage that were flagged.
+    Redo,
+    /// Brings results down to what a synthesis can read.
+    Reduce,
+}
+
+impl Purpose {
+    pub const ALL: [Purpose; 4] = [
+        Purpose::Work,
+        Purpose::Verify,
+        Purpose::Redo,
+        Purpose::Reduce,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Purpose::Work => "work",
+            Purpose::Verify => "verify",
+            Purpose::Redo => "redo",
+            Purpose::Reduce => "reduce",
+        }
+    }
+
+    /// Anything unknown reads as the stage's own work.
+    pub fn parse(text: &str) -> Purpose {
+        Purpose::ALL
+            .into_iter()
+            .find(|purpose| purpose.as_str() == text)
+            .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn purposes_read_back() {
+        for purpose in Purpose::ALL {
+            assert_eq!(Purpose::parse(purpose.as_str()), purpose);
+        }
+        assert_eq!(Purpose::parse("?"), Purpose::Work);
+    }
+}
