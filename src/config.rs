@@ -60,6 +60,9 @@ pub struct Defaults {
 pub struct Intervals {
     /// How long a consumer may be silent before its tasks go to another.
     pub lease_ms: u64,
+    /// While anything is at work, leases that ran out are looked for so often. A crash is noticed after a lease and
+    /// this: together they stay well under a minute.
+    pub watch_ms: u64,
     /// How long a consumer goes on taking new tasks.
     pub work_ms: u64,
     /// How long a call that has ended waits for others, to be written with them in one transaction.
@@ -138,6 +141,8 @@ pub struct Config {
     pub fetching: Fetching,
     /// Calls in flight inside one consumer invocation.
     pub worker_slots: u32,
+    /// Of those, how many may wait for their answer's head: an invocation has six connections for that.
+    pub connections: u32,
     /// Statements after which a consumer takes nothing more: an invocation may send 1,000, and what it has in flight
     /// must still be settled.
     pub max_d1_queries: u32,
@@ -198,7 +203,8 @@ impl Config {
                 max_rounds: vars.int("DEFAULT_MAX_ROUNDS", 1, 0, 10) as u32,
             },
             intervals: Intervals {
-                lease_ms: vars.int("LEASE_MS", 45_000, 200, 600_000),
+                lease_ms: vars.int("LEASE_MS", 25_000, 200, 600_000),
+                watch_ms: vars.int("WATCH_MS", 20_000, 1_000, 600_000),
                 work_ms: vars.int("WORK_MS", 240_000, 100, 600_000),
                 gather_ms: vars.int("GATHER_MS", 10, 0, 1_000),
                 call_timeout_ms: vars.int("CALL_TIMEOUT_MS", 480_000, 100, 600_000),
@@ -227,6 +233,7 @@ impl Config {
                 at_once: vars.int("FETCH_AT_ONCE", 4, 1, 6) as u32,
             },
             worker_slots: vars.int("WORKER_SLOTS", 50, 1, 1_000) as u32,
+            connections: vars.int("CONNECTIONS", 6, 1, 1_000) as u32,
             max_d1_queries: vars.int("MAX_D1_QUERIES", 600, 50, 1_000_000) as u32,
             governor_start: vars.int("GOVERNOR_START", 50, 1, 1_000) as u32,
             account_daily_usd: vars.dollars("ACCOUNT_DAILY_USD"),

@@ -72,6 +72,13 @@ pub struct Keys {
 pub trait Blobs: Clone + Send + Sync + 'static {
     /// Durable when it returns, readable elsewhere up to a minute later.
     fn put(&self, key: String, body: String) -> impl Future<Output = Result<(), BlobError>> + Send;
+    /// The same, and gone by itself some time after so many seconds (at least 60). Put again, it is kept anew.
+    fn put_for(
+        &self,
+        key: String,
+        body: String,
+        seconds: u64,
+    ) -> impl Future<Output = Result<(), BlobError>> + Send;
     fn get(&self, key: String) -> impl Future<Output = Result<Option<String>, BlobError>> + Send;
     fn delete(&self, key: String) -> impl Future<Output = Result<(), BlobError>> + Send;
     /// The keys that begin with `prefix`, at most 1,000 at a time; `after` is the `next` of the page before. What was

@@ -22,19 +22,42 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     hex
 }
 
-/// Where a text stands: `(inline, blob)`, as the rows have it. When it returns, the blob is durable.
-pub async fn keep<P: Ports>(
+/// Where a text stands: `(inline, blob)`, as the rows have it.
+pub type Kept = (Option<String>, Option<String>);
+
+/// Keeps a text for as long as its job is there. When it returns, a blob is durable.
+pub async fn keep<P: Ports>(app: &App<P>, prefix: &str, text: String) -> Result<Kept, AppError> {
+    store(app, prefix, text, None).await
+}
+
+/// Keeps a text for at least so many seconds: a blob goes by itself then, also where no row came to name it.
+pub async fn keep_for<P: Ports>(
     app: &App<P>,
     prefix: &str,
     text: String,
-) -> Result<(Option<String>, Option<String>), AppError> {
+    seconds: u64,
+) -> Result<Kept, AppError> {
+    store(app, prefix, text, Some(seconds)).await
+}
+
+async fn store<P: Ports>(
+    app: &App<P>,
+    prefix: &str,
+    text: String,
+    seconds: Option<u64>,
+) -> Result<Kept, AppError> {
     if text.len() <= app.config.inline_bytes {
         return Ok((Some(text), None));
     }
     let key = format!("{prefix}/{}", sha256_hex(text.as_bytes()));
     let mut step = 0;
     loop {
-        match app.ports.blobs().put(key.clone(), text.clone()).await {
+        let blobs = app.ports.blobs();
+        let put = match seconds {
+            Some(seconds) => blobs.put_for(key.clone(), text.clone(), seconds).await,
+            None => blobs.put(key.clone(), text.clone()).await,
+        };
+        match put {
             Ok(()) => return Ok((None, Some(key))),
             // Most of these texts were paid for: worth a few seconds before they are given up.
             Err(_) if step < PUT_RETRIES => {

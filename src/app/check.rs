@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::drive::Loaded;
 use super::kit::StageKit;
-use super::{App, AppError, bodies, expand, follow, kit, query, synthesise};
+use super::{App, AppError, bodies, expand, follow, kit, log, query, synthesise};
 use crate::core::flags::{Checker, sampled};
 use crate::core::plan::{Output, ResolvedStage};
 use crate::core::purpose::Purpose;
@@ -92,7 +92,11 @@ async fn begin<P: Ports>(
 /// A batch that somebody else may have been faster with.
 async fn write<P: Ports>(app: &App<P>, statements: Vec<Statement>) -> Result<(), AppError> {
     match app.ports.db().batch(statements).await {
-        Ok(_) | Err(DbError::Guard(_)) => Ok(()),
+        Ok(answers) => {
+            log::moved(app, &answers, "checked");
+            Ok(())
+        }
+        Err(DbError::Guard(_)) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }

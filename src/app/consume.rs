@@ -2,12 +2,12 @@
 
 use serde_json::json;
 
-use super::message::{Deliver, Drive, Remove, Start, Wake};
+use super::message::{Deliver, Drive, Look, Remove, Start, Wake};
 use super::schedules::{self, ReadJob};
-use super::{App, AppError, drive, notify, remove, work};
+use super::{App, AppError, drive, notify, remove, sweep, work};
 use crate::ports::{Clock, Db, Ports};
 use crate::store::removals::What;
-use crate::store::sweep;
+use crate::store::sweep as sql;
 
 /// What becomes of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +19,18 @@ pub enum Settle {
 /// A later try of a message whose work could not be done: the database was away, a blob is not readable yet.
 const LATER: Settle = Settle::Retry { delay_seconds: 5 };
 
-/// One message of the control queue. Replay is harmless: [`drive::drive`] looks where the job stands.
+/// One message of the control queue. Replay is harmless: [`drive::drive`] looks where the job stands, and a second
+/// [`sweep::look`] finds nothing.
 pub async fn control<P: Ports>(app: &App<P>, body: &str) -> Settle {
+    if serde_json::from_str::<Look>(body).is_ok() {
+        return match sweep::look(app).await {
+            Ok(()) => Settle::Ack,
+            Err(error) => {
+                app.log_fault("look", &error.to_string());
+                LATER
+            }
+        };
+    }
     let Ok(message) = serde_json::from_str::<Drive>(body) else {
         return removal(app, body).await;
     };
@@ -95,7 +105,7 @@ pub async fn outbound<P: Ports>(app: &App<P>, body: &str, read_job: ReadJob) -> 
 pub async fn dead_letter<P: Ports>(app: &App<P>, queue: &str, body: &str) -> Settle {
     let body: String = body.chars().take(2_000).collect();
     app.log(json!({"event": "dead_letter", "queue": queue}), json!({}));
-    let statement = sweep::dead_letter(queue, &body, app.ports.clock().now_ms());
+    let statement = sql::dead_letter(queue, &body, app.ports.clock().now_ms());
     match app.ports.db().batch(vec![statement]).await {
         Ok(_) => Settle::Ack,
         Err(error) => {

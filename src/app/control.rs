@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::view::JobView;
-use super::{App, AppError, message, notify, query};
+use super::{App, AppError, log, message, notify, query};
 use crate::core::money::Nano;
 use crate::core::plan::Limits;
 use crate::core::state::{JobEvent, JobState, TaskEvent, job_states_that_accept};
@@ -23,6 +23,7 @@ pub async fn cancel<P: Ports>(app: &App<P>, tenant: &str, id: &str) -> Result<Jo
         sql::end(id, JobState::Cancelled, now),
         tasks::close_open(id, TaskEvent::Cancelled, &reason, now),
         jobs::end_expansion(id),
+        tasks::counts(id),
     ];
     act(
         app,
@@ -97,6 +98,7 @@ pub async fn retry<P: Ports>(
         sql::reopen_maps(id),
         sql::reopen_synthesis(id),
         tasks::revive(id),
+        tasks::counts(id),
     ];
     statements.extend(limit_statements(
         id,
@@ -196,8 +198,9 @@ pub async fn act<P: Ports>(
     let mut batch = vec![sql::guard(id, tenant, states)];
     batch.extend(statements);
     match app.ports.db().batch(batch).await {
-        Ok(_) => {
+        Ok(answers) => {
             app.log_job(id, what, json!({}));
+            log::moved(app, &answers, what);
             Ok(())
         }
         Err(DbError::Guard(_)) => {

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::kit::Kit;
 use super::synthesise::{Next, SynthesisTask};
 use super::{
-    App, AppError, bodies, check, cite, coverage, follow, message, notify, plan, planning, pump,
-    query, reduce, synthesise,
+    App, AppError, bodies, check, cite, coverage, follow, log, message, notify, plan, planning,
+    pump, query, reduce, synthesise,
 };
 use crate::core::flags::Flag;
 use crate::core::plan::{OnBudget, PLAN_STAGE, StageKind};
@@ -154,12 +154,8 @@ async fn start<P: Ports>(
     if to == JobState::Running {
         statements.push(jobs::start_stage(&job.id, first, JobState::Running));
     }
-    app.ports.db().batch(statements).await?;
-    app.log_job(
-        &job.id,
-        "state",
-        json!({"state": to.as_str(), "run": job.run}),
-    );
+    let answers = app.ports.db().batch(statements).await?;
+    log::moved(app, &answers, "driven");
     Ok(Step::Again)
 }
 
@@ -298,13 +294,13 @@ async fn maps_done<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<
             statements.push(jobs::keep_merged(&job.id, &prepared.merged));
             statements.push(synthesizing(stage));
             statements.extend(reduce_sql::begin(&job.id, stage, hold));
-            move_on(app, job, statements, "synthesizing").await
+            move_on(app, statements).await
         }
         Next::Synthesis(task) => {
             let mut statements = guard;
             statements.push(synthesizing(task.stage));
             statements.extend(write_synthesis(app, job, &prepared.merged, *task, now));
-            move_on(app, job, statements, "synthesizing").await
+            move_on(app, statements).await
         }
     }
 }
@@ -326,15 +322,10 @@ async fn write_flags<P: Ports>(
 }
 
 /// A batch that moves the job on, unless somebody else was faster, or the job was paused or cancelled.
-async fn move_on<P: Ports>(
-    app: &App<P>,
-    job: &JobRow,
-    statements: Vec<Statement>,
-    what: &str,
-) -> Result<Step, AppError> {
+async fn move_on<P: Ports>(app: &App<P>, statements: Vec<Statement>) -> Result<Step, AppError> {
     match app.ports.db().batch(statements).await {
-        Ok(_) => {
-            app.log_job(&job.id, "state", json!({"state": what, "run": job.run}));
+        Ok(answers) => {
+            log::moved(app, &answers, "driven");
             Ok(Step::Again)
         }
         Err(DbError::Guard(_)) => Ok(Step::Again),
@@ -383,12 +374,14 @@ async fn no_synthesis<P: Ports>(
     now: i64,
 ) -> Result<Step, AppError> {
     let mut statements = vec![jobs::keep_merged(&job.id, merged)];
-    let pause = code == "budget" && job.on_budget == OnBudget::Pause;
+    // Beyond its deadline a pause would end at once, and begin again.
+    let pause = code == "budget" && job.on_budget == OnBudget::Pause && !overdue(app, job, now);
     if pause {
         let halt = json!({"reason": "budget", "detail": message, "resumes_at": null});
         statements.push(jobs::pause(&job.id, &halt, now));
     }
-    app.ports.db().batch(statements).await?;
+    let answers = app.ports.db().batch(statements).await?;
+    log::moved(app, &answers, "over_budget");
     if pause {
         return Ok(Step::Again);
     }
@@ -421,11 +414,11 @@ async fn tree<P: Ports>(
         Next::Problem(code, message) => no_synthesis(app, job, &merged, code, &message, now).await,
         Next::Synthesis(task) => {
             statements.extend(write_synthesis(app, job, &merged, *task, now));
-            move_on(app, job, statements, "synthesizing").await
+            move_on(app, statements).await
         }
         Next::Tree { .. } | Next::Nothing => {
             statements.push(reduce_sql::next(&job.id, stage.idx));
-            move_on(app, job, statements, "synthesizing").await
+            move_on(app, statements).await
         }
     }
 }
@@ -532,15 +525,11 @@ async fn finish<P: Ports>(
         .db()
         .batch(vec![jobs::finish(job, to, error.clone(), now)])
         .await?;
+    log::moved(app, &answers, "over");
     if answers
         .first()
         .is_some_and(|answer| !answer.rows.is_empty())
     {
-        app.log_job(
-            &job.id,
-            "state",
-            json!({"state": to.as_str(), "run": job.run, "error": error}),
-        );
         notify::tell(app, &job.id).await;
     }
     Ok(Step::Again)
@@ -559,10 +548,12 @@ async fn expire<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Ste
     let mut statements = vec![
         tasks::close_open(&job.id, TaskEvent::Skipped, &reason, now),
         jobs::end_expansion(&job.id),
+        tasks::counts(&job.id),
     ];
     match job.state {
         JobState::Synthesizing => {
-            app.ports.db().batch(statements).await?;
+            let answers = app.ports.db().batch(statements).await?;
+            log::moved(app, &answers, "deadline");
             return fail(
                 app,
                 job,
@@ -574,7 +565,8 @@ async fn expire<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Ste
         }
         JobState::Paused => statements.push(jobs::resume(&job.id, now, now)),
         JobState::Queued | JobState::Planning => {
-            app.ports.db().batch(statements).await?;
+            let answers = app.ports.db().batch(statements).await?;
+            log::moved(app, &answers, "deadline");
             return fail(
                 app,
                 job,
@@ -587,7 +579,8 @@ async fn expire<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Ste
         _ => {}
     }
     // Looked at again: a result may have landed between the reading and the skipping.
-    app.ports.db().batch(statements).await?;
+    let answers = app.ports.db().batch(statements).await?;
+    log::moved(app, &answers, "deadline");
     Ok(Step::Again)
 }
 
@@ -603,10 +596,11 @@ async fn rest_or_resume<P: Ports>(app: &App<P>, job: &JobRow, now: i64) -> Resul
     if !due {
         return Ok(Step::Rest);
     }
-    app.ports
+    let answers = app
+        .ports
         .db()
         .batch(vec![jobs::resume(&job.id, now, app.drive_at(now))])
         .await?;
-    app.log_job(&job.id, "resumed", json!({"by": "day"}));
+    log::moved(app, &answers, "new_day");
     Ok(Step::Again)
 }

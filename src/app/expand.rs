@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::bodies::{self, sha256_hex};
 use super::kit::{Kit, StageKit, nano};
 use super::slice::{self, Cut};
-use super::{App, AppError};
+use super::{App, AppError, log};
 use crate::core::chunk;
 use crate::core::plan::Output;
 use crate::core::purpose::Purpose;
@@ -58,7 +58,10 @@ pub async fn slice<P: Ports>(
     let mut statements = tasks::expand(&slice, &cut.rows);
     statements.extend(cut.more);
     match app.ports.db().batch(statements).await {
-        Ok(_) => Ok(true),
+        Ok(answers) => {
+            log::moved(app, &answers, "expanded");
+            Ok(true)
+        }
         Err(DbError::Guard(_)) => Ok(false),
         Err(error) => Err(error.into()),
     }

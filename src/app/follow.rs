@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde_json::{Map, Value, json};
 
 use super::kit::{Kit, StageKit};
-use super::{App, AppError, bodies, expand, query};
+use super::{App, AppError, bodies, expand, log, query};
 use crate::core::merge;
 use crate::core::plan::Output;
 use crate::core::purpose::Purpose;
@@ -92,7 +92,10 @@ pub async fn slice<P: Ports>(
         (None, None) => return expand::slice(app, kit, job, stage).await,
     };
     match app.ports.db().batch(statements).await {
-        Ok(_) => Ok(true),
+        Ok(answers) => {
+            log::moved(app, &answers, "expanded");
+            Ok(true)
+        }
         Err(DbError::Guard(_)) => Ok(false),
         Err(error) => Err(error.into()),
     }

@@ -54,6 +54,25 @@ pub struct Wake {
     pub tasks: Vec<u32>,
 }
 
+/// Look for leases that ran out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Look {
+    pub v: u32,
+    pub look: String,
+}
+
+/// A control message that looks for leases that ran out, after so many seconds.
+pub fn look(delay_seconds: u32) -> Outgoing {
+    Outgoing {
+        queue: QueueName::Control,
+        body: json(&Look {
+            v: 1,
+            look: "leases".to_owned(),
+        }),
+        delay_seconds,
+    }
+}
+
 /// A control message for a job.
 pub fn drive(job: &str, delay_seconds: u32) -> Outgoing {
     Outgoing {

@@ -22,7 +22,7 @@
 //! - [`fetch`]: tasks that read a page first; [`web`]: pages are read, webhooks called
 //! - [`query`], [`report`]: jobs, tasks, results and reports are read; [`limits`]: what the account allows
 //! - [`ask`], [`kit`]: what is asked of Claude, and what a stage needs for it
-//! - [`bodies`], [`message`], [`view`]: stored texts, queue messages, what callers see
+//! - [`bodies`], [`message`], [`view`], [`log`]: stored texts, queue messages, what callers see, what the log says
 
 use std::sync::Arc;
 
@@ -53,6 +53,7 @@ pub mod intake;
 pub mod judge;
 pub mod kit;
 pub mod limits;
+pub mod log;
 pub mod message;
 pub mod notify;
 pub mod plan;

@@ -3,7 +3,9 @@
 //! A message may be lost after its tasks were marked; the same statement then finds them stale and sends again.
 //! Permits and money are not taken here but at the claim, so a queued task holds nothing back from other jobs.
 
-use super::{App, AppError, message};
+use serde_json::json;
+
+use super::{App, AppError, log, message};
 use crate::ports::{Clock, Db, Ports, Queue};
 use crate::store::row::Columns;
 use crate::store::tasks;
@@ -18,17 +20,34 @@ pub async fn pump<P: Ports>(app: &App<P>, job: &str) -> Result<usize, AppError> 
         .batch(vec![
             tasks::requeue_stale(job, now, stale),
             tasks::queue(job, now),
+            app.watch(now),
         ])
         .await?;
-    let indexes: Vec<u32> = answers
-        .iter()
+    log::moved(app, &answers, "pumped");
+    let again: Vec<u32> = answers
+        .first()
+        .map(|answer| answer.rows.iter().map(|row| row.count("idx")).collect())
+        .unwrap_or_default();
+    if !again.is_empty() {
+        app.log_job(job, "sent_again", json!({"tasks": again}));
+    }
+    let (watch, queued) = answers.split_last().unzip();
+    let indexes: Vec<u32> = queued
+        .into_iter()
+        .flatten()
         .flat_map(|answer| &answer.rows)
         .map(|row| row.count("idx"))
         .collect();
-    if !indexes.is_empty() {
+    // Before the tasks are sent for: whoever takes them is watched from the beginning.
+    let mut messages: Vec<_> = watch
+        .and_then(|answer| app.watch_message(answer))
+        .into_iter()
+        .collect();
+    messages.extend(message::wake_for(job, &indexes));
+    if !messages.is_empty() {
         app.ports
             .queue()
-            .send(message::wake_for(job, &indexes))
+            .send(messages)
             .await
             .map_err(|error| AppError::Unavailable(error.to_string()))?;
     }

@@ -12,7 +12,7 @@ use super::drive::Loaded;
 use super::follow::{self, BYTES_PER_TOKEN};
 use super::kit::{StageKit, nano};
 use super::view::ResultLine;
-use super::{App, AppError, bodies, expand, query, synthesise};
+use super::{App, AppError, bodies, expand, log, query, synthesise};
 use crate::core::merge::Merger;
 use crate::core::plan::{Merge, Output, ResolvedStage, Spec, StageKind};
 use crate::core::purpose::Purpose;
@@ -139,7 +139,10 @@ pub async fn slice<P: Ports>(
         drive_at: app.drive_at(now),
     };
     match app.ports.db().batch(tasks::expand(&slice, &rows)).await {
-        Ok(_) => Ok(true),
+        Ok(answers) => {
+            log::moved(app, &answers, "expanded");
+            Ok(true)
+        }
         Err(DbError::Guard(_)) => Ok(false),
         Err(error) => Err(error.into()),
     }

@@ -30,6 +30,8 @@ use crate::store::settle::{
 
 /// A value that another place has written and this one cannot read yet: looked at again after this.
 const NOT_YET_MS: u64 = 5_000;
+/// A blob of the ledger outlives the row that names it by this: an entry that can still be found can be read.
+const LEDGER_GRACE_S: u64 = 86_400;
 /// Of ids that an answer made up, so many are flagged, by so many of their characters.
 const INVENTED_KEPT: usize = 100;
 const INVENTED_CHARS: usize = 128;
@@ -741,8 +743,9 @@ async fn ledger_entry<P: Ports>(
 ) -> Option<LedgerEntry> {
     let prefix = bodies::ledger_prefix(&task.tenant, &task.job);
     // A result that cannot be kept for reuse is still a result.
-    let (body, blob) = bodies::keep(app, &prefix, text).await.ok()?;
     let days = i64::from(app.config.ledger_days);
+    let seconds = LEDGER_GRACE_S + u64::from(app.config.ledger_days) * 86_400;
+    let (body, blob) = bodies::keep_for(app, &prefix, text, seconds).await.ok()?;
     Some(LedgerEntry {
         tenant: task.tenant.clone(),
         key,

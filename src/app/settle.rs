@@ -1,14 +1,14 @@
 //! What has ended becomes one transaction: the rows of each call, what their classes learn, and what stops or ends jobs.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::resolve::Resolved;
 use super::work::HeadNote;
-use super::{App, AppError};
+use super::{App, AppError, log};
 use crate::claude::rate::Bucket;
 use crate::core::state::JobState;
 use crate::core::time::rfc3339;
-use crate::ports::{Db, DbError, Log, Ports, Statement};
+use crate::ports::{Db, DbError, Ports, Statement};
 use crate::store::settle::{self as sql, Lesson, Settlement};
 use crate::store::{jobs, tasks};
 
@@ -56,9 +56,10 @@ pub fn statements<P: Ports>(
             until.unwrap_or_else(|| now.saturating_add_unsigned(app.config.intervals.breaker_ms));
         app.log(
             json!({"event": "breaker_tripped", "code": code.as_str()}),
-            json!({"until": rfc3339(until)}),
+            json!({}),
         );
-        let halt = json!({"reason": "quota", "cause": "breaker", "detail": message, "resumes_at": rfc3339(until)});
+        // When it goes on is what the breaker's row says in the end.
+        let halt = json!({"reason": "quota", "cause": "breaker", "detail": message});
         statements.extend(sql::trip(code.as_str(), until, &halt, now, LONGEST_TRIP_MS));
     }
     if ended.iter().any(|one| one.probe_undecided) {
@@ -115,35 +116,6 @@ fn lessons(ended: &[Resolved], heads: &[HeadNote]) -> Vec<Lesson> {
     lessons
 }
 
-/// One line per attempt; texts only where the configuration wants them.
-pub fn log<P: Ports>(app: &App<P>, ended: &[Resolved], rows_read: u64) {
-    for one in ended {
-        let attempt = one.attempt.as_ref();
-        let mut line = json!({
-            "event": "attempt", "job": one.job, "task": one.idx, "state": one.task.state,
-            "status": attempt.and_then(|a| a.status), "error": attempt.and_then(|a| a.error_class.clone()),
-            "request_id": attempt.and_then(|a| a.request_id.clone()),
-            "cost_nano": attempt.map(|a| a.cost), "saved_nano": one.saved.as_ref().map(|s| s.nano),
-            "tries": one.task.tries, "split": one.half.is_some(),
-        });
-        if app.config.log_payloads
-            && let Value::Object(line) = &mut line
-        {
-            line.insert(
-                "response".into(),
-                json!(one.response.as_ref().map(|(text, _)| text)),
-            );
-        }
-        app.ports.log().line(line);
-    }
-    if !ended.is_empty() {
-        app.log(
-            json!({"event": "settle", "tasks": ended.len(), "rows_read": rows_read}),
-            json!({}),
-        );
-    }
-}
-
 /// The rest of the work in that stage does not fit the job's budget: it is skipped, or the job pauses, as the caller
 /// wished. Harmless if the limit was raised meanwhile, or the stage left behind: the guard ends it.
 pub async fn over_budget<P: Ports>(
@@ -171,15 +143,12 @@ pub async fn over_budget<P: Ports>(
                 statements.push(jobs::stop_expansion(job, stage));
             }
             statements.push(tasks::fan_in(job));
+            statements.push(tasks::counts(job));
         }
     }
     match app.ports.db().batch(statements).await {
-        Ok(_) => {
-            app.log_job(
-                job,
-                "over_budget",
-                json!({"on_budget": loaded.job.on_budget.as_str()}),
-            );
+        Ok(answers) => {
+            log::moved(app, &answers, "over_budget");
             Ok(())
         }
         Err(DbError::Guard(_)) => Ok(()),
@@ -195,10 +164,15 @@ pub async fn over_day<P: Ports>(app: &App<P>, job: &str, now: i64) -> Result<(),
         "reason": "quota", "cause": "day", "detail": "the spending cap of this UTC day is used up",
         "resumes_at": rfc3339(tomorrow), "resumes_at_ms": tomorrow,
     });
-    app.ports
+    let answers = app
+        .ports
         .db()
-        .batch(vec![jobs::pause(job, &halt, now)])
+        .batch(vec![
+            jobs::pause(job, &halt, now),
+            // Nothing to look at before.
+            jobs::drive_at(job, tomorrow),
+        ])
         .await?;
-    app.log_job(job, "over_day", json!({}));
+    log::moved(app, &answers, "over_day");
     Ok(())
 }

@@ -11,7 +11,7 @@
 //! 3. call: its attempt's row stands before it begins, so a call whose end nobody saw is known as possibly paid;
 //! 4. control message: [`super::drive`] looks where the job stands.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,7 +25,7 @@ use super::fetch::Gate;
 use super::kit::Kit;
 use super::resolve::{self, Resolved};
 use super::settle as ended;
-use super::{App, AppError, message};
+use super::{App, AppError, log, message};
 use crate::core::admit::{Admission, Breaker, Candidate, Job, Snapshot, admit};
 use crate::core::money::Nano;
 use crate::core::time::day;
@@ -47,6 +47,9 @@ const LOOK_TASKS: u32 = 64;
 const IDLE_LOOK_MS: u64 = 2_000;
 /// Texts of one settle go in as bound values of at most 2 MB each; what does not fit goes with the next.
 const SETTLE_BYTES: usize = 800_000;
+/// A call begins if it was heard within this that its task is still to be done: the platform gives an invocation six
+/// connections, so one that was claimed may wait in line while its job is cancelled.
+const HEARD_MS: i64 = 2_000;
 /// A consumer that takes nothing more settles in larger portions, to spare its queries.
 const DRAIN_PORTION: usize = 10;
 const DRAIN_MS: u64 = 2_000;
@@ -57,6 +60,12 @@ pub enum Step {
     Head(HeadNote, BoxFuture<'static, Step>),
     /// Over, with everything that must be written.
     End(Box<Resolved>),
+}
+
+/// A call that waits for a connection: nothing of it is sent yet.
+struct InLine {
+    task: Claimed,
+    call: BoxFuture<'static, Step>,
 }
 
 /// What the head of an answer teaches about its class.
@@ -80,7 +89,14 @@ struct Consumer<'a, P: Ports> {
     begun: i64,
     renewed: i64,
     kits: HashMap<String, Arc<Kit>>,
-    calls: FuturesUnordered<BoxFuture<'static, Step>>,
+    /// Calls that have begun; true with the first step of one that was in line.
+    calls: FuturesUnordered<BoxFuture<'static, (bool, Step)>>,
+    /// Claimed, and not begun before one of those ahead has its head.
+    line: VecDeque<InLine>,
+    /// Calls that have begun and wait for their heads.
+    opening: u32,
+    /// When it was last heard that the calls in line are still wanted.
+    heard: i64,
     /// Ended and not settled yet.
     ended: Vec<Resolved>,
     heads: Vec<HeadNote>,
@@ -132,6 +148,9 @@ impl<'a, P: Ports> Consumer<'a, P> {
             renewed: now,
             kits: HashMap::new(),
             calls: FuturesUnordered::new(),
+            line: VecDeque::new(),
+            opening: 0,
+            heard: now,
             ended: Vec::new(),
             heads: Vec::new(),
             stopped: false,
@@ -159,7 +178,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
     }
 
     fn free_slots(&self) -> u32 {
-        let busy = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
+        let busy = u32::try_from(self.calls.len() + self.line.len()).unwrap_or(u32::MAX);
         self.app.config.worker_slots.saturating_sub(busy)
     }
 
@@ -168,7 +187,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
         let mut outlook = self.cycle().await?;
         loop {
             // Calls also end while a transaction runs, the last one too: settled before this may return.
-            if self.settle_is_due() {
+            if self.settle_is_due() || self.line_waits() {
                 outlook = self.cycle().await?;
                 continue;
             }
@@ -267,7 +286,10 @@ impl<'a, P: Ports> Consumer<'a, P> {
         }
     }
 
-    fn take(&mut self, step: Step) {
+    fn take(&mut self, (first, step): (bool, Step)) {
+        if first {
+            self.opening = self.opening.saturating_sub(1);
+        }
         match step {
             Step::Head(note, rest) => {
                 if !self.seen.contains(&note.class) {
@@ -275,7 +297,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                     self.news = true;
                 }
                 self.heads.push(note);
-                self.calls.push(rest);
+                self.calls.push(rest.map(|step| (false, step)).boxed());
             }
             Step::End(resolved) => {
                 if resolved.stop.is_some() {
@@ -286,6 +308,34 @@ impl<'a, P: Ports> Consumer<'a, P> {
                     self.ended_at = self.now();
                 }
                 self.ended.push(*resolved);
+            }
+        }
+        self.open_line();
+    }
+
+    /// Begins as many calls as there are connections for, if it was heard just now that they are still wanted.
+    fn open_line(&mut self) {
+        while self.opening < self.app.config.connections
+            && self.now() - self.heard <= HEARD_MS
+            && let Some(next) = self.line.pop_front()
+        {
+            self.opening += 1;
+            self.calls.push(next.call.map(|step| (true, step)).boxed());
+        }
+    }
+
+    /// Calls could begin, once it is known again that they may.
+    fn line_waits(&self) -> bool {
+        !self.line.is_empty() && self.opening < self.app.config.connections
+    }
+
+    /// Calls that have not begun are not sent any more.
+    fn leave_line(&mut self, which: impl Fn(&Claimed) -> bool, why: &str) {
+        for waiting in std::mem::take(&mut self.line) {
+            if which(&waiting.task) {
+                self.take((false, resolve::give_back(self.app, &waiting.task, why)));
+            } else {
+                self.line.push_back(waiting);
             }
         }
     }
@@ -385,6 +435,11 @@ impl<'a, P: Ports> Consumer<'a, P> {
             let until = now.saturating_add_unsigned(self.app.config.intervals.lease_ms);
             statements.push(tasks::renew(&self.lease, until));
         }
+        let waiting: Vec<i64> = self.line.iter().map(|one| one.task.id).collect();
+        let unwanted = (!waiting.is_empty()).then(|| {
+            statements.push(tasks::unwanted(&waiting, &self.lease));
+            statements.len() - 1
+        });
         let at = statements.len();
         if look {
             let grace = self.app.config.intervals.deadline_grace_ms;
@@ -412,11 +467,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 return Err(error.into());
             }
         };
-        ended::log(
-            self.app,
-            &ended,
-            answers.iter().map(|answer| answer.rows_read).sum(),
-        );
+        log::settled(self.app, &ended, &answers);
         let mut moved: Vec<String> = fan_in
             .into_iter()
             .chain(resumed)
@@ -427,6 +478,12 @@ impl<'a, P: Ports> Consumer<'a, P> {
         moved.sort();
         moved.dedup();
         self.send_drives(&moved).await;
+        if let Some(answer) = unwanted.and_then(|index| answers.get(index)) {
+            let unwanted: HashSet<i64> = answer.rows.iter().map(|row| row.int("id")).collect();
+            self.leave_line(|task| unwanted.contains(&task.id), "it was halted first");
+            self.heard = now;
+            self.open_line();
+        }
         let snapshot = answers
             .get(at..)
             .filter(|rest| rest.len() == admission::SNAPSHOT);
@@ -630,6 +687,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             }
             Err(error) => return Err(error.into()),
         };
+        log::moved(self.app, &answers, "claimed");
         let Some((admitted, rest)) = answers.split_last() else {
             return Ok(true);
         };
@@ -637,6 +695,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             .last()
             .map(|answer| answer.rows.iter().map(Claimed::read).collect())
             .unwrap_or_default();
+        self.heard = now;
         self.begin(taken, &inputs, &admitted.rows, admission.probe);
         Ok(true)
     }
@@ -678,8 +737,17 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 Arc::clone(&self.stop),
                 Arc::clone(&self.gate),
             );
-            self.calls.push(call.boxed());
+            let call = call.boxed();
+            if task.attempt.is_some() {
+                self.line.push_back(InLine {
+                    task: task.clone(),
+                    call,
+                });
+            } else {
+                self.calls.push(call.map(|step| (false, step)).boxed());
+            }
         }
+        self.open_line();
     }
 
     /// The plans of jobs with stages that this consumer has not seen yet: a plan may grow while it is carried out.
@@ -776,6 +844,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             Err(error) => {
                 // Calls that go on here are not thrown away: their ends are settled as long as that works.
                 self.stopped = true;
+                self.leave_line(|_| true, "its consumer can write nothing down");
                 while !self.calls.is_empty() {
                     let clock = self.app.ports.clock().clone();
                     self.next_event(clock.sleep(self.renew_in().max(1))).await;

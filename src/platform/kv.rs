@@ -24,13 +24,16 @@ impl Kv {
 
 impl Blobs for Kv {
     fn put(&self, key: String, body: String) -> impl Future<Output = Result<(), BlobError>> + Send {
-        let store = self.0.clone();
-        SendFuture::new(async move {
-            let put = store.put_bytes(&key, body.as_bytes()).map_err(fault)?;
-            // The bytes are JavaScript's now; a large body need not be held twice while it is stored.
-            drop(body);
-            put.execute().await.map_err(fault)
-        })
+        SendFuture::new(put(self.0.clone(), key, body, None))
+    }
+
+    fn put_for(
+        &self,
+        key: String,
+        body: String,
+        seconds: u64,
+    ) -> impl Future<Output = Result<(), BlobError>> + Send {
+        SendFuture::new(put(self.0.clone(), key, body, Some(seconds)))
     }
 
     fn get(&self, key: String) -> impl Future<Output = Result<Option<String>, BlobError>> + Send {
@@ -68,6 +71,21 @@ impl Blobs for Kv {
             })
         })
     }
+}
+
+async fn put(
+    store: KvStore,
+    key: String,
+    body: String,
+    seconds: Option<u64>,
+) -> Result<(), BlobError> {
+    let mut put = store.put_bytes(&key, body.as_bytes()).map_err(fault)?;
+    if let Some(seconds) = seconds {
+        put = put.expiration_ttl(seconds);
+    }
+    // The bytes are JavaScript's now; a large body need not be held twice while it is stored.
+    drop(body);
+    put.execute().await.map_err(fault)
 }
 
 fn fault(error: KvError) -> BlobError {

@@ -352,7 +352,7 @@ SELECT t.job, t.idx, t.attempts, j.tenant, t.stage, ?1, t.form, e.value->>'$.rol
 FROM json_each(?2) e CROSS JOIN tasks t ON t.id = e.value->>'$.id' JOIN jobs j ON j.id = t.job
 WHERE e.value->>'$.free' = 0 AND t.lease = ?1 AND t.state = 'running'";
 const CLAIMED: &str = "-- claimed_tasks
-SELECT t.id, t.job, t.stage, t.purpose, t.idx, t.ids, COALESCE(t.wanted, t.ids) AS wanted, t.form, t.tries, t.attempts, t.delays, t.covered, t.class, t.key,
+SELECT t.id, t.job, t.stage, t.purpose, t.idx, t.state AS moved_to, t.ids, COALESCE(t.wanted, t.ids) AS wanted, t.form, t.tries, t.attempts, t.delays, t.covered, t.class, t.key,
   t.bytes, t.worst_nano, t.max_tokens, j.tenant, j.run, j.max_attempts, j.reuse, a.id AS attempt, i.body, i.blob,
   CASE WHEN t.covered > 0 THEN o.body END AS output, CASE WHEN t.covered > 0 THEN o.blob END AS output_blob,
   CASE WHEN e.value->>'$.free' = 1 THEN l.body END AS known, CASE WHEN e.value->>'$.free' = 1 THEN l.blob END AS known_blob,

@@ -18,7 +18,8 @@ pub fn guard(id: &str, tenant: &str, states: &[&'static str]) -> Statement {
 }
 
 const END: &str = "-- end_job
-UPDATE jobs SET state = ?2, halt = NULL, resume_state = NULL, updated_at = ?3, finished_at = ?3 WHERE id = ?1";
+UPDATE jobs SET state = ?2, halt = NULL, resume_state = NULL, updated_at = ?3, finished_at = ?3 WHERE id = ?1
+RETURNING id, state AS moved_to, run";
 
 /// After [`guard`].
 pub fn end(id: &str, to: JobState, now: i64) -> Statement {
@@ -27,7 +28,8 @@ pub fn end(id: &str, to: JobState, now: i64) -> Statement {
 
 const NEXT_RUN: &str = "-- next_run
 UPDATE jobs SET state = 'queued', run = run + 1, stage = 0, covered = NULL, hold_nano = NULL, error = NULL, halt = NULL, resume_state = NULL,
-  finished_at = NULL, updated_at = ?2, drive_at = ?2 WHERE id = ?1";
+  finished_at = NULL, updated_at = ?2, drive_at = ?2 WHERE id = ?1
+RETURNING id, state AS moved_to, run";
 const REOPEN_MAPS: &str = "-- reopen_maps
 UPDATE stages SET state = 'waiting', phase = 'work',
   expanded = (idx = f.first AND cursor >= f.items_total AND NOT EXISTS (

@@ -303,7 +303,8 @@ pub fn pages(job: &str, from: u32, to: u32) -> Statement {
 const MOVE: &str = "-- move_job
 UPDATE jobs SET state = ?3, updated_at = ?4, drive_at = ?5, stage = COALESCE(?6, stage),
   halt = NULL, resume_state = NULL, error = NULL
-WHERE id = ?1 AND state = ?2 RETURNING id";
+WHERE id = ?1 AND state = ?2
+RETURNING id, state AS moved_to, run";
 const START_STAGE: &str = "-- start_stage
 UPDATE stages SET state = 'running' WHERE job = ?1 AND idx = ?2 AND state = 'waiting'
   AND EXISTS (SELECT 1 FROM jobs WHERE id = ?1 AND state = ?3 AND stage = ?2)";
@@ -347,7 +348,8 @@ pub fn drive_at(id: &str, at: i64) -> Statement {
 
 const FINISH: &str = "-- finish_job
 UPDATE jobs SET state = ?2, error = ?3, halt = NULL, resume_state = NULL, updated_at = ?4, finished_at = ?4
-WHERE id = ?1 AND run = ?5 AND state = ?6 RETURNING id";
+WHERE id = ?1 AND run = ?5 AND state = ?6
+RETURNING id, state AS moved_to, run, error";
 
 /// Ends a run of a job that still stands where it was when that was decided. Of two that try, one gets a row back.
 pub fn finish(job: &JobRow, to: JobState, error: Option<Value>, now: i64) -> Statement {
@@ -374,7 +376,8 @@ pub fn keep_merged(job: &str, merged: &Value) -> Statement {
 
 const PAUSE: &str = "-- pause_job
 UPDATE jobs SET resume_state = state, state = 'paused', halt = ?3, updated_at = ?4
-WHERE id = ?1 AND state IN (SELECT value FROM json_each(?2)) RETURNING id";
+WHERE id = ?1 AND state IN (SELECT value FROM json_each(?2))
+RETURNING id, state AS moved_to, run";
 
 /// Halts one job.
 pub fn pause(id: &str, halt: &Value, now: i64) -> Statement {
@@ -391,7 +394,8 @@ pub fn pause(id: &str, halt: &Value, now: i64) -> Statement {
 
 const RESUME: &str = "-- resume_job
 UPDATE jobs SET state = resume_state, resume_state = NULL, halt = NULL, updated_at = ?2, drive_at = ?3
-WHERE id = ?1 AND state = 'paused' AND resume_state IS NOT NULL RETURNING id";
+WHERE id = ?1 AND state = 'paused' AND resume_state IS NOT NULL
+RETURNING id, state AS moved_to, run";
 
 /// Sends a paused job back to where it was.
 pub fn resume(id: &str, now: i64, drive_at: i64) -> Statement {

@@ -48,13 +48,14 @@ use serde_json::Value;
 use crate::ports::Statement;
 
 /// The migrations, in order: what `wrangler d1 migrations apply` runs, for native databases.
-pub const MIGRATIONS: [&str; 6] = [
+pub const MIGRATIONS: [&str; 7] = [
     include_str!("../../migrations/0001_jobs.sql"),
     include_str!("../../migrations/0002_plans.sql"),
     include_str!("../../migrations/0003_inputs.sql"),
     include_str!("../../migrations/0004_stages.sql"),
     include_str!("../../migrations/0005_door.sql"),
     include_str!("../../migrations/0006_afterwards.sql"),
+    include_str!("../../migrations/0009_watch.sql"),
 ];
 
 /// A statement with its values.

@@ -157,7 +157,8 @@ FROM (SELECT value->>'$.id' AS id, value->>'$.state' AS state, value->>'$.ids' A
     value->>'$.key' AS key, value->>'$.bytes' AS bytes, value->>'$.max_tokens' AS max_tokens,
     value->>'$.worst_nano' AS worst_nano, value->>'$.tries' AS tries, value->>'$.delays' AS delays,
     value->>'$.not_before' AS not_before, value->>'$.finished_at' AS finished_at FROM json_each(?1)) AS e
-WHERE tasks.id = e.id AND +tasks.lease = ?2 AND +tasks.state = 'running' AND tasks.attempts = e.attempts";
+WHERE tasks.id = e.id AND +tasks.lease = ?2 AND +tasks.state = 'running' AND tasks.attempts = e.attempts
+RETURNING job, idx, state AS moved_to";
 const TOUCH: &str = "-- touch_jobs
 UPDATE jobs SET updated_at = ?2, drive_at = ?3
 WHERE id IN (SELECT value FROM json_each(?1)) AND finished_at IS NULL";
@@ -341,14 +342,21 @@ UPDATE breaker SET state = 'open', reason = ?1,
   until = MAX(?2, CASE state WHEN 'open' THEN until ELSE ?3 + MIN(?4, (?2 - ?3) * (1 << MIN(trips, 10))) END),
   trips = trips + (state <> 'open'), probe = NULL WHERE id = 1";
 const HALT_ALL: &str = "-- halt_all
-UPDATE jobs SET resume_state = state, state = 'paused', halt = ?1, updated_at = ?2
-WHERE state IN ('queued', 'planning', 'running', 'synthesizing')";
+UPDATE jobs SET resume_state = state, state = 'paused', updated_at = ?2, halt = ?1
+WHERE state IN ('queued', 'planning', 'running', 'synthesizing')
+RETURNING id, state AS moved_to, run, 'breaker' AS why";
+// Also of those that were halted before: a breaker that trips again stays open for longer than they were told.
+const TELL_WHEN: &str = "-- tell_when
+UPDATE jobs SET halt = json_set(halt, '$.resumes_at', strftime('%Y-%m-%dT%H:%M:%fZ',
+  (SELECT until FROM breaker WHERE id = 1) / 1000.0, 'unixepoch'))
+WHERE state = 'paused' AND halt->>'$.cause' = 'breaker'";
 
-/// Opens the breaker and pauses every job at work.
+/// Opens the breaker, pauses every job at work, and writes into each halt when the breaker will try again.
 pub fn trip(reason: &str, until: i64, halt: &Value, now: i64, longest_ms: i64) -> Vec<Statement> {
     vec![
         sql(TRIP, params![reason, until, now, longest_ms]),
         sql(HALT_ALL, params![halt.to_string(), now]),
+        sql(TELL_WHEN, params![]),
     ]
 }
 
@@ -368,7 +376,7 @@ const RESUME_HALTED: &str = "-- resume_halted
 UPDATE jobs SET state = resume_state, resume_state = NULL, halt = NULL, updated_at = ?1, drive_at = ?1
 WHERE state = 'paused' AND resume_state IS NOT NULL AND halt->>'$.reason' = 'quota' AND halt->>'$.cause' = 'breaker'
   AND (SELECT state FROM breaker WHERE id = 1) <> 'open'
-RETURNING id";
+RETURNING id, state AS moved_to, run, 'breaker' AS why";
 
 /// The probe came through: closed for all; the jobs that go on come back.
 pub fn close_breaker(now: i64) -> Vec<Statement> {

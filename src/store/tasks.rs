@@ -47,7 +47,8 @@ SELECT ?1, ?2 + key, value->>'$.body', value->>'$.blob' FROM json_each(?3)";
 const MOVE_CURSOR: &str = "-- move_cursor
 UPDATE stages SET cursor = ?3, expanded = ?4, made = made + ?5 WHERE job = ?1 AND idx = ?2";
 const TAKE_INDEXES: &str = "-- take_indexes
-UPDATE jobs SET next_index = next_index + ?2, updated_at = ?3, drive_at = ?4 WHERE id = ?1";
+UPDATE jobs SET next_index = next_index + ?2, updated_at = ?3, drive_at = ?4 WHERE id = ?1
+RETURNING id AS expanded_job, next_index - ?2 AS first, ?2 AS tasks";
 
 /// Where a slice of expansion begins and ends.
 pub struct Slice<'a> {
@@ -108,7 +109,7 @@ UPDATE tasks SET state = 'queued', queued_at = ?2 WHERE id IN (
   ORDER BY not_before, idx
   LIMIT MAX(0, COALESCE((SELECT concurrency - in_flight - (SELECT SUM(queued) FROM stages WHERE job = ?1)
     FROM jobs WHERE id = ?1 AND state IN ('planning', 'running', 'synthesizing')), 0)))
-RETURNING idx";
+RETURNING job, idx, state AS moved_to";
 
 /// Marks as many waiting tasks as the job has places for; a message must then be sent for them.
 pub fn queue(job: &str, now: i64) -> Statement {
@@ -121,6 +122,16 @@ UPDATE tasks SET lease_until = ?2 WHERE lease = ?1 AND state = 'running'";
 /// Keeps the tasks of a consumer that is alive.
 pub fn renew(lease: &str, until: i64) -> Statement {
     sql(RENEW, params![lease, until])
+}
+
+const UNWANTED: &str = "-- unwanted_tasks
+SELECT e.value AS id FROM json_each(?1) e LEFT JOIN tasks t ON t.id = e.value AND t.lease = ?2 AND t.state = 'running'
+  LEFT JOIN jobs j ON j.id = t.job AND j.state IN ('running', 'synthesizing')
+WHERE j.id IS NULL";
+
+/// Which of these tasks are not this lease's any more, or of a job that is not at work.
+pub fn unwanted(tasks: &[i64], lease: &str) -> Statement {
+    sql(UNWANTED, params![to_json(tasks), lease])
 }
 
 const CLOSE_OPEN: &str = "-- close_open_tasks
@@ -173,6 +184,16 @@ UPDATE stages SET state = 'done' WHERE job = ?1 AND state = 'running' AND expand
 /// Closes the job's stage if its last task has ended: the fan-in. Of all that ask, one gets a row back.
 pub fn fan_in(job: &str) -> Statement {
     sql(DONE_STAGES, params![job])
+}
+
+const COUNTS: &str = "-- task_counts
+SELECT job AS counted_job, SUM(pending) AS pending, SUM(queued) AS queued, SUM(running) AS running,
+  SUM(succeeded) AS succeeded, SUM(failed) AS failed, SUM(skipped) AS skipped, SUM(cancelled) AS cancelled
+FROM stages WHERE job = ?1 GROUP BY job";
+
+/// How many of a job's tasks are in which state, for the log of a step that may have moved all of them.
+pub fn counts(job: &str) -> Statement {
+    sql(COUNTS, params![job])
 }
 
 const REVIVE: &str = "-- revive_tasks

@@ -95,6 +95,15 @@ impl Blobs for Fake {
         ready(Ok(()))
     }
 
+    fn put_for(
+        &self,
+        key: String,
+        body: String,
+        _: u64,
+    ) -> impl Future<Output = Result<(), BlobError>> + Send {
+        self.put(key, body)
+    }
+
     fn get(&self, _: String) -> impl Future<Output = Result<Option<String>, BlobError>> + Send {
         ready(Ok(None))
     }

@@ -3,9 +3,9 @@
 //! Every effect (a database batch, a blob, a message, a call) asks here first what strikes it. Consumers can
 //! die at any of them; a story without chaos draws nothing, so plain flows are untouched by it.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::task::Waker;
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
 
 /// SplitMix64: enough for ids and dice, the same on every machine.
 #[derive(Debug, Clone)]
@@ -94,6 +94,24 @@ impl Actor {
             waker.wake();
         }
     }
+}
+
+/// The work of one who may die of it: `None` then, with everything it held dropped.
+pub async fn live<T>(actor: Arc<Actor>, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = Box::pin(work);
+    std::future::poll_fn(move |context| {
+        *actor.waker.lock().unwrap() = Some(context.waker().clone());
+        let dead = || actor.dead.load(Ordering::SeqCst);
+        if dead() {
+            return Poll::Ready(None);
+        }
+        match work.as_mut().poll(context) {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending if dead() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
 }
 
 /// What strikes an effect.

@@ -122,6 +122,41 @@ fn after_cancel_no_call_begins_and_every_item_has_its_fate() {
     );
 }
 
+/// Claimed calls that wait in line for a connection are not sent once their job is halted, and cost nothing.
+#[test]
+fn calls_in_line_are_not_sent_after_a_cancel_or_a_pause() {
+    for cancelled in [true, false] {
+        let limits = json!({"concurrency": 20});
+        let slow = with(20_000, json!({"first_byte": 0.5}));
+        let story = Story::begin(slow, &[("CONNECTIONS", "2")], 20, 1, limits);
+        let held = "SELECT COUNT(*) AS n FROM attempts WHERE state = 'open'";
+        // In one run, so that the consumer goes on: all are claimed, a second later the job is halted.
+        let claimed = std::cell::Cell::new(i64::MAX);
+        let halted = std::cell::Cell::new(false);
+        let now = || story.world.now();
+        story.world.run(&story.app, 10_000, 10 * MINUTE, || {
+            if claimed.get() == i64::MAX && story.world.query(held)[0]["n"] == 20 {
+                claimed.set(now());
+            }
+            if now() >= claimed.get().saturating_add(1_000) && !halted.replace(true) {
+                assert_eq!(story.calls(), 2, "the others wait in line");
+                let (app, id) = (story.app.clone(), story.id.clone());
+                story.world.block_on(async move {
+                    match cancelled {
+                        true => control::cancel(&app, TENANT, &id).await.unwrap(),
+                        false => control::pause(&app, TENANT, &id).await.unwrap(),
+                    }
+                });
+            }
+            now() >= claimed.get().saturating_add(2 * MINUTE)
+        });
+        assert_eq!(story.calls(), 2);
+        let closed = "SELECT COUNT(*) AS n, SUM(cost_nano) AS nano FROM attempts WHERE error_class = 'not_sent'";
+        let closed = &story.world.query(closed)[0];
+        assert_eq!((&closed["n"], &closed["nano"]), (&json!(18), &json!(0)));
+    }
+}
+
 #[test]
 fn a_paused_job_makes_no_calls_and_goes_on_where_it_was() {
     let story = Story::begin(claude(200), &[], 60, 1, json!({"concurrency": 5}));

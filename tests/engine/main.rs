@@ -5,12 +5,15 @@
 mod chaos;
 mod checks;
 mod commands;
+mod crash;
 mod door;
 mod dynamic;
 mod flows;
 mod found;
 mod inputs;
+mod log;
 mod plans;
+mod quota;
 mod removal;
 mod schedules;
 mod simulation;

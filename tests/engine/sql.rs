@@ -37,7 +37,7 @@ fn world(tasks: u32) -> World {
            '2026-11-22', 100, 100, 100, 100, {NOW} FROM tasks WHERE attempts = 1;
          INSERT INTO inputs SELECT job, idx, '[]', NULL FROM tasks;
          INSERT INTO outputs SELECT job, idx, '[]', NULL, 2 FROM tasks WHERE state = 'succeeded';
-         INSERT INTO ledger SELECT 'default', key, '{{}}', NULL, 1, '{JOB}', 0, {NOW} + 100000, 0 FROM tasks WHERE state = 'succeeded';
+         INSERT INTO ledger SELECT 'default', key, '{{}}', NULL, 1, '{JOB}', 0, {NOW}, {NOW} + 100000 FROM tasks WHERE state = 'succeeded';
          UPDATE jobs SET in_flight = 3, reserved_nano = 300;
          UPDATE classes SET in_flight = 3;
          DELETE FROM spending;
@@ -142,6 +142,7 @@ fn settle_and_look() -> Vec<Statement> {
     statements.extend(settle::learn(&lesson, NOW));
     statements.push(tasks::fan_in(JOB));
     statements.push(tasks::renew("lease", NOW));
+    statements.push(tasks::unwanted(&[1, 2, 3], "lease"));
     statements.extend(admission::snapshot(NOW, "2026-11-22", 50, 0));
     statements
 }
@@ -201,7 +202,9 @@ fn pump() -> Vec<Statement> {
 
 /// What cron does every minute, whatever there is.
 fn cron() -> Vec<Statement> {
-    let mut statements = sweep::sweep(NOW, NOW - 1_000, "{}", "2026-10-01");
+    let mut statements = sweep::look(NOW, NOW - 1_000, "{}");
+    statements.push(sweep::watch(NOW + 20_000, NOW));
+    statements.extend(sweep::forget(NOW, "2026-10-01"));
     statements.push(settle::resume_halted(NOW));
     statements.push(sweep::due(NOW, NOW));
     statements.extend(removals::age_jobs(NOW, NOW, 50));
@@ -278,14 +281,17 @@ fn no_statement_of_the_hot_path_scans_a_table_that_grows() {
 }
 
 #[test]
-fn what_a_settle_and_a_claim_read_does_not_grow_with_the_job() {
+fn what_a_consumer_a_pump_and_cron_read_does_not_grow_with_the_job() {
     let mut before = None;
     for tasks in [100, 10_000, 100_000] {
         let world = world(tasks);
         let claimed = steps(&world, claim(i64::from(tasks) / 2 + 10));
         let settled = steps(&world, settle_and_look());
-        let pumped = steps(&world, pump());
-        let now: Vec<(String, u64)> = claimed.into_iter().chain(settled).chain(pumped).collect();
+        let mut now = claimed;
+        now.extend(settled);
+        now.extend(steps(&world, pump()));
+        now.extend(steps(&world, jobs::load(JOB)));
+        now.extend(steps(&world, cron()));
         let before = before.get_or_insert_with(|| now.clone());
         for ((name, few), (_, many)) in before.iter().zip(&now) {
             // A row more or less at the edge of an index is no growth.

@@ -3,7 +3,9 @@
 //!
 //! Time stands still until nothing can go on; then it jumps to whatever comes next: a timer, or a message that is due.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -28,12 +30,13 @@ use futures::StreamExt;
 use futures::executor::LocalPool;
 use futures::task::LocalSpawnExt;
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use rusqlite::types::Value as Sql;
 use serde_json::{Map, Number, Value, json};
 use standin::engine::{End, Engine, Incoming};
 use standin::stats::Ended;
 
-use crate::chaos::{Actor, Call, Chaos, Rates, Strike};
+use crate::chaos::{Actor, Call, Chaos, Rates, Strike, live};
 use crate::sites::Sites;
 
 /// 2026-11-22T12:00:00Z
@@ -52,9 +55,8 @@ pub const SIGNING_KEY: &str = "the SECRET signing key of the world";
 pub struct World(Arc<Inner>, Option<Arc<Actor>>);
 
 struct Inner {
-    conn: Mutex<Connection>,
-    /// With the time from which each can be read.
-    blobs: Mutex<BTreeMap<String, (i64, String)>>,
+    conn: Arc<Mutex<Connection>>,
+    blobs: Mutex<BTreeMap<String, Blob>>,
     messages: Mutex<BTreeMap<(i64, u64), Message>>,
     time: Mutex<Time>,
     random: Mutex<u64>,
@@ -62,6 +64,15 @@ struct Inner {
     sites: Mutex<Sites>,
     log: Mutex<Vec<Value>>,
     chaos: Mutex<Chaos>,
+    /// The consumers at work that [`World::run`] started.
+    consumers: Mutex<Vec<Arc<Actor>>>,
+}
+
+struct Blob {
+    body: String,
+    /// The time from which it can be read, and until when it is kept.
+    readable: i64,
+    until: i64,
 }
 
 /// A message on its way, and how often it came already.
@@ -79,19 +90,83 @@ struct Time {
     timers: BTreeMap<(i64, u64), Waker>,
 }
 
+thread_local! {
+    static WATCHED: Cell<Option<Arc<Mutex<Connection>>>> = const { Cell::new(None) };
+}
+
+/// A database as the migrations leave it.
+fn database() -> Connection {
+    let conn = Connection::open_in_memory().unwrap();
+    conn.set_prepared_statement_cache_capacity(256);
+    // Or every statement would be planned anew with the values of each of its runs.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .unwrap();
+    for migration in fanwise::store::MIGRATIONS {
+        conn.execute_batch(migration).unwrap();
+    }
+    conn
+}
+
+/// Puts every table back to what stood in it when this was called first.
+fn empty(conn: &mut Connection) {
+    let tables = |like: &str| -> Vec<(String, String)> {
+        let sql = "SELECT 'main', name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'
+                   UNION ALL SELECT 'temp', name FROM sqlite_temp_schema WHERE type = 'table' AND name LIKE ?1";
+        let mut statement = conn.prepare(sql).unwrap();
+        let rows = statement.query_map([like], |row| Ok((row.get(0)?, row.get(1)?)));
+        rows.unwrap().map(Result::unwrap).collect()
+    };
+    let own = |(_, name): &(String, String)| !name.starts_with("first_");
+    let first = tables("first_%").iter().any(|table| !own(table));
+    let mut sql = String::new();
+    for (schema, name) in tables("%").iter().filter(|table| own(table)) {
+        if first {
+            let _ = writeln!(
+                sql,
+                "DELETE FROM {schema}.{name}; INSERT INTO {schema}.{name} SELECT * FROM temp.first_{name};"
+            );
+        } else {
+            let _ = writeln!(
+                sql,
+                "CREATE TEMP TABLE first_{name} AS SELECT * FROM {schema}.{name};"
+            );
+        }
+    }
+    if !conn.is_autocommit() {
+        conn.execute_batch("ROLLBACK").unwrap();
+    }
+    conn.execute_batch(&format!("BEGIN; {sql} COMMIT;"))
+        .unwrap();
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap()
 }
 
 impl World {
     pub fn new(seed: u64, claude: standin::Config) -> World {
-        let conn = Connection::open_in_memory().unwrap();
-        conn.set_prepared_statement_cache_capacity(256);
-        for migration in fanwise::store::MIGRATIONS {
-            conn.execute_batch(migration).unwrap();
-        }
+        World::over(Arc::new(Mutex::new(database())), seed, claude)
+    }
+
+    /// A world whose database has tables and triggers of the test's own besides. Such a database is made once for each
+    /// thread and emptied for each world: most of a short story's time would go into preparing the same statements.
+    pub fn watched(seed: u64, claude: standin::Config, schema: fn() -> String) -> World {
+        let known = WATCHED
+            .take()
+            .filter(|conn| Arc::strong_count(conn) == 1 && !conn.is_poisoned());
+        let conn = known.unwrap_or_else(|| {
+            let conn = database();
+            conn.execute_batch(&schema()).unwrap();
+            Arc::new(Mutex::new(conn))
+        });
+        empty(&mut lock(&conn));
+        WATCHED.set(Some(Arc::clone(&conn)));
+        World::over(conn, seed, claude)
+    }
+
+    fn over(conn: Arc<Mutex<Connection>>, seed: u64, claude: standin::Config) -> World {
         let inner = Inner {
-            conn: Mutex::new(conn),
+            conn,
             blobs: Mutex::default(),
             messages: Mutex::default(),
             time: Mutex::new(Time {
@@ -103,6 +178,7 @@ impl World {
             sites: Mutex::default(),
             log: Mutex::default(),
             chaos: Mutex::new(Chaos::calm(seed)),
+            consumers: Mutex::default(),
         };
         World(Arc::new(inner), None)
     }
@@ -203,15 +279,25 @@ impl World {
             };
             if let Some(Message { queue, body, .. }) = due {
                 *lock(&busy).entry(name(queue)).or_default() += 1;
-                let (app, world, busy) = (app.clone(), self.clone(), Arc::clone(&busy));
+                let (world, busy) = (self.clone(), Arc::clone(&busy));
+                let actor = Arc::new(Actor::new(name(queue).to_owned(), true));
+                lock(&self.0.consumers).push(Arc::clone(&actor));
+                let mut app = app.clone();
+                app.ports = self.actor(&actor);
                 spawner
                     .spawn_local(async move {
-                        let verdict = match queue {
-                            QueueName::Control => consume::control(&app, &body).await,
-                            QueueName::Tasks => consume::tasks(&app, vec![body.clone()]).await,
-                            QueueName::Outbound => consume::outbound(&app, &body, read_job).await,
+                        let work = async {
+                            match queue {
+                                QueueName::Control => consume::control(&app, &body).await,
+                                QueueName::Tasks => consume::tasks(&app, vec![body.clone()]).await,
+                                QueueName::Outbound => {
+                                    consume::outbound(&app, &body, read_job).await
+                                }
+                            }
                         };
-                        if let Settle::Retry { delay_seconds } = verdict {
+                        let verdict = live(Arc::clone(&actor), work).await;
+                        lock(&world.0.consumers).retain(|other| !Arc::ptr_eq(other, &actor));
+                        if let Some(Settle::Retry { delay_seconds }) = verdict {
                             let delay = i64::from(delay_seconds) * 1_000;
                             world.enqueue(
                                 Message {
@@ -245,6 +331,13 @@ impl World {
                     .spawn_local(async move { sweep::sweep(&app).await.unwrap() })
                     .unwrap();
             }
+        }
+    }
+
+    /// Every consumer dies where it stands; the messages that they were at do not come back.
+    pub fn kill_consumers(&self) {
+        for actor in std::mem::take(&mut *lock(&self.0.consumers)) {
+            actor.kill();
         }
     }
 
@@ -577,8 +670,8 @@ fn run(conn: &Connection, sql: &str, params: &[Value]) -> Result<Answer, DbError
     })
 }
 
-impl Blobs for World {
-    async fn put(&self, key: String, body: String) -> Result<(), BlobError> {
+impl World {
+    async fn place(&self, key: String, body: String, until: i64) -> Result<(), BlobError> {
         let lost = || Err(BlobError("network connection lost".into()));
         let strike = self.strike(|rates| rates.blob, || format!("put {key}"));
         self.sleep(self.latency()).await;
@@ -597,12 +690,39 @@ impl Blobs for World {
                     0
                 }
         };
-        lock(&self.0.blobs).entry(key).or_insert((readable, body));
+        lock(&self.0.blobs)
+            .entry(key)
+            .and_modify(|known| known.until = until)
+            .or_insert(Blob {
+                body,
+                readable,
+                until,
+            });
         match strike {
             Strike::DiesAfter => self.die().await,
             Strike::FailsAfter => lost(),
             _ => Ok(()),
         }
+    }
+
+    /// A blob that can be read now.
+    pub fn blob(&self, key: &str) -> Option<String> {
+        let now = self.now();
+        lock(&self.0.blobs)
+            .get(key)
+            .filter(|blob| (blob.readable..blob.until).contains(&now))
+            .map(|blob| blob.body.clone())
+    }
+}
+
+impl Blobs for World {
+    async fn put(&self, key: String, body: String) -> Result<(), BlobError> {
+        self.place(key, body, i64::MAX).await
+    }
+
+    async fn put_for(&self, key: String, body: String, seconds: u64) -> Result<(), BlobError> {
+        let until = self.now() + seconds as i64 * 1_000;
+        self.place(key, body, until).await
     }
 
     async fn get(&self, key: String) -> Result<Option<String>, BlobError> {
@@ -611,10 +731,7 @@ impl Blobs for World {
         match strike {
             Strike::DiesBefore | Strike::DiesAfter => self.die().await,
             Strike::FailsBefore => Err(BlobError("network connection lost".into())),
-            _ => Ok(lock(&self.0.blobs)
-                .get(&key)
-                .filter(|(readable, _)| *readable <= self.now())
-                .map(|(_, body)| body.clone())),
+            _ => Ok(self.blob(&key)),
         }
     }
 
@@ -631,8 +748,9 @@ impl Blobs for World {
         let now = self.now();
         let mut keys: Vec<String> = lock(&self.0.blobs)
             .iter()
-            .filter(|(key, (readable, _))| {
-                key.starts_with(&prefix) && **key > after && *readable <= now
+            .filter(|(key, blob)| {
+                let there = (blob.readable..blob.until).contains(&now);
+                key.starts_with(&prefix) && **key > after && there
             })
             .map(|(key, _)| key.clone())
             .take(PAGE + 1)

@@ -102,8 +102,9 @@ pub fn claude_vars(url: &str, key: &str, token: &str) -> Vec<(String, String)> {
             format!("a local signing key for {token}"),
         ),
         // The local queue runs one consumer at a time, so that one carries every job's concurrency; and nobody
-        // here counts its statements.
+        // here counts its connections and statements.
         ("WORKER_SLOTS".into(), "1000".into()),
+        ("CONNECTIONS".into(), "1000".into()),
         ("MAX_D1_QUERIES".into(), "1000000".into()),
     ]
 }

@@ -10,6 +10,7 @@
 //! - [`client`]: a small HTTP client for the Worker's API
 //! - [`clients`]: clients that others wrote, against a running Worker
 //! - [`dev`], [`demo`], [`test`], [`simulate`]: one file for each command
+//! - [`mutations`]: whether the simulation notices a broken engine
 //! - [`bench`]: how fast and how heavy it is
 //! - [`drill`]: what becomes of a job while everything goes wrong
 //! - [`report`]: a finished job as tables
@@ -23,6 +24,7 @@ pub mod clients;
 pub mod demo;
 pub mod dev;
 pub mod drill;
+pub mod mutations;
 pub mod proc;
 pub mod report;
 pub mod root;

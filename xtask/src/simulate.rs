@@ -11,32 +11,42 @@ use anyhow::{Result, bail};
 
 use crate::proc::Group;
 use crate::setup::plain;
-use crate::{root, ui};
+use crate::{mutations, root, ui};
 
 const LOOK: Duration = Duration::from_millis(100);
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// How many stories
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
-    pub seeds: u64,
+    /// How many stories (10,000)
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seeds: Option<u64>,
     /// The first one
     #[arg(long, default_value_t = 1)]
     pub start: u64,
     /// Play only this seed and print its whole transcript
     #[arg(long, conflicts_with_all = ["seeds", "start"])]
     pub seed: Option<u64>,
+    /// Break the engine on purpose, one line at a time, and see whether the stories notice (up to 2,000 each, if no
+    /// other number is given); with a promise (P3) or a part of a name, only those
+    #[arg(long, num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["start", "seed"])]
+    pub mutations: Option<String>,
 }
 
+/// Stories that are played of a broken engine.
+const MUTANT_SEEDS: u64 = 2_000;
+const SEEDS: u64 = 10_000;
+
 pub fn run(args: &Args) -> Result<()> {
+    if let Some(only) = &args.mutations {
+        let only = (!only.is_empty()).then_some(only.as_str());
+        return mutations::run(args.seeds.unwrap_or(MUTANT_SEEDS), only);
+    }
+    let seeds = args.seeds.unwrap_or(SEEDS);
     let (test, variables) = match args.seed {
         Some(seed) => ("simulation::one", vec![("SEED", seed)]),
         None => (
             "simulation::every_seed_keeps_the_promises",
-            vec![
-                ("FANWISE_SEEDS", args.seeds),
-                ("FANWISE_SEED_START", args.start),
-            ],
+            vec![("FANWISE_SEEDS", seeds), ("FANWISE_SEED_START", args.start)],
         ),
     };
     let began = Instant::now();
@@ -61,7 +71,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.seed.is_none() {
         ui::print(format!(
             "{} seeds from {} on kept every promise ({}, compiling included)",
-            args.seeds,
+            seeds,
             args.start,
             ui::took(began.elapsed())
         ));

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fanwise::app::view::ResultLine;
-use fanwise::app::{App, AppError, plan, query, report};
-use fanwise::core::plan::PLAN_STAGE;
+use fanwise::app::{App, AppError, control, plan, query, report};
+use fanwise::core::plan::{Limits, PLAN_STAGE};
 use futures::executor::LocalPool;
 use serde_json::Value;
 
 use super::run::Run;
 use super::story::CATEGORIES;
 use super::watch::COUNTERS;
-use crate::world::{KEY, World};
+use crate::world::{KEY, START, World};
 
 /// All violations at the end.
 pub fn end(run: &Run, _pool: &mut LocalPool) -> Vec<String> {
@@ -23,6 +23,8 @@ pub fn end(run: &Run, _pool: &mut LocalPool) -> Vec<String> {
     }
     paid_twice(run, &mut faults);
     caps(run, &mut faults);
+    days(run, &mut faults);
+    ledger(run, &mut faults);
     limiter(run, &mut faults);
     secrets(run, &mut faults);
     for (position, id) in run.ids().into_iter().enumerate() {
@@ -108,6 +110,85 @@ fn caps(run: &Run, faults: &mut Vec<String>) {
     }
 }
 
+/// P3: what Claude charged for the calls of a day is within the day's caps.
+fn days(run: &Run, faults: &mut Vec<String>) {
+    let config = &run.app.config;
+    let mut charged: BTreeMap<(String, String, String), u64> = BTreeMap::new();
+    for call in &run.world.chaos().calls {
+        let name = (call.job.clone(), call.task.clone(), call.attempt.clone());
+        *charged.entry(name).or_default() += call.cost;
+    }
+    let mut spent: BTreeMap<(String, String), u64> = BTreeMap::new();
+    for row in run
+        .world
+        .query("SELECT job, idx, n, day, tenant FROM attempts")
+    {
+        let text = |name: &str| row[name].as_str().unwrap().to_owned();
+        let name = (text("job"), row["idx"].to_string(), row["n"].to_string());
+        let cost = charged.get(&name).copied().unwrap_or(0);
+        *spent.entry((text("day"), text("tenant"))).or_default() += cost;
+        *spent.entry((text("day"), "*".to_owned())).or_default() += cost;
+    }
+    for ((day, tenant), cost) in spent {
+        let cap = match tenant.as_str() {
+            "*" => config.account_daily_usd,
+            _ => config.token_daily_usd,
+        };
+        if cap.is_some_and(|cap| cost as f64 > cap * 1e9) {
+            faults.push(format!("P3: Claude charged {cost} on {day} for {tenant}"));
+        }
+    }
+}
+
+/// P7 and P10: only whole and valid answers are kept for reuse, and used by none but the tenant who paid.
+fn ledger(run: &Run, faults: &mut Vec<String>) {
+    // Later, entries may have been forgotten.
+    if run.world.now() < START + 29 * 86_400_000 {
+        let unpaid = run.world.query(
+            "SELECT t.job, t.idx FROM tasks t JOIN jobs j ON j.id = t.job WHERE t.state = 'succeeded' AND t.attempts = 0
+               AND NOT EXISTS (SELECT 1 FROM ledger l WHERE l.tenant = j.tenant AND l.key = t.key)",
+        );
+        for row in unpaid {
+            faults.push(format!(
+                "P10: {row:?} was answered with what its tenant never paid for"
+            ));
+        }
+    }
+    for row in run.world.query("SELECT key, body, blob FROM ledger") {
+        let body = match (row["body"].as_str(), row["blob"].as_str()) {
+            (Some(body), _) => Some(body.to_owned()),
+            (None, Some(blob)) => run.world.blob(blob),
+            (None, None) => None,
+        };
+        let Some(body) = body else {
+            faults.push(format!("P2: the ledger's {} cannot be read", row["key"]));
+            continue;
+        };
+        // A synthesis is plain text.
+        if body.starts_with(['{', '[']) && !whole(&body) {
+            faults.push(format!("P7: {body} is kept for reuse"));
+        }
+    }
+}
+
+/// Whether a text is an answer of which nothing is missing.
+fn whole(body: &str) -> bool {
+    let Ok(answer) = serde_json::from_str::<Value>(body) else {
+        return false;
+    };
+    match answer["results"].as_array() {
+        Some(results) => results
+            .iter()
+            .all(|result| result["id"].is_string() && !result["output"].is_null()),
+        // As it came: letter case is mended when it is read. What checks and readers of a tree answer has fields of its own.
+        None => {
+            let ours = ["primary_category", "gist"];
+            let answer = serde_json::from_str(&body.to_lowercase()).unwrap_or(answer);
+            valid(&answer) || ours.iter().all(|field| answer.get(field).is_none())
+        }
+    }
+}
+
 /// P4: once a class is known, the limiter has nothing to refuse.
 fn limiter(run: &Run, faults: &mut Vec<String>) {
     let rows = run.world.query(
@@ -154,7 +235,7 @@ fn limiter(run: &Run, faults: &mut Vec<String>) {
 fn secrets(run: &Run, faults: &mut Vec<String>) {
     for line in run.world.log_lines() {
         let line = line.to_string();
-        if line.contains(KEY) || line.contains("(case ") {
+        if line.contains(KEY) || line.contains("(case ") || line.contains("\"response\":") {
             faults.push(format!("P9: {line}"));
         }
     }
@@ -189,14 +270,30 @@ fn fates(run: &Run, position: usize, id: &str, faults: &mut Vec<String>) {
     let stranger = run.world.block_on(async move {
         let job = query::job(&app, "stranger", &owned).await.is_ok();
         let list = query::jobs(&app, "stranger", None, None, 10).await;
-        job || report::report(&app, "stranger", &owned).await.is_ok()
+        let resumed = control::resume(&app, "stranger", &owned).await.is_ok();
+        let limits = Limits::default();
+        let retried = control::retry(&app, "stranger", &owned, &limits)
+            .await
+            .is_ok();
+        let patch = control::Patch {
+            metadata: Some(serde_json::Map::new()),
+            limits: None,
+        };
+        let patched = control::patch(&app, "stranger", &owned, patch)
+            .await
+            .is_ok();
+        let ended = control::cancel(&app, "stranger", &owned).await.is_ok();
+        let commanded = resumed || retried || patched || ended;
+        commanded
+            || job
+            || report::report(&app, "stranger", &owned).await.is_ok()
             || query::results_of(&app, "stranger", &owned, None)
                 .await
                 .is_ok()
             || !list.unwrap().0.is_empty()
     });
     if stranger {
-        fault("P10: a stranger can read it".into());
+        fault("P10: a stranger can read or command it".into());
     }
     let all: BTreeSet<String> = (1..=plan.texts.len())
         .map(|n| format!("item-{n}"))

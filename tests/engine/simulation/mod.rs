@@ -19,7 +19,7 @@ use run::{Outcome, play};
 use story::Story;
 
 /// Seeds of a plain test run.
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 2_000;
 const DYNAMIC_SEEDS: u64 = 200;
 /// Lines of a transcript that are shown of a failure.
 const SHOWN: usize = 400;

@@ -1,9 +1,7 @@
 //! A story is played: consumers of both queues side by side, callers, cron, and what strikes them.
 
 use std::future::Future;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
 
 use fanwise::app::consume::{self, Settle};
 use fanwise::app::{App, AppError, control, plan, submit, sweep};
@@ -15,7 +13,7 @@ use standin::faults::Shares;
 
 use super::story::{Event, Story};
 use super::{check, watch};
-use crate::chaos::{Actor, Dice, Rates};
+use crate::chaos::{Actor, Dice, Rates, live};
 use crate::world::{Message, START, World, job};
 
 const SWEEP_MS: i64 = 60_000;
@@ -58,14 +56,14 @@ pub struct Run {
 
 pub fn play(story: Story, record: bool) -> Outcome {
     let mut pool = LocalPool::new();
-    let world = World::new(story.seed, story.claude.clone());
+    let world = World::watched(story.seed, story.claude.clone(), watch::schema);
     let vars: Vec<(&str, &str)> = story
         .vars
         .iter()
         .map(|(name, value)| (*name, value.as_str()))
         .collect();
     let app = world.app(&vars);
-    world.execute(&watch::sql(app.config.governor_start));
+    world.execute(&watch::settings(&app.config));
     {
         let mut chaos = world.chaos();
         chaos.rates = story.rates.clone();
@@ -337,9 +335,9 @@ impl Run {
 
     /// Callers go on with what they had halted, or what the budget has.
     fn help(&mut self) {
-        let paused = self
-            .world
-            .query("SELECT id, halt->>'$.reason' AS reason FROM jobs WHERE halt IS NOT NULL");
+        let paused = self.world.query(
+            "SELECT id, halt->>'$.reason' AS reason, halt->>'$.resumes_at_ms' AS day FROM jobs WHERE halt IS NOT NULL",
+        );
         let quota = paused.iter().any(|row| row["reason"] == "quota");
         let ids = self.ids();
         for row in &paused {
@@ -366,6 +364,11 @@ impl Run {
                 }
                 _ => {}
             }
+        }
+        // Nothing else happens until the next day either.
+        let day = paused.iter().find_map(|row| row["day"].as_i64());
+        if let Some(day) = day.filter(|_| self.dice.chance(0.1)) {
+            self.world.advance_to(day.max(self.world.now()));
         }
         // A spend limit may last to the end of the month: nothing happens till then but empty sweeps.
         if quota && self.dice.chance(0.02) {
@@ -464,22 +467,4 @@ enum Command {
     Approve,
     Patch(Limits),
     Retry(Limits),
-}
-
-/// The work of one who may die of it: `None` then, with everything it held dropped.
-async fn live<T>(actor: Arc<Actor>, work: impl Future<Output = T>) -> Option<T> {
-    let mut work = Box::pin(work);
-    std::future::poll_fn(move |context| {
-        *actor.waker.lock().unwrap() = Some(context.waker().clone());
-        let dead = || actor.dead.load(Ordering::SeqCst);
-        if dead() {
-            return Poll::Ready(None);
-        }
-        match work.as_mut().poll(context) {
-            Poll::Ready(value) => Poll::Ready(Some(value)),
-            Poll::Pending if dead() => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
 }

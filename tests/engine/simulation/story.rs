@@ -235,13 +235,21 @@ fn vars(dice: &mut Dice) -> Vec<(&'static str, String)> {
     let mut vars = Vec::new();
     let mut set = |name, of: &[u64]| vars.push((name, dice.pick(of).to_string()));
     set("WORKER_SLOTS", &[1, 3, 10, 50]);
+    set("CONNECTIONS", &[1, 6, 6, 50]);
     set("GOVERNOR_START", &[1, 5, 50]);
     set("INLINE_BYTES", &[256, 1_000, 65_536]);
-    set("LEASE_MS", &[10_000, 45_000]);
+    set("LEASE_MS", &[10_000, 25_000]);
+    set("WATCH_MS", &[5_000, 20_000]);
     set("WORK_MS", &[20_000, 240_000]);
     set("BREAKER_MS", &[10_000, 300_000]);
     set("QUEUED_STALE_MS", &[20_000, 60_000]);
     set("LEDGER_DAYS", &[30, 30, 30, 0]);
+    // More than any single call may cost, or it could never go.
+    for name in ["ACCOUNT_DAILY_USD", "TOKEN_DAILY_USD"] {
+        if dice.chance(0.1) {
+            vars.push((name, dice.pick(&["0.5", "1.5"]).to_owned()));
+        }
+    }
     vars
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use fanwise::config::Config;
 use fanwise::core::state::{JobEvent, JobState, TaskEvent, TaskState, next_job, next_task};
 
 const TABLES: &str = "
@@ -14,6 +15,7 @@ CREATE TEMP TABLE seen (class TEXT, seq INTEGER);
 CREATE TEMP TABLE written (job TEXT, run INTEGER, idx INTEGER);
 CREATE TEMP TABLE ended (job TEXT, run INTEGER, state TEXT);
 CREATE TEMP TABLE caps (job TEXT, nano INTEGER);
+CREATE TEMP TABLE setting (governor_start INTEGER, account_day INTEGER, tenant_day INTEGER);
 CREATE TEMP TABLE job_moves (a TEXT, b TEXT);
 CREATE TEMP TABLE task_moves (a TEXT, b TEXT);
 
@@ -60,6 +62,24 @@ BEGIN
   INSERT INTO caps VALUES (NEW.id, NEW.limit_nano);
 END;
 
+CREATE TEMP TRIGGER watch_first_of_day AFTER INSERT ON spending
+WHEN NEW.spent_nano + NEW.reserved_nano
+  > (SELECT CASE NEW.tenant WHEN '*' THEN account_day ELSE tenant_day END FROM setting)
+BEGIN
+  INSERT INTO violations VALUES ('P3: ' || (NEW.spent_nano + NEW.reserved_nano) || ' is more than a day''s cap');
+END;
+CREATE TEMP TRIGGER watch_day AFTER UPDATE ON spending
+WHEN NEW.spent_nano + NEW.reserved_nano > OLD.spent_nano + OLD.reserved_nano AND NEW.spent_nano + NEW.reserved_nano
+  > (SELECT CASE NEW.tenant WHEN '*' THEN account_day ELSE tenant_day END FROM setting)
+BEGIN
+  INSERT INTO violations VALUES ('P3: ' || (NEW.spent_nano + NEW.reserved_nano) || ' is more than a day''s cap');
+END;
+
+CREATE TEMP TRIGGER watch_start AFTER UPDATE OF in_flight ON classes
+WHEN NEW.seen = 0 AND NEW.in_flight > OLD.in_flight AND NEW.in_flight > (SELECT governor_start FROM setting)
+BEGIN
+  INSERT INTO violations VALUES ('P4: ' || NEW.in_flight || ' calls of a class that nothing is known of');
+END;
 CREATE TEMP TRIGGER watch_concurrency AFTER UPDATE OF in_flight ON jobs
 WHEN NEW.in_flight > NEW.concurrency AND NEW.in_flight > OLD.in_flight
 BEGIN
@@ -78,6 +98,9 @@ BEGIN
     WHERE (SELECT state FROM breaker WHERE id = 1) = 'open';
   INSERT INTO violations SELECT 'P6: a call beside the probe was admitted'
     WHERE (SELECT state = 'half_open' AND probe IS NOT NEW.lease FROM breaker WHERE id = 1);
+  INSERT INTO violations SELECT 'P6: a second call was admitted with the probe'
+    WHERE (SELECT state = 'half_open' FROM breaker WHERE id = 1) AND 1 < (
+      SELECT COUNT(*) FROM attempts WHERE lease = NEW.lease AND state = 'open' AND started_at = NEW.started_at);
   INSERT INTO violations SELECT 'P1: a call was admitted for a job that is ' || state FROM jobs
     WHERE id = NEW.job AND state NOT IN ('running', 'synthesizing')
       AND NOT (state = 'planning' AND (SELECT kind FROM stages WHERE job = NEW.job AND idx = NEW.stage) = 'plan');
@@ -89,8 +112,20 @@ BEGIN
 END;
 ";
 
+/// What a story's configuration allows; for a database that has [`schema`].
+pub fn settings(config: &Config) -> String {
+    let nano =
+        |cap: Option<f64>| cap.map_or("NULL".to_owned(), |usd| ((usd * 1e9) as i64).to_string());
+    format!(
+        "INSERT INTO setting VALUES ({}, {}, {});",
+        config.governor_start,
+        nano(config.account_daily_usd),
+        nano(config.token_daily_usd)
+    )
+}
+
 /// Everything, and the moves that the state machines know.
-pub fn sql(governor_start: u32) -> String {
+pub fn schema() -> String {
     let mut sql = TABLES.to_owned();
     let resumed = [
         JobState::Queued,
@@ -139,14 +174,6 @@ pub fn sql(governor_start: u32) -> String {
             }
         }
     }
-    let _ = writeln!(
-        sql,
-        "CREATE TEMP TRIGGER watch_start AFTER UPDATE OF in_flight ON classes
-         WHEN NEW.seen = 0 AND NEW.in_flight > {governor_start} AND NEW.in_flight > OLD.in_flight
-         BEGIN
-           INSERT INTO violations VALUES ('P4: ' || NEW.in_flight || ' calls of a class that nothing is known of');
-         END;"
-    );
     sql
 }
 
@@ -200,6 +227,12 @@ pub const COUNTERS: &[(&str, &str)] = &[
         AND NOT EXISTS (SELECT 1 FROM written w WHERE w.job = e.job AND w.run = e.run)"),
     ("one end for each run", "
       SELECT job, run FROM ended GROUP BY job, run HAVING COUNT(*) > 1"),
+    ("tries that no call explains", "
+      SELECT t.job, t.idx, t.tries FROM tasks t WHERE t.tries > (SELECT COUNT(*) FROM attempts a
+        WHERE a.job = t.job AND a.idx = t.idx AND (a.error_class IS NULL OR a.error_class NOT IN ('not_sent',
+          'rate_limited', 'ramp_limited', 'overloaded', 'schema_refused', 'authentication_failed', 'billing_failed',
+          'permission_denied', 'spend_limit_reached', 'contract_spend_limit_reached', 'usage_limit_reached',
+          'organization_on_hold', 'encryption_key_unusable')))"),
     ("a ledger of each tenant's own", "
       SELECT l.key FROM ledger l JOIN jobs j ON j.id = l.job WHERE j.tenant <> l.tenant"),
 ];

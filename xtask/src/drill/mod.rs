@@ -4,9 +4,9 @@
 //! with SIGKILL in the middle and started again on the same state. The stand-in's own counters tell what was
 //! lost or paid twice, so that the Worker is not asked about itself. [`tally`] judges them.
 //!
-//! Deliveries cannot be doubled from outside: the local queue takes no messages from anybody but the Worker.
-//! They double all the same: the scheduled handler runs every second instead of every minute, and with
-//! intervals of seconds it sends again for whatever waits. The simulation doubles them at will.
+//! Deliveries are doubled by the Worker itself, for the local queue takes no messages from anybody else: the scheduled handler runs
+//! twice a second instead of once a minute, and what has waited for half a second counts as lost and is sent again. The
+//! Worker's log tells how many tasks that were.
 
 mod tally;
 
@@ -31,17 +31,15 @@ const FAULTS: [(&str, f64); 5] = [
 ];
 const LATENCY_MS: u64 = 1_000;
 const CONCURRENCY: u64 = 50;
-/// Far above what the job needs: it must never be passed, whatever is repeated.
-const CAP_USD: f64 = 5.0;
 /// Short, so that a crash is noticed within seconds: a drill is no day.
 const INTERVALS: [(&str, u64); 5] = [
     ("LEASE_MS", 3_000),
-    ("QUEUED_STALE_MS", 3_000),
+    ("QUEUED_STALE_MS", 500),
     ("DRIVE_STALE_MS", 3_000),
     ("CALL_TIMEOUT_MS", 10_000),
     ("IDLE_TIMEOUT_MS", 10_000),
 ];
-const CRON: Duration = Duration::from_secs(1);
+const CRON: Duration = Duration::from_millis(500);
 /// Answers of the last moments before a kill may not have been written down: they are counted apart.
 const GRACE_MS: u64 = 2_000;
 const LOOK: Duration = Duration::from_millis(200);
@@ -65,6 +63,9 @@ pub struct Args {
     /// Requests per minute that the stand-in allows
     #[arg(long, default_value_t = 1_200, value_parser = clap::value_parser!(u64).range(60..=1_000_000))]
     pub rpm: u64,
+    /// The job's cap in dollars; by default far above what it needs, lower to see it bind
+    #[arg(long, default_value_t = 5.0)]
+    pub cap: f64,
     /// Drill the Worker in build/ as it is, without compiling it
     #[arg(long)]
     pub as_built: bool,
@@ -95,9 +96,6 @@ pub fn run(args: &Args) -> Result<()> {
         args.rpm,
         tally.table()
     ));
-    ui::print(
-        "Messages could not be sent twice from outside; the sweep ran every second and sent again for what waited.",
-    );
     if let Some(load) = usage::load() {
         ui::print(format!("Load averages (1, 5, 15 min) at the end: {load}."));
     }
@@ -112,7 +110,7 @@ fn drilled(world: &mut World, args: &Args) -> Result<Evidence> {
     let limits = Map::from_iter([
         ("concurrency".to_owned(), json!(CONCURRENCY)),
         ("max_attempts".to_owned(), json!(10)),
-        ("max_cost_usd".to_owned(), json!(CAP_USD)),
+        ("max_cost_usd".to_owned(), json!(args.cap)),
     ]);
     let body = job(&format!("drill-{}", args.seed), args.items, 1, limits)?;
     let items = ids_of(&body);
@@ -148,13 +146,14 @@ fn drilled(world: &mut World, args: &Args) -> Result<Evidence> {
     let job = accounted(world, job, &id)?;
     let control = world.control();
     Ok(Evidence {
+        doubled: doubled(&std::fs::read_to_string(world.worker.log()).unwrap_or_default()),
         items,
         began_ms,
         ended_ms,
         time,
         ideal: ideal(args),
         rpm: args.rpm,
-        cap_usd: CAP_USD,
+        cap_usd: args.cap,
         outages,
         report: world.client.report(&id).unwrap_or_default(),
         results: world
@@ -242,6 +241,15 @@ fn ideal(args: &Args) -> Duration {
     Duration::from_secs_f64(by_limit.max(by_width) + latency)
 }
 
+/// Tasks that were sent for again while their first message was still on its way, as the Worker's log tells it.
+fn doubled(log: &str) -> u64 {
+    log.lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line.get(line.find('{')?..)?).ok())
+        .filter(|line| line.get("event").and_then(Value::as_str) == Some("sent_again"))
+        .filter_map(|line| Some(line.get("tasks")?.as_array()?.len() as u64))
+        .sum()
+}
+
 fn ids_of(body: &Value) -> Vec<String> {
     let items = body.pointer("/input/items").and_then(Value::as_array);
     items
@@ -268,8 +276,15 @@ mod tests {
             seed: 7,
             kills,
             rpm,
+            cap: 5.0,
             as_built: true,
         }
+    }
+
+    #[test]
+    fn what_was_sent_again_is_counted_from_the_log() {
+        let log = "[wrangler:info] GET /healthz 200\n{\"event\":\"sent_again\",\"job\":\"j\",\"tasks\":[3,4]}\n  {\"event\":\"tasks\",\"tasks\":[1]}\n{\"event\":\"sent_again\",\"tasks\":[9]}";
+        assert_eq!(doubled(log), 3);
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub struct Outage {
 /// What was seen.
 pub struct Evidence {
     pub items: Vec<String>,
+    /// Tasks that were sent for again.
+    pub doubled: u64,
     pub began_ms: u64,
     pub ended_ms: u64,
     pub time: Duration,
@@ -49,6 +51,7 @@ pub struct Tally {
     calls: u64,
     faults: BTreeMap<String, u64>,
     kills: usize,
+    doubled: u64,
     in_flight: u64,
     covered: usize,
     missing: BTreeMap<String, usize>,
@@ -89,6 +92,7 @@ impl Tally {
                 .filter_map(|(name, n)| Some((name.clone(), n.as_u64()?)))
                 .collect(),
             kills: seen.outages.len(),
+            doubled: seen.doubled,
             in_flight: seen.outages.iter().map(|outage| outage.in_flight).sum(),
             covered: seen.items.iter().filter(|id| covered.contains(*id)).count(),
             lost: seen
@@ -123,6 +127,12 @@ impl Tally {
         if self.ours + self.possibly > self.cap || self.theirs > self.cap {
             broken.push("over the budget".to_owned());
         }
+        if self.refused > 1 {
+            broken.push(format!("{} calls refused by the limiter", self.refused));
+        }
+        if self.used.is_some_and(|(share, _)| share < TARGET_USED) {
+            broken.push("the limit was not used".to_owned());
+        }
         broken
     }
 
@@ -150,6 +160,7 @@ impl Tally {
             told("calls", self.calls),
             told("faults injected", listed(struck, &self.faults)),
             told("kills", kills),
+            told("tasks sent for again", self.doubled),
             told("covered", self.covered),
             told("missing, with a reason", listed(missing, &self.missing)),
             judged("lost", self.lost, "0", self.lost == 0),
@@ -281,6 +292,7 @@ mod tests {
     fn evidence() -> Evidence {
         Evidence {
             items: ["a", "b", "c"].map(str::to_owned).to_vec(),
+            doubled: 0,
             began_ms: 0,
             ended_ms: 100_000,
             time: Duration::from_secs(100),
