@@ -67,7 +67,7 @@ pub fn forget(now: i64, oldest_day: &str) -> Vec<Statement> {
 
 const WATCH: &str = "-- set_watch
 UPDATE watch SET at = ?1 WHERE id = 1 AND at <= ?2 + 1000
-  AND (EXISTS (SELECT 1 FROM jobs WHERE state IN ('running', 'synthesizing'))
+  AND (EXISTS (SELECT 1 FROM jobs WHERE state IN ('planning', 'running', 'synthesizing'))
     OR EXISTS (SELECT 1 FROM tasks WHERE state = 'running'))
 RETURNING at";
 
