@@ -276,10 +276,16 @@ pub fn admit(snapshot: &Snapshot) -> Admission {
         }
         seat.in_flight += 1;
         seat.budget = seat.budget.map(|left| left - task.worst);
-        seat.day = seat.day.map(|left| left - task.worst);
         slots -= 1;
         probes -= 1;
         admission.take.push(index);
+        // A day's cap is shared by all jobs of a tenant.
+        let tenant = snapshot.jobs.get(task.job).map(|job| &job.tenant);
+        for (seat, job) in jobs.iter_mut().zip(&snapshot.jobs) {
+            if Some(&job.tenant) == tenant {
+                seat.day = seat.day.map(|left| left - task.worst);
+            }
+        }
     }
     admission.probe = matches!(snapshot.breaker, Breaker::HalfOpen { probing: false })
         && admission
@@ -563,6 +569,19 @@ mod tests {
         };
         let decided = admit(&snapshot(vec![class(100.0)], vec![waiting], many(0, 1)));
         assert!(decided.over_budget.is_empty());
+    }
+
+    #[test]
+    fn jobs_of_one_tenant_share_its_day() {
+        let job = |id: &str| Job {
+            day: Some(15),
+            ..job(id)
+        };
+        let mut tasks = many(0, 1);
+        tasks.extend(many(1, 1));
+        let jobs = vec![job("a"), job("b")];
+        let decided = admit(&snapshot(vec![class(100.0)], jobs, tasks));
+        assert_eq!(decided.take.len(), 1);
     }
 
     #[test]

@@ -327,8 +327,9 @@ INSERT INTO guards SELECT NOT EXISTS (
     OR j.in_flight + e.value->>'$.calls' > j.concurrency
     OR (e.value->>'$.calls' > 0 AND j.spent_nano + j.reserved_nano + j.unknown_nano
       + e.value->>'$.held' + e.value->>'$.worst' > j.limit_nano)
-    OR (e.value->>'$.calls' > 0 AND e.value->>'$.worst' + COALESCE((SELECT spent_nano + reserved_nano FROM spending
-      WHERE day = ?2 AND tenant = j.tenant), 0) > ?3))";
+    OR (e.value->>'$.calls' > 0 AND COALESCE((SELECT spent_nano + reserved_nano FROM spending
+      WHERE day = ?2 AND tenant = j.tenant), 0) + (SELECT SUM(o.value->>'$.worst') FROM json_each(?1) o
+      CROSS JOIN jobs k ON k.id = o.value->>'$.job' WHERE k.tenant = j.tenant) > ?3))";
 const GUARD_DAY: &str = "-- guard_day
 INSERT INTO guards SELECT COALESCE((SELECT spent_nano + reserved_nano FROM spending
   WHERE day = ?1 AND tenant = '*'), 0) + ?2 <= ?3";
