@@ -19,8 +19,8 @@ use run::{Outcome, play};
 use story::Story;
 
 /// Seeds of a plain test run.
-const SEEDS: u64 = 2_000;
-const DYNAMIC_SEEDS: u64 = 200;
+const SEEDS: u64 = 600;
+const DYNAMIC_SEEDS: u64 = 80;
 /// Lines of a transcript that are shown of a failure.
 const SHOWN: usize = 400;
 
