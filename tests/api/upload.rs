@@ -191,7 +191,7 @@ fn large_files_go_into_blobs_as_they_come() {
     assert!(at("begin_intake") < at("insert_job"));
     assert!(at("end_intake") < at("insert_job") && at("guard_intake") < at("end_intake"));
     let job = ran(&ports, "insert_job").unwrap();
-    assert_eq!(job.last(), Some(&json!(4_000)));
+    assert!(job.contains(&json!(4_000)), "{job:?}");
 }
 
 #[test]
