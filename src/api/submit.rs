@@ -195,11 +195,10 @@ pub fn check(value: Value, config: &Config) -> Result<Submit, ApiError> {
     let mut faults = Faults::default();
     let mut taken = Taken::default();
     let mut value = value;
-    if let Some(map) = value.as_object_mut() {
-        if let Some(input) = map.get_mut("input") {
-            let input = input.take();
-            taken = items::read(input, &config.caps, splits(map), &mut faults);
-        }
+    if let Some(map) = value.as_object_mut()
+        && let Some(input) = map.get_mut("input").map(Value::take)
+    {
+        taken = items::read(input, &config.caps, splits(map), &mut faults);
     }
     plan(value, taken, config, faults)
 }

@@ -123,7 +123,7 @@ fn refused(error: multer::Error, cap: u64) -> ApiError {
 
 /// What the rows of a file become.
 enum Rows {
-    Csv(Csv),
+    Csv(Box<Csv>),
     Lines(Lines),
     Text(Text),
 }
@@ -137,7 +137,7 @@ impl Rows {
             .content_type()
             .map(|kind| kind.essence_str().to_owned());
         match essence.as_deref() {
-            Some("text/csv") => Ok(Rows::Csv(Csv::new(row))),
+            Some("text/csv") => Ok(Rows::Csv(Box::new(Csv::new(row)))),
             Some("application/x-ndjson" | "application/jsonl") => Ok(Rows::Lines(Lines::new(row))),
             Some("text/plain") => Ok(Rows::Text(Text::default())),
             _ => Err(ApiError::unsupported_media_type(

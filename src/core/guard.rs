@@ -199,11 +199,11 @@ fn is_public_name(name: &str) -> bool {
     let well_formed = name.len() <= 253
         && name.contains('.')
         && name.split('.').all(|label| (1..=63).contains(&label.len()));
-    let ends_in = |suffix: &&str| {
-        name.strip_suffix(*suffix)
+    let ends_in = |suffix: &str| {
+        name.strip_suffix(suffix)
             .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     };
-    well_formed && !NOT_PUBLIC.iter().any(|suffix| ends_in(&suffix))
+    well_formed && !NOT_PUBLIC.iter().any(|suffix| ends_in(suffix))
 }
 
 /// Globally reachable by the IANA registry of special-purpose addresses.

@@ -120,12 +120,7 @@ impl Readable {
                 self.break_lines(1);
                 self.in_row = false;
             }
-            "td" | "th" => {
-                if std::mem::replace(&mut self.in_row, true) && self.breaks == 0 {
-                    self.text.push_str(" |");
-                    self.blank = true;
-                }
-            }
+            "td" | "th" => self.begin_cell(),
             "br" => self.break_lines(1),
             "pre" => {
                 self.break_lines(2);
@@ -135,6 +130,14 @@ impl Readable {
             "dt" | "dd" | "option" | "button" | "tbody" | "thead" => self.break_lines(1),
             _ if is_block(tag) => self.break_lines(2),
             _ => {}
+        }
+    }
+
+    /// Between the cells of a row stands a bar.
+    fn begin_cell(&mut self) {
+        if std::mem::replace(&mut self.in_row, true) && self.breaks == 0 {
+            self.text.push_str(" |");
+            self.blank = true;
         }
     }
 
