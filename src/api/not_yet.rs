@@ -16,12 +16,7 @@ struct Field {
     message: &'static str,
 }
 
-const BODY: [Field; 3] = [
-    Field {
-        name: "delivery",
-        harmless: |value| value.is_null() || value == "live",
-        message: "this version delivers `live` only",
-    },
+const BODY: [Field; 2] = [
     Field {
         name: "context",
         harmless: Value::is_null,

@@ -175,6 +175,7 @@ pub fn plan_example() -> PlanView {
         rationale: Some(rationale.to_owned()),
         stages: example_stages(),
         expected: Some(example_figures()),
+        delivery: None,
         rounds: vec![RoundView {
             round: 0,
             source: "orchestrator".to_owned(),
@@ -194,6 +195,7 @@ pub fn estimate_example() -> EstimateView {
         items: 300,
         stages: example_stages(),
         expected: example_figures(),
+        delivery: None,
         limit_usd: Some(5.0),
     }
 }

@@ -36,6 +36,7 @@ use super::{Api, body, not_yet, openapi, recipes, reply, rules};
 use crate::app::submit::{self, Submit, Submitted};
 use crate::app::view::JobView;
 use crate::config::Config;
+use crate::core::delivery::Delivery;
 use crate::core::plan::{Limits, Mode, Planning, Stage};
 use crate::core::webhook::Webhook;
 use crate::ports::Ports;
@@ -77,6 +78,10 @@ pub struct SubmitBody {
     /// False: answers that were paid for before are not used again.
     #[serde(default)]
     reuse: Option<bool>,
+    /// How calls go out: `live`, as Message Batches (half the price, answers within 24 hours), or as Fanwise chooses by the
+    /// deadline and the budget.
+    #[serde(default)]
+    delivery: Option<Delivery>,
     /// How the plan of a dynamic job is made.
     #[serde(default)]
     planning: Option<Planning>,
@@ -253,6 +258,7 @@ pub fn plan(
         items: taken.items,
         limits: body.limits.unwrap_or_default(),
         reuse: body.reuse.unwrap_or(true),
+        delivery: body.delivery.unwrap_or_default(),
         metadata: body.metadata.unwrap_or_default(),
         webhook: body.webhook,
         idempotency: None,

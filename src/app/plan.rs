@@ -10,7 +10,8 @@ use super::estimate::{self, Paces};
 use super::kit::Kit;
 use super::submit::{self, Submit};
 use super::view::JobView;
-use super::{App, AppError, control, judge, query};
+use super::{App, AppError, batch, control, judge, query};
+use crate::core::delivery::Choice;
 use crate::core::estimate::Expected;
 use crate::core::plan::{Mode, Stage};
 use crate::core::profile::Profile;
@@ -38,6 +39,9 @@ pub struct PlanView {
     pub stages: Vec<Stage>,
     /// What was expected when the plan was made.
     pub expected: Option<Expected>,
+    /// How calls go out and why, unless the job is plainly `live`: what was chosen when the work began, or what would be
+    /// chosen if it began now.
+    pub delivery: Option<Choice>,
     /// How it came about: the plan, and each time it was thought over after a stage.
     pub rounds: Vec<RoundView>,
 }
@@ -71,6 +75,8 @@ pub struct EstimateView {
     /// stands in where no other comes, and the planning is counted too.
     pub stages: Vec<Stage>,
     pub expected: Expected,
+    /// How calls would go out, and why, unless the job is plainly `live`.
+    pub delivery: Option<Choice>,
     /// The job's cap.
     pub limit_usd: Option<f64>,
 }
@@ -93,11 +99,17 @@ pub async fn estimate<P: Ports>(app: &App<P>, submit: Submit) -> Result<Estimate
     }
     let paces = Paces::known(app).await?;
     let spec = &kit.spec;
+    let now = app.ports.clock().now_ms();
+    let deadline_at = spec
+        .limits
+        .deadline_seconds
+        .map(|s| now.saturating_add_unsigned(s.saturating_mul(1_000)));
     Ok(EstimateView {
         mode: submit.mode,
         items: profile.items,
         stages: pinned(&kit),
         expected: estimate::expected(app, &kit, &profile, &spec.limits, &paces),
+        delivery: batch::choice::of(app, &kit, &profile, &paces, deadline_at),
         limit_usd: spec.limits.max_cost_usd,
     })
 }
@@ -106,8 +118,15 @@ pub async fn estimate<P: Ports>(app: &App<P>, submit: Submit) -> Result<Estimate
 pub async fn plan<P: Ports>(app: &App<P>, tenant: &str, id: &str) -> Result<PlanView, AppError> {
     query::owned(app, tenant, id).await?;
     let loaded = load(app, id).await?;
-    let (rounds, _) = history(app, id).await?;
-    Ok(view(&loaded, rounds))
+    let (rounds, profile) = history(app, id).await?;
+    let delivery = match &loaded.job.choice {
+        Some(choice) => Some(choice.clone()),
+        None => {
+            let paces = Paces::known(app).await?;
+            batch::choice::of(app, &loaded.kit, &profile, &paces, loaded.job.deadline_at)
+        }
+    };
+    Ok(view(&loaded, rounds, delivery))
 }
 
 /// Puts other stages in the place of a plan that waits for approval.
@@ -220,7 +239,7 @@ pub async fn history<P: Ports>(app: &App<P>, id: &str) -> Result<(Vec<Round>, Pr
     Ok((rounds, profile))
 }
 
-fn view(loaded: &Loaded, rounds: Vec<Round>) -> PlanView {
+fn view(loaded: &Loaded, rounds: Vec<Round>, delivery: Option<Choice>) -> PlanView {
     let first = rounds.first();
     PlanView {
         state: loaded.job.state.as_str().to_owned(),
@@ -229,6 +248,7 @@ fn view(loaded: &Loaded, rounds: Vec<Round>) -> PlanView {
         rationale: first.and_then(|round| round.rationale.clone()),
         expected: first.and_then(|round| round.expected.clone()),
         stages: pinned(&loaded.kit),
+        delivery,
         rounds: rounds
             .into_iter()
             .map(|round| RoundView {

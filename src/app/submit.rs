@@ -10,6 +10,7 @@ use super::intake::Intake;
 use super::kit::Kit;
 use super::view::JobView;
 use super::{App, AppError, estimate, message, notify, query, reduce, synthesise};
+use crate::core::delivery::Delivery;
 use crate::core::money::Nano;
 use crate::core::plan::{
     Chunk, InputKind, Item, Limits, Mode, OnBudget, Planning, ResolvedStage, Spec, Stage, StageKind,
@@ -50,6 +51,7 @@ pub struct Submit {
     pub items: Vec<Item>,
     pub limits: Limits,
     pub reuse: bool,
+    pub delivery: Delivery,
     pub metadata: Map<String, Value>,
     /// Who is told what becomes of the job.
     pub webhook: Option<Webhook>,
@@ -286,6 +288,7 @@ pub fn kit_of<P: Ports>(app: &App<P>, submit: &Submit) -> Result<Kit, AppError> 
         input: submit.input,
         planning: planning(app, submit)?,
         reuse: submit.reuse,
+        delivery: submit.delivery,
         metadata: submit.metadata.clone(),
     };
     Kit::new(app, spec)

@@ -432,16 +432,21 @@ impl MessagesRequest {
     /// What must be reserved before this is sent: no response to it can cost more.
     #[must_use]
     pub fn worst_case(&self, model: &Model) -> Nano {
+        model
+            .prices
+            .worst_case(self.input_bound(model), self.max_tokens, self.cache_ttl())
+            .saturating_add(self.worst_searches(model))
+    }
+
+    /// The part of it that searches may cost.
+    pub(crate) fn worst_searches(&self, model: &Model) -> Nano {
         let searches: u64 = self
             .tools
             .iter()
             .filter(|tool| tool.name == "web_search")
             .map(|tool| u64::from(tool.max_uses))
             .sum();
-        model
-            .prices
-            .worst_case(self.input_bound(model), self.max_tokens, self.cache_ttl())
-            .saturating_add(searches.saturating_mul(model.prices.web_search))
+        searches.saturating_mul(model.prices.web_search)
     }
 
     /// The longest time to live of the breakpoints in the request.

@@ -17,6 +17,7 @@
 //! - [`webhook`]: who is told, and how a message is signed
 //! - [`cron`]: when a schedule is due
 //! - [`guard`]: which addresses on the web may be asked
+//! - [`delivery`]: live, or in batches
 //! - [`readable`]: pages as text
 //! - [`schema`]: JSON Schema, compiled and checked
 //! - [`token`]: bearer tokens: text, hash, scopes
@@ -26,6 +27,7 @@ pub mod admit;
 pub mod chunk;
 pub mod cite;
 pub mod cron;
+pub mod delivery;
 pub mod estimate;
 pub mod flags;
 pub mod guard;

@@ -12,6 +12,7 @@
 //! - [`reduce`]: the tree before a synthesis
 //! - [`checks`], [`flags`]: checks of results, and what they found
 //! - [`admission`]: the snapshot that admission decides on, and the claim that carries it out
+//! - [`batches`]: batches, and the tasks that are in them
 //! - [`settle`]: what a consumer writes when calls have ended
 //! - [`sweep`]: what time alone brings about
 //! - [`control`]: what callers' commands write
@@ -24,6 +25,7 @@
 //! - [`events`]: what watchers of a job are told
 
 pub mod admission;
+pub mod batches;
 pub mod checks;
 pub mod control;
 pub mod deliveries;
@@ -48,7 +50,7 @@ use serde_json::Value;
 use crate::ports::Statement;
 
 /// The migrations, in order: what `wrangler d1 migrations apply` runs, for native databases.
-pub const MIGRATIONS: [&str; 7] = [
+pub const MIGRATIONS: [&str; 8] = [
     include_str!("../../migrations/0001_jobs.sql"),
     include_str!("../../migrations/0002_plans.sql"),
     include_str!("../../migrations/0003_inputs.sql"),
@@ -56,6 +58,7 @@ pub const MIGRATIONS: [&str; 7] = [
     include_str!("../../migrations/0005_door.sql"),
     include_str!("../../migrations/0006_afterwards.sql"),
     include_str!("../../migrations/0009_watch.sql"),
+    include_str!("../../migrations/0014_batches.sql"),
 ];
 
 /// A statement with its values.

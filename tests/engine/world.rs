@@ -545,6 +545,7 @@ pub fn job(texts: &[String], body: Value) -> Submit {
             .collect(),
         limits: serde_json::from_value(body.get("limits").cloned().unwrap_or(json!({}))).unwrap(),
         reuse: body.get("reuse").and_then(Value::as_bool).unwrap_or(true),
+        delivery: serde_json::from_value(or("delivery", json!("live"))).unwrap(),
         metadata: Map::new(),
         webhook: serde_json::from_value(body.get("webhook").cloned().unwrap_or(json!(null)))
             .unwrap(),
@@ -885,7 +886,7 @@ impl World {
         let now = self.now();
         let mut chaos = self.chaos();
         if let Some(inspect) = chaos.inspect
-            && let Err(problem) = inspect(&request.body)
+            && let Err(problem) = inspect(request.body.as_deref().unwrap_or_default())
         {
             chaos.violations.push(format!("P7: {problem}"));
         }
@@ -942,12 +943,13 @@ impl Claude for World {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         headers.push(("x-api-key".into(), KEY.into()));
+        let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
         let incoming = Incoming {
-            method: "POST".into(),
-            path: request.path.into(),
-            query: String::new(),
+            method: if request.body.is_some() { "POST" } else { "GET" }.into(),
+            path: path.into(),
+            query: query.into(),
             headers,
-            body: request.body.clone().into(),
+            body: request.body.clone().unwrap_or_default().into(),
             too_large: false,
         };
         let begun = self.now();
