@@ -13,6 +13,9 @@ DROP INDEX tasks_ready;
 CREATE INDEX tasks_ready ON tasks (job, not_before, idx) WHERE state IN ('pending', 'queued') AND batched = 0;
 CREATE INDEX tasks_batching ON tasks (job, idx) WHERE state IN ('pending', 'queued') AND batched = 1;
 
+-- Where attempts in batches are counted: apart from every class of live calls, and without limits.
+INSERT INTO classes (class, seen) VALUES ('batch', 1);
+
 -- One row for each batch, written before it is sent, so that one whose answer is lost is known.
 CREATE TABLE batches (
   id TEXT PRIMARY KEY,                      -- the lease of its tasks, and how the custom ids of its requests begin

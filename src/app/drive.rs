@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::kit::Kit;
 use super::synthesise::{Next, SynthesisTask};
 use super::{
-    App, AppError, batch, bodies, check, cite, coverage, follow, log, message, notify, plan, planning,
-    pump, query, reduce, synthesise,
+    App, AppError, batch, bodies, check, cite, coverage, follow, log, message, notify, plan,
+    planning, pump, query, reduce, synthesise,
 };
 use crate::core::flags::Flag;
 use crate::core::plan::{OnBudget, PLAN_STAGE, StageKind};
@@ -20,7 +20,9 @@ use crate::ports::{Clock, Db, DbError, Ports, Queue, Statement};
 use crate::store::admission::Body;
 use crate::store::jobs::{self, JobRow, StageRow};
 use crate::store::row::Columns;
-use crate::store::{batches, flags, follow as follow_sql, listing, plans, reduce as reduce_sql, tasks};
+use crate::store::{
+    batches, flags, follow as follow_sql, listing, plans, reduce as reduce_sql, tasks,
+};
 
 /// A control consumer gives up its turn after this long; what is left goes on with the next message.
 const TURN_MS: i64 = 20_000;

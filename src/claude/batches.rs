@@ -203,10 +203,7 @@ impl Line {
                 }
                 Err(_) => Err(not_a_message(&Headers::none())),
             },
-            "errored" => Err(batch_error(
-                &result.get("error")?.to_string(),
-                now_ms,
-            )),
+            "errored" => Err(batch_error(&result.get("error")?.to_string(), now_ms)),
             "expired" => Err(not_answered(ErrorCode::BatchExpired)),
             "canceled" => Err(not_answered(ErrorCode::BatchCanceled)),
             _ => return None,

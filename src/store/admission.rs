@@ -122,7 +122,10 @@ pub fn one(job: &str, now: i64, day: &str, grace_ms: i64) -> Vec<Statement> {
 /// `None` where the job is not at work.
 pub fn read_one(answers: &[crate::ports::Answer]) -> Option<(AtWork, Breaker)> {
     let first = |n: usize| answers.get(n).and_then(|answer| answer.rows.first());
-    Some((at_work(first(0)?), first(1).map_or(Breaker::Closed, read_breaker)))
+    Some((
+        at_work(first(0)?),
+        first(1).map_or(Breaker::Closed, read_breaker),
+    ))
 }
 
 /// How many statements [`snapshot`] has.

@@ -10,7 +10,7 @@ use super::row::{Columns, Row};
 use super::{params, sql};
 use crate::ports::Statement;
 
-/// In the place of a class: batches have limits of their own, and no live bucket is filled or drained by them.
+/// The class that attempts in batches are counted in: no live bucket is filled or drained by them.
 pub const CLASS: &str = "batch";
 
 /// A batch's row.
@@ -349,7 +349,7 @@ pub fn results(job: &str, batch: &str, attempts: &[(u32, u32)]) -> Statement {
 
 const CLOSE: &str = "-- close_batched
 UPDATE attempts SET state = ?2, finished_at = ?3, error_class = ?4, error = ?5 WHERE lease = ?1 AND state = 'open'
-RETURNING job, idx, n AS lost_attempt";
+RETURNING job, idx, CASE state WHEN 'unknown' THEN n END AS lost_attempt";
 const GIVE_BACK: &str = "-- give_back_batched
 UPDATE tasks SET state = 'pending', lease = NULL, not_before = ?2, delays = delays + ?3,
   batched = CASE WHEN ?4 = 1 THEN 0 ELSE batched END

@@ -52,7 +52,12 @@ pub async fn read<P: Ports>(app: &App<P>, batch: &Batch, remote: &str) -> Result
         jobs::specs(std::slice::from_ref(&batch.job)),
     ];
     let answers = app.ports.db().batch(statements).await?;
-    let rows = |n: usize| answers.get(n).map(|a| a.rows.as_slice()).unwrap_or_default();
+    let rows = |n: usize| {
+        answers
+            .get(n)
+            .map(|a| a.rows.as_slice())
+            .unwrap_or_default()
+    };
     let mut turn = Turn {
         app,
         batch,
@@ -78,7 +83,10 @@ pub async fn read<P: Ports>(app: &App<P>, batch: &Batch, remote: &str) -> Result
         loop {
             match call::piece(app, &mut response).await {
                 Ok(Some(bytes)) => {
-                    if lines.push(&bytes, |line| found.push(line.to_vec())).is_err() {
+                    if lines
+                        .push(&bytes, |line| found.push(line.to_vec()))
+                        .is_err()
+                    {
                         cut = Some("a line of the results is too long".to_owned());
                     }
                 }

@@ -291,7 +291,9 @@ async fn record<P: Ports>(
 /// The API says itself that no batch was made. Of its own errors only those about the request can be trusted so far: one
 /// from inside may have come after it was made.
 fn is_refusal(error: &CallError) -> bool {
-    error.status.is_some_and(|status| (400..500).contains(&status))
+    error
+        .status
+        .is_some_and(|status| (400..500).contains(&status))
 }
 
 /// No batch was made: its tasks wait for the next, or go live where there never will be one.
@@ -306,7 +308,12 @@ fn refusal<P: Ports>(
         ErrorClass::RetryNow => 0,
         ErrorClass::RetryAfter { after_ms } => {
             let wait = after_ms.map_or(Wait::Backoff(10), Wait::For);
-            wait_ms(wait, app.dice(), intervals.backoff_ms, intervals.backoff_max_ms)
+            wait_ms(
+                wait,
+                app.dice(),
+                intervals.backoff_ms,
+                intervals.backoff_max_ms,
+            )
         }
         _ => 0,
     };

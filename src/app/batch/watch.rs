@@ -92,11 +92,7 @@ fn again<P: Ports>(app: &App<P>, batch: &Batch, now: i64) -> i64 {
 }
 
 /// A look that failed: the next comes in its time, and an error about the account stops everything.
-async fn missed<P: Ports>(
-    app: &App<P>,
-    batch: &Batch,
-    error: &CallError,
-) -> Result<(), AppError> {
+async fn missed<P: Ports>(app: &App<P>, batch: &Batch, error: &CallError) -> Result<(), AppError> {
     let now = app.ports.clock().now_ms();
     app.log_fault("look_at_batch", &format!("{}: {error}", batch.id));
     let gone = error.code == ErrorCode::NotFound;
@@ -192,7 +188,9 @@ async fn seek<P: Ports>(app: &App<P>, batch: &Batch) -> Result<(), Missed> {
     let mut found = Vec::new();
     let mut after: Option<String> = None;
     for _ in 0..MOST_PAGES {
-        let cursor = after.map(|id| format!("&after_id={id}")).unwrap_or_default();
+        let cursor = after
+            .map(|id| format!("&after_id={id}"))
+            .unwrap_or_default();
         let path = format!("{BATCHES_PATH}?limit=100{cursor}");
         let body = call::ask(app, wire(app, &batch.job, path, None)).await?;
         let Some(page) = Page::from_json(&body) else {

@@ -42,11 +42,17 @@ fn a_custom_id_is_read_as_it_was_made_and_fits_the_api() {
         id.bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
     );
-    assert_eq!(
-        read_custom_id("batch_0a-17-2"),
-        Some(("batch_0a", 17, 2))
-    );
-    for other in ["", "a", "a-b", "a-b-c", "request-1", "--", "b-1-", "b--1-1x"] {
+    assert_eq!(read_custom_id("batch_0a-17-2"), Some(("batch_0a", 17, 2)));
+    for other in [
+        "",
+        "a",
+        "a-b",
+        "a-b-c",
+        "request-1",
+        "--",
+        "b-1-",
+        "b--1-1x",
+    ] {
         assert_eq!(read_custom_id(other), None, "{other}");
     }
 }
@@ -97,7 +103,8 @@ fn every_kind_of_result_is_judged_as_a_live_answer_would_be() {
     // Half the price even where a gateway has left it out.
     assert_eq!(message.usage.service_tier.as_deref(), Some("batch"));
     let error = |kind: &str, text: &str| {
-        let error = json!({"type": "error", "error": {"type": kind, "message": text}, "request_id": null});
+        let error =
+            json!({"type": "error", "error": {"type": kind, "message": text}, "request_id": null});
         line(json!({"type": "errored", "error": error}))
             .unwrap()
             .result
@@ -111,7 +118,11 @@ fn every_kind_of_result_is_judged_as_a_live_answer_would_be() {
         ErrorCode::PromptTooLong
     );
     assert_eq!(
-        error("invalid_request_error", "Schema is too complex for compilation.").class,
+        error(
+            "invalid_request_error",
+            "Schema is too complex for compilation."
+        )
+        .class,
         ErrorClass::Reshape
     );
     assert!(error("billing_error", "pay").stops_everything());

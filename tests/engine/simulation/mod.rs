@@ -21,6 +21,7 @@ use story::Story;
 /// Seeds of a plain test run.
 const SEEDS: u64 = 600;
 const DYNAMIC_SEEDS: u64 = 80;
+const BATCHED_SEEDS: u64 = 200;
 /// Lines of a transcript that are shown of a failure.
 const SHOWN: usize = 400;
 
@@ -28,11 +29,12 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.trim().parse().ok()
 }
 
-/// Who makes the plans of a story's jobs.
+/// Who makes the plans of a story's jobs, and how their calls go out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Static,
     Dynamic,
+    Batched,
 }
 
 impl Kind {
@@ -40,6 +42,7 @@ impl Kind {
         match self {
             Kind::Static => Story::of(seed),
             Kind::Dynamic => Story::dynamic(seed),
+            Kind::Batched => Story::batched(seed),
         }
     }
 }
@@ -73,6 +76,12 @@ fn every_seed_keeps_the_promises() {
 fn every_seed_keeps_the_promises_when_jobs_are_planned() {
     let count = variable("FANWISE_SEEDS").unwrap_or(DYNAMIC_SEEDS);
     keeps_the_promises(Kind::Dynamic, count);
+}
+
+#[test]
+fn every_seed_keeps_the_promises_when_calls_go_in_batches() {
+    let count = variable("FANWISE_SEEDS").unwrap_or(BATCHED_SEEDS);
+    keeps_the_promises(Kind::Batched, count);
 }
 
 fn keeps_the_promises(kind: Kind, count: u64) {
@@ -141,6 +150,7 @@ fn show(seed: u64, kind: Kind) {
     let test = match kind {
         Kind::Static => "one",
         Kind::Dynamic => "planned",
+        Kind::Batched => "batched",
     };
     let again = format!("SEED={seed} cargo test --test engine simulation::{test} -- --nocapture");
     match outcome {
@@ -167,6 +177,11 @@ fn one() {
 #[test]
 fn planned() {
     repeats(Kind::Dynamic);
+}
+
+#[test]
+fn batched() {
+    repeats(Kind::Batched);
 }
 
 fn repeats(kind: Kind) {
