@@ -12,7 +12,7 @@ pub fn mode(named: Option<Mode>, has_stages: bool, faults: &mut Faults) -> Mode 
     match (named, has_stages) {
         (Some(Mode::Dynamic), true) => faults.add(
             "mode",
-            "the stages of a `dynamic` job are made for it: leave out `stages`, `recipe` and `extends`",
+            "the stages of a `dynamic` job are made for it: leave out `stages` and `recipe`",
         ),
         (Some(Mode::Static), false) => faults.add(
             "stages",
