@@ -16,31 +16,17 @@ struct Field {
     message: &'static str,
 }
 
-const BODY: [Field; 2] = [
-    Field {
-        name: "context",
-        harmless: Value::is_null,
-        message: "this version takes no context",
-    },
-    Field {
-        name: "extends",
-        harmless: Value::is_null,
-        message: "this version cannot extend another job",
-    },
-];
+const BODY: [Field; 1] = [Field {
+    name: "context",
+    harmless: Value::is_null,
+    message: "this version takes no context",
+}];
 
-const STAGE: [Field; 2] = [
-    Field {
-        name: "models",
-        harmless: empty,
-        message: "this version takes one `model`, no cascade",
-    },
-    Field {
-        name: "context",
-        harmless: empty,
-        message: "this version takes no context",
-    },
-];
+const STAGE: [Field; 1] = [Field {
+    name: "context",
+    harmless: empty,
+    message: "this version takes no context",
+}];
 
 fn empty(value: &Value) -> bool {
     match value {

@@ -10,7 +10,8 @@ use super::estimate::{self, Paces};
 use super::kit::Kit;
 use super::submit::{self, Submit};
 use super::view::JobView;
-use super::{App, AppError, batch, control, judge, query};
+use super::{App, AppError, batch, control, extend, judge, query};
+use crate::core::alternatives::Alternative;
 use crate::core::delivery::Choice;
 use crate::core::estimate::Expected;
 use crate::core::plan::{Mode, Stage};
@@ -42,6 +43,8 @@ pub struct PlanView {
     /// How calls go out and why, unless the job is plainly `live`: what was chosen when the work began, or what would be
     /// chosen if it began now.
     pub delivery: Option<Choice>,
+    /// What the plan would cost in other ways, at the limits known now; empty while it is being made.
+    pub alternatives: Vec<Alternative>,
     /// How it came about: the plan, and each time it was thought over after a stage.
     pub rounds: Vec<RoundView>,
 }
@@ -77,12 +80,19 @@ pub struct EstimateView {
     pub expected: Expected,
     /// How calls would go out, and why, unless the job is plainly `live`.
     pub delivery: Option<Choice>,
+    /// What the same costs in other ways.
+    pub alternatives: Vec<Alternative>,
     /// The job's cap.
     pub limit_usd: Option<f64>,
 }
 
 /// What the job of this submit would take. Nothing is called and nothing is written.
-pub async fn estimate<P: Ports>(app: &App<P>, submit: Submit) -> Result<EstimateView, AppError> {
+pub async fn estimate<P: Ports>(
+    app: &App<P>,
+    tenant: &str,
+    mut submit: Submit,
+) -> Result<EstimateView, AppError> {
+    extend::look_up(app, tenant, &mut submit).await?;
     let mut kit = submit::kit_of(app, &submit)?;
     let mut profiler = submit::profiler(submit.mode);
     for item in submit.items {
@@ -110,6 +120,7 @@ pub async fn estimate<P: Ports>(app: &App<P>, submit: Submit) -> Result<Estimate
         stages: pinned(&kit),
         expected: estimate::expected(app, &kit, &profile, &spec.limits, &paces),
         delivery: batch::choice::of(app, &kit, &profile, &paces, deadline_at),
+        alternatives: estimate::alternatives(app, &kit, &profile, &spec.limits, &paces)?,
         limit_usd: spec.limits.max_cost_usd,
     })
 }
@@ -119,14 +130,19 @@ pub async fn plan<P: Ports>(app: &App<P>, tenant: &str, id: &str) -> Result<Plan
     query::owned(app, tenant, id).await?;
     let loaded = load(app, id).await?;
     let (rounds, profile) = history(app, id).await?;
+    let spec = &loaded.kit.spec;
+    let paces = Paces::known(app).await?;
+    let alternatives = if spec.stages.is_empty() {
+        Vec::new()
+    } else {
+        estimate::alternatives(app, &loaded.kit, &profile, &spec.limits, &paces)?
+    };
+    let deadline_at = loaded.job.deadline_at;
     let delivery = match &loaded.job.choice {
         Some(choice) => Some(choice.clone()),
-        None => {
-            let paces = Paces::known(app).await?;
-            batch::choice::of(app, &loaded.kit, &profile, &paces, loaded.job.deadline_at)
-        }
+        None => batch::choice::of(app, &loaded.kit, &profile, &paces, deadline_at),
     };
-    Ok(view(&loaded, rounds, delivery))
+    Ok(view(&loaded, rounds, alternatives, delivery))
 }
 
 /// Puts other stages in the place of a plan that waits for approval.
@@ -239,7 +255,12 @@ pub async fn history<P: Ports>(app: &App<P>, id: &str) -> Result<(Vec<Round>, Pr
     Ok((rounds, profile))
 }
 
-fn view(loaded: &Loaded, rounds: Vec<Round>, delivery: Option<Choice>) -> PlanView {
+fn view(
+    loaded: &Loaded,
+    rounds: Vec<Round>,
+    alternatives: Vec<Alternative>,
+    delivery: Option<Choice>,
+) -> PlanView {
     let first = rounds.first();
     PlanView {
         state: loaded.job.state.as_str().to_owned(),
@@ -247,6 +268,7 @@ fn view(loaded: &Loaded, rounds: Vec<Round>, delivery: Option<Choice>) -> PlanVi
         source: first.map(|round| round.source.clone()),
         rationale: first.and_then(|round| round.rationale.clone()),
         expected: first.and_then(|round| round.expected.clone()),
+        alternatives,
         stages: pinned(&loaded.kit),
         delivery,
         rounds: rounds

@@ -10,6 +10,8 @@ use super::time::rfc3339;
 /// How the calls of a job go out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+// `Delivery` is what a webhook is told, to callers.
+#[schema(as = CallDelivery)]
 pub enum Delivery {
     /// One by one, answered at once.
     #[default]

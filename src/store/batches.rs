@@ -49,7 +49,7 @@ impl Batch {
 /// What a claimed task needs for its request, and a result for its reading; as the claim of live calls has it.
 macro_rules! task_columns {
     () => {
-        "t.id, t.job, t.stage, t.purpose, t.idx, t.ids, t.tries, t.delays, t.covered, t.class, t.key, t.bytes,
+        "t.id, t.job, t.stage, t.purpose, t.tier, t.idx, t.ids, t.tries, t.delays, t.covered, t.class, t.key, t.bytes,
   t.worst_nano, t.max_tokens, j.tenant, j.run, j.max_attempts, j.reuse, i.body, i.blob,
   CASE WHEN t.covered > 0 THEN o.body END AS output, CASE WHEN t.covered > 0 THEN o.blob END AS output_blob,
   p.response AS prior, p.response_blob AS prior_blob, p.stop_reason AS prior_stop"

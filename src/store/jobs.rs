@@ -6,6 +6,7 @@ use super::plans::{self, Round};
 use super::row::{Columns, Row};
 use super::{params, sql};
 use crate::core::delivery::Choice;
+use crate::core::extension::Extension;
 use crate::core::plan::{OnBudget, PLAN_STAGE, Spec, StageKind};
 use crate::core::planner::PLAN;
 use crate::core::profile::Profile;
@@ -173,6 +174,9 @@ pub struct JobRow {
     pub delivery: String,
     /// Why that is so, once it is decided.
     pub choice: Option<Choice>,
+    /// The job that it extends, and whether results of that are still to be copied.
+    pub extends: Option<Extension>,
+    pub extending: bool,
 }
 
 impl JobRow {
@@ -210,6 +214,8 @@ impl JobRow {
             saved_nano: row.int("saved_nano"),
             delivery: row.text("delivery"),
             choice: row.json("choice"),
+            extends: row.json("extends"),
+            extending: row.maybe_text("extends_job").is_some(),
         })
     }
 }
@@ -239,6 +245,8 @@ pub struct StageRow {
     pub skipped: u32,
     pub cancelled: u32,
     pub items_covered: u32,
+    /// From which task of the earlier job on results are copied; below 0: all are.
+    pub earlier: i64,
 }
 
 impl StageRow {
@@ -262,6 +270,7 @@ impl StageRow {
             skipped: row.count("skipped"),
             cancelled: row.count("cancelled"),
             items_covered: row.count("items_covered"),
+            earlier: row.int("earlier"),
         }
     }
 

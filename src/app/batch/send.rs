@@ -180,7 +180,7 @@ async fn gather<P: Ports>(
                 load.live.push(task.id);
                 continue;
             }
-            let Some(stage) = loaded.kit.of(task.stage, task.purpose) else {
+            let Some(stage) = loaded.kit.of(task.stage, task.purpose, task.tier) else {
                 continue;
             };
             // A stored value that cannot be read yet goes with the next batch.

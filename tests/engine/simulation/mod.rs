@@ -22,6 +22,7 @@ use story::Story;
 const SEEDS: u64 = 600;
 const DYNAMIC_SEEDS: u64 = 80;
 const BATCHED_SEEDS: u64 = 200;
+const TIERED_SEEDS: u64 = 60;
 /// Lines of a transcript that are shown of a failure.
 const SHOWN: usize = 400;
 
@@ -29,12 +30,13 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.trim().parse().ok()
 }
 
-/// Who makes the plans of a story's jobs, and how their calls go out.
+/// What a story's jobs are like: by a caller's plan, by the orchestrator's, with a cascade of models, or in batches.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Static,
     Dynamic,
     Batched,
+    Tiered,
 }
 
 impl Kind {
@@ -43,6 +45,7 @@ impl Kind {
             Kind::Static => Story::of(seed),
             Kind::Dynamic => Story::dynamic(seed),
             Kind::Batched => Story::batched(seed),
+            Kind::Tiered => Story::tiered(seed),
         }
     }
 }
@@ -82,6 +85,12 @@ fn every_seed_keeps_the_promises_when_jobs_are_planned() {
 fn every_seed_keeps_the_promises_when_calls_go_in_batches() {
     let count = variable("FANWISE_SEEDS").unwrap_or(BATCHED_SEEDS);
     keeps_the_promises(Kind::Batched, count);
+}
+
+#[test]
+fn every_seed_keeps_the_promises_when_models_follow_one_another() {
+    let count = variable("FANWISE_SEEDS").unwrap_or(TIERED_SEEDS);
+    keeps_the_promises(Kind::Tiered, count);
 }
 
 fn keeps_the_promises(kind: Kind, count: u64) {
@@ -151,6 +160,7 @@ fn show(seed: u64, kind: Kind) {
         Kind::Static => "one",
         Kind::Dynamic => "planned",
         Kind::Batched => "batched",
+        Kind::Tiered => "tiered",
     };
     let again = format!("SEED={seed} cargo test --test engine simulation::{test} -- --nocapture");
     match outcome {
@@ -182,6 +192,11 @@ fn planned() {
 #[test]
 fn batched() {
     repeats(Kind::Batched);
+}
+
+#[test]
+fn tiered() {
+    repeats(Kind::Tiered);
 }
 
 fn repeats(kind: Kind) {
