@@ -270,6 +270,7 @@ pub fn go(waiting: &[Waiting], least: u32, reading: bool) -> Go {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::core::estimate::ExpectedStage;

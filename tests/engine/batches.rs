@@ -53,7 +53,7 @@ fn covered(world: &World, app: &App<World>, id: &str) -> u64 {
     let (app, id) = (app.clone(), id.to_owned());
     world.block_on(async move {
         let report = report::report(&app, TENANT, &id).await.unwrap();
-        u64::from(report.coverage.covered)
+        report.coverage.covered
     })
 }
 

@@ -229,7 +229,7 @@ impl<P: Ports> Turn<'_, P> {
                 .find(|row| (row.count("attempt_idx"), row.count("attempts")) == of);
             match self.resolve(row, line).await {
                 Ok(Some(One::Task(one))) => resolved.push(*one),
-                Ok(Some(One::Gone(attempt))) => closed.push(attempt),
+                Ok(Some(One::Gone(attempt))) => closed.push(*attempt),
                 // Closed already, by another who reads.
                 Ok(None) => {}
                 Err(error) => {
@@ -272,7 +272,7 @@ impl<P: Ports> Turn<'_, P> {
             None => {
                 let (id, model) = (row.int("attempt"), row.text("model"));
                 let closed = resolve::paid(self.app, id, &model, &line.result);
-                Ok(Some(One::Gone(closed)))
+                Ok(Some(One::Gone(Box::new(closed))))
             }
         }
     }
@@ -282,7 +282,7 @@ impl<P: Ports> Turn<'_, P> {
 enum One {
     Task(Box<Resolved>),
     /// Its task is gone: what it cost is all that is left to know.
-    Gone(ClosedAttempt),
+    Gone(Box<ClosedAttempt>),
 }
 
 /// Safe to run again: nobody knows whether a batch landed whose connection was lost.
