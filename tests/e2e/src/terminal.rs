@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write};
+use std::num::NonZeroU16;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,8 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail};
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 
-const ROWS: u16 = 40;
-const COLUMNS: u16 = 110;
+const ROWS: NonZeroU16 = NonZeroU16::new(40).unwrap();
+const COLUMNS: NonZeroU16 = NonZeroU16::new(110).unwrap();
 /// Lines that have left the screen and can still be read.
 const SCROLLBACK: usize = 1_000;
 
@@ -28,6 +29,13 @@ struct Seen {
     ended: bool,
 }
 
+/// The lines as they are seen: one that fills its row is not run into the next.
+fn lines(parser: &vt100::Parser) -> String {
+    let rows = parser.screen().rows(0, COLUMNS.get());
+    let rows: Vec<String> = rows.map(|row| row.trim_end().to_owned()).collect();
+    rows.join("\n").trim_end().to_owned()
+}
+
 impl Terminal {
     /// Starts a program with nothing but this environment.
     pub fn start(
@@ -36,8 +44,8 @@ impl Terminal {
         env: &BTreeMap<String, String>,
     ) -> Result<Terminal> {
         let pair = native_pty_system().openpty(PtySize {
-            rows: ROWS,
-            cols: COLUMNS,
+            rows: ROWS.get(),
+            cols: COLUMNS.get(),
             pixel_width: 0,
             pixel_height: 0,
         })?;
@@ -87,7 +95,7 @@ impl Terminal {
     /// What stands on the screen now.
     pub fn screen(&self) -> String {
         let seen = self.seen.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.parser.screen().contents()
+        lines(&seen.parser)
     }
 
     /// Everything that ever came, control sequences included.
@@ -101,7 +109,7 @@ impl Terminal {
         let deadline = Instant::now() + within;
         let mut seen = self.seen.0.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let screen = seen.parser.screen().contents();
+            let screen = lines(&seen.parser);
             if wanted(&screen) {
                 return Ok(screen);
             }
@@ -130,7 +138,7 @@ impl Terminal {
         while !seen.ended {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                let screen = seen.parser.screen().contents();
+                let screen = lines(&seen.parser);
                 bail!("the program goes on and on:\n{screen}");
             }
             seen = self

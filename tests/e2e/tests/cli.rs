@@ -454,7 +454,7 @@ fn in_a_terminal_the_plan_is_agreed_to_and_the_work_is_seen() {
     let row = |name: &str| {
         screen
             .lines()
-            .find(|line| line.trim_start().starts_with(name))
+            .rfind(|line| line.trim_start().starts_with(name))
             .unwrap_or_default()
             .to_owned()
     };
@@ -488,7 +488,8 @@ fn in_a_terminal_the_plan_is_agreed_to_and_the_work_is_seen() {
     terminal.press("\u{3}").unwrap();
     terminal
         .until(SOON, |screen| {
-            screen.matches("[d]etach, [c]ancel").count() == 2
+            let last = screen.lines().last().unwrap_or_default();
+            last.contains("[d]etach, [c]ancel")
         })
         .unwrap();
     terminal.press("d\r").unwrap();
