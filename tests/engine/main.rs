@@ -2,16 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod bill;
 mod chaos;
 mod checks;
 mod commands;
 mod crash;
 mod door;
 mod dynamic;
+mod extend;
 mod flows;
 mod found;
 mod inputs;
 mod log;
+mod overview;
 mod plans;
 mod quota;
 mod removal;
@@ -20,6 +23,7 @@ mod simulation;
 mod sites;
 mod sql;
 mod stages;
+mod tiers;
 mod tree;
 mod web;
 mod webhooks;
