@@ -782,7 +782,8 @@ impl<'a, P: Ports> Consumer<'a, P> {
         Ok(())
     }
 
-    /// Jobs whose rest does not fit their budget, or the day's cap, end or pause as their caller wished.
+    /// Jobs whose rest does not fit their budget, or the day's cap, end or pause as their caller wished; those that met an
+    /// open breaker pause.
     async fn exhausted(&mut self, admission: &Admission, read: &Read) -> Result<(), AppError> {
         let over: Vec<&String> = admission
             .over_budget
@@ -796,6 +797,15 @@ impl<'a, P: Ports> Consumer<'a, P> {
             .filter_map(|index| read.jobs.get(*index))
             .map(|job| &job.id)
             .collect();
+        let halted: Vec<&String> = admission
+            .halted
+            .iter()
+            .filter_map(|index| read.jobs.get(*index))
+            .map(|job| &job.id)
+            .collect();
+        if !halted.is_empty() {
+            ended::halted(self.app, &halted, self.now()).await?;
+        }
         if over.is_empty() && day.is_empty() {
             return Ok(());
         }

@@ -169,6 +169,8 @@ pub struct Admission {
     pub over_budget: Vec<usize>,
     /// The same for the day's cap.
     pub over_day: Vec<usize>,
+    /// Jobs that came to work while the breaker is open, and have nothing that could be done without a call.
+    pub halted: Vec<usize>,
 }
 
 /// Decides.
@@ -209,6 +211,10 @@ pub fn admit(snapshot: &Snapshot) -> Admission {
             if snapshot.tasks.iter().any(|task| !task.free) {
                 admission.hold(until - snapshot.now);
             }
+            let of = |job: usize| snapshot.tasks.iter().filter(move |task| task.job == job);
+            admission.halted = (0..snapshot.jobs.len())
+                .filter(|job| of(*job).next().is_some() && of(*job).all(|task| !task.free))
+                .collect();
             0
         }
     };

@@ -12,6 +12,7 @@ mod flows;
 mod found;
 mod inputs;
 mod log;
+mod messages;
 mod plans;
 mod quota;
 mod removal;
