@@ -49,7 +49,7 @@ const IDLE_LOOK_MS: u64 = 2_000;
 const SETTLE_BYTES: usize = 800_000;
 /// A call begins if it was heard within this that its task is still to be done: the platform gives an invocation six
 /// connections, so one that was claimed may wait in line while its job is cancelled.
-const HEARD_MS: i64 = 2_000;
+const HEARD_MS: i64 = 500;
 /// A consumer that takes nothing more settles in larger portions, to spare its queries.
 const DRAIN_PORTION: usize = 10;
 const DRAIN_MS: u64 = 2_000;
@@ -632,6 +632,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 .kits
                 .get(&task.job)
                 .and_then(|kit| kit.of(task.stage, task.purpose))
+                .filter(|kit| kit.is_usable())
             else {
                 continue;
             };
@@ -772,7 +773,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             let Some(spec) = row.json("spec") else {
                 continue;
             };
-            match Kit::new(self.app, spec) {
+            match Kit::kept(self.app, spec) {
                 Ok(kit) => {
                     self.kits.insert(row.text("job"), Arc::new(kit));
                 }

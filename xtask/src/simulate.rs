@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// How many stories (10,000)
+    /// How many stories (10,000); a tenth as many of jobs that are planned come on top
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: Option<u64>,
     /// The first one
@@ -26,6 +26,9 @@ pub struct Args {
     /// Play only this seed and print its whole transcript
     #[arg(long, conflicts_with_all = ["seeds", "start"])]
     pub seed: Option<u64>,
+    /// With --seed: the story of that number among those of jobs that are planned
+    #[arg(long, requires = "seed")]
+    pub planned: bool,
     /// Break the engine on purpose, one line at a time, and see whether the stories notice (up to 2,000 each, if no
     /// other number is given); with a promise (P3) or a part of a name, only those
     #[arg(long, num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["start", "seed"])]
@@ -42,18 +45,27 @@ pub fn run(args: &Args) -> Result<()> {
         return mutations::run(args.seeds.unwrap_or(MUTANT_SEEDS), only);
     }
     let seeds = args.seeds.unwrap_or(SEEDS);
-    let (test, variables) = match args.seed {
-        Some(seed) => ("simulation::one", vec![("SEED", seed)]),
+    let (tests, variables): (&[_], _) = match args.seed {
+        Some(seed) if args.planned => (&["simulation::planned"], vec![("SEED", seed)]),
+        Some(seed) => (&["simulation::one"], vec![("SEED", seed)]),
         None => (
-            "simulation::every_seed_keeps_the_promises",
-            vec![("FANWISE_SEEDS", seeds), ("FANWISE_SEED_START", args.start)],
+            &[
+                "simulation::every_seed_keeps_the_promises",
+                "simulation::every_seed_keeps_the_promises_when_jobs_are_planned",
+            ],
+            vec![
+                ("FANWISE_SEEDS", seeds),
+                ("FANWISE_PLANNED_SEEDS", seeds.div_ceil(10)),
+                ("FANWISE_SEED_START", args.start),
+            ],
         ),
     };
     let began = Instant::now();
     let mut cargo = plain("cargo");
     cargo
         .args(["test", "--package", "fanwise", "--test", "engine"])
-        .args([test, "--", "--exact", "--nocapture"])
+        .args(["--", "--exact", "--nocapture"])
+        .args(tests)
         .envs(variables.iter().map(|(name, n)| (name, n.to_string())))
         .current_dir(root::dir())
         .stdout(Stdio::inherit())

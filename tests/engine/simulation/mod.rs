@@ -1,8 +1,9 @@
 //! The simulation: the whole engine over real SQL on a virtual clock, with everything going wrong that can. One seed
 //! is one story; the promises are asserted at every commit and at its end.
 //!
-//! `FANWISE_SEEDS=N FANWISE_SEED_START=S cargo test --test engine simulation -- --nocapture` plays more of
-//! them; `SEED=X cargo test --test engine simulation::one -- --nocapture` plays one and prints its transcript.
+//! `FANWISE_SEEDS=N FANWISE_PLANNED_SEEDS=M FANWISE_SEED_START=S cargo test --test engine simulation -- --nocapture` plays
+//! more of them, with given plans and with plans that are made; `SEED=X cargo test --test engine simulation::one --
+//! --nocapture` plays one and prints its transcript (`simulation::planned`: of a job that is planned).
 
 mod check;
 mod run;
@@ -19,8 +20,8 @@ use run::{Outcome, play};
 use story::Story;
 
 /// Seeds of a plain test run.
-const SEEDS: u64 = 600;
-const DYNAMIC_SEEDS: u64 = 80;
+const SEEDS: u64 = 2_000;
+const DYNAMIC_SEEDS: u64 = 200;
 /// Lines of a transcript that are shown of a failure.
 const SHOWN: usize = 400;
 
@@ -71,7 +72,7 @@ fn every_seed_keeps_the_promises() {
 
 #[test]
 fn every_seed_keeps_the_promises_when_jobs_are_planned() {
-    let count = variable("FANWISE_SEEDS").unwrap_or(DYNAMIC_SEEDS);
+    let count = variable("FANWISE_PLANNED_SEEDS").unwrap_or(DYNAMIC_SEEDS);
     keeps_the_promises(Kind::Dynamic, count);
 }
 
