@@ -631,7 +631,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             let Some(kit) = self
                 .kits
                 .get(&task.job)
-                .and_then(|kit| kit.of(task.stage, task.purpose))
+                .and_then(|kit| kit.of(task.stage, task.purpose, task.tier))
                 .filter(|kit| kit.is_usable())
             else {
                 continue;
