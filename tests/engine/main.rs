@@ -15,6 +15,7 @@ mod found;
 mod inputs;
 mod log;
 mod messages;
+mod overview;
 mod plans;
 mod quota;
 mod removal;
