@@ -555,6 +555,8 @@ impl<'a, P: Ports> Consumer<'a, P> {
             purses,
             slots: self.free_slots(),
             governor_start: config.governor_start,
+            account_day: (read.jobs.first())
+                .and_then(|job| day_cap(config.account_daily_usd, job.day_account)),
             breaker: if self.stopped {
                 Breaker::Open { until: i64::MAX }
             } else {
@@ -574,10 +576,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                     budget: job
                         .limit_nano
                         .map(|limit| limit - job.used_nano - job.held_nano),
-                    day: least(
-                        day_cap(config.token_daily_usd, job.day_tenant),
-                        day_cap(config.account_daily_usd, job.day_account),
-                    ),
+                    day: day_cap(config.token_daily_usd, job.day_tenant),
                 })
                 .collect(),
             tasks: read
@@ -917,13 +916,6 @@ fn expected_output(max_tokens: u32, answers: u64, answer_tokens: u64) -> f64 {
         return most;
     }
     (answer_tokens as f64 / answers as f64 * 4.0 / 3.0 + 16.0).min(most)
-}
-
-fn least(a: Option<i64>, b: Option<i64>) -> Option<i64> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
 }
 
 fn earliest(wait_ms: Option<u64>, due: Option<i64>, now: i64) -> Option<u64> {
