@@ -1,8 +1,9 @@
 //! The simulation: the whole engine over real SQL on a virtual clock, with everything going wrong that can. One seed
 //! is one story; the promises are asserted at every commit and at its end.
 //!
-//! `FANWISE_SEEDS=N FANWISE_SEED_START=S cargo test --test engine simulation -- --nocapture` plays more of
-//! them; `SEED=X cargo test --test engine simulation::one -- --nocapture` plays one and prints its transcript.
+//! `FANWISE_SEEDS=N FANWISE_PLANNED_SEEDS=M FANWISE_TIERED_SEEDS=L FANWISE_BATCHED_SEEDS=K FANWISE_SEED_START=S cargo test --test engine simulation --
+//! --nocapture` plays more of them, with given plans, with plans that are made, with cascades of models and with batches; `SEED=X cargo test --test engine simulation::one --
+//! --nocapture` plays one and prints its transcript (`simulation::planned`, `simulation::tiered`, `simulation::batched`: of those kinds).
 
 mod check;
 mod run;
@@ -19,10 +20,10 @@ use run::{Outcome, play};
 use story::Story;
 
 /// Seeds of a plain test run.
-const SEEDS: u64 = 600;
-const DYNAMIC_SEEDS: u64 = 80;
+const SEEDS: u64 = 2_000;
+const DYNAMIC_SEEDS: u64 = 200;
 const BATCHED_SEEDS: u64 = 200;
-const TIERED_SEEDS: u64 = 60;
+const TIERED_SEEDS: u64 = 200;
 /// Lines of a transcript that are shown of a failure.
 const SHOWN: usize = 400;
 
@@ -77,19 +78,19 @@ fn every_seed_keeps_the_promises() {
 
 #[test]
 fn every_seed_keeps_the_promises_when_jobs_are_planned() {
-    let count = variable("FANWISE_SEEDS").unwrap_or(DYNAMIC_SEEDS);
+    let count = variable("FANWISE_PLANNED_SEEDS").unwrap_or(DYNAMIC_SEEDS);
     keeps_the_promises(Kind::Dynamic, count);
 }
 
 #[test]
 fn every_seed_keeps_the_promises_when_calls_go_in_batches() {
-    let count = variable("FANWISE_SEEDS").unwrap_or(BATCHED_SEEDS);
+    let count = variable("FANWISE_BATCHED_SEEDS").unwrap_or(BATCHED_SEEDS);
     keeps_the_promises(Kind::Batched, count);
 }
 
 #[test]
 fn every_seed_keeps_the_promises_when_models_follow_one_another() {
-    let count = variable("FANWISE_SEEDS").unwrap_or(TIERED_SEEDS);
+    let count = variable("FANWISE_TIERED_SEEDS").unwrap_or(TIERED_SEEDS);
     keeps_the_promises(Kind::Tiered, count);
 }
 
