@@ -45,14 +45,16 @@ pub struct PlanBody {
 )]
 pub async fn estimate<P: Ports>(
     State(api): State<Api<P>>,
-    _: Caller,
+    caller: Caller,
     _: NoQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let bytes = body::json_bytes(&headers, body, api.app.config.caps.body_bytes).await?;
     let submit = check(body::parse(&bytes)?, &api.app.config)?;
-    Ok(reply::ok(&plan::estimate(&api.app, submit).await?))
+    Ok(reply::ok(
+        &plan::estimate(&api.app, &caller.tenant, submit).await?,
+    ))
 }
 
 /// Get a job's plan
@@ -169,6 +171,7 @@ pub mod examples {
     use serde_json::Value;
 
     use crate::app::plan::{EstimateView, PlanView, RoundView};
+    use crate::core::alternatives;
     use crate::core::estimate::{self, Expected, Figures, Pace, Price};
     use crate::core::plan::{Mode, Stage};
     use crate::core::recipe;
@@ -184,6 +187,7 @@ pub mod examples {
             rationale: Some(rationale.to_owned()),
             stages: example_stages(),
             expected: Some(example_figures()),
+            alternatives: alternatives::table(&example_stages_in_figures(), None),
             rounds: vec![RoundView {
                 round: 0,
                 source: "orchestrator".to_owned(),
@@ -203,6 +207,7 @@ pub mod examples {
             items: 300,
             stages: example_stages(),
             expected: example_figures(),
+            alternatives: alternatives::table(&example_stages_in_figures(), None),
             limit_usd: Some(5.0),
         }
     }
@@ -217,9 +222,17 @@ pub mod examples {
     }
 
     fn example_figures() -> Expected {
+        estimate::expected(&example_stages_in_figures())
+    }
+
+    fn example_stages_in_figures() -> [Figures; 2] {
         let price = |input, output| Price {
             input,
             output,
+            cache_write: input * 5 / 4,
+            cache_read: input / 10,
+            min_cacheable: 512,
+            batch_percent: 50,
             long: None,
             dearest_percent: 110,
         };
@@ -231,6 +244,7 @@ pub mod examples {
             stage: "classify".to_owned(),
             tasks: (30, 30),
             fixed_bytes: 3_900,
+            shared_bytes: 2_400,
             format: true,
             item_bytes: (54_000, 54_300),
             answer_chars: (1_200, 2_900),
@@ -245,6 +259,7 @@ pub mod examples {
             stage: "report".to_owned(),
             tasks: (1, 1),
             fixed_bytes: 2_600,
+            shared_bytes: 2_100,
             format: false,
             item_bytes: (36_000, 87_000),
             answer_chars: (600, 20_000),
@@ -255,6 +270,6 @@ pub mod examples {
             fee_nano: 0,
             pace,
         };
-        estimate::expected(&[classify, report])
+        [classify, report]
     }
 }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::kit::Kit;
 use super::synthesise::{Next, SynthesisTask};
 use super::{
-    App, AppError, bodies, check, cite, coverage, follow, log, message, notify, plan, planning,
-    pump, query, reduce, synthesise,
+    App, AppError, bodies, check, cite, coverage, extend, follow, log, message, notify, plan,
+    planning, pump, query, reduce, synthesise,
 };
 use crate::core::flags::Flag;
 use crate::core::plan::{OnBudget, PLAN_STAGE, StageKind};
@@ -81,7 +81,7 @@ pub async fn load<P: Ports>(app: &App<P>, id: &str) -> Result<Option<Loaded>, Ap
         .first()
         .and_then(|row| row.json("spec"))
         .ok_or_else(|| AppError::Unavailable("the job's plan is not readable".into()))
-        .and_then(|spec| Kit::new(app, spec))?;
+        .and_then(|spec| Kit::kept(app, spec))?;
     Ok(Some(Loaded {
         job,
         stages: rows(1).iter().map(StageRow::read).collect(),
@@ -195,6 +195,9 @@ async fn run<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, 
                 JobState::Running,
             )])
             .await?;
+        return Ok(Step::Again);
+    }
+    if !stage.expanded && extend::copy(app, loaded).await? {
         return Ok(Step::Again);
     }
     if stage.phase != "work" && (!stage.expanded || stage.open() == 0) {

@@ -47,6 +47,9 @@ pub struct MovedTask {
     pub covered: u32,
     pub error: Option<String>,
     pub form: String,
+    /// Which model of a cascade it asks next, and the class of that.
+    pub tier: u32,
+    pub class: String,
     pub key: String,
     pub bytes: u64,
     pub max_tokens: u32,
@@ -136,8 +139,8 @@ ON CONFLICT (tenant, key) DO UPDATE SET body = excluded.body, blob = excluded.bl
   job = excluded.job, shared = 0, created_at = excluded.created_at, expires_at = excluded.expires_at
 WHERE ledger.expires_at <= excluded.created_at";
 const SPLIT_TASK: &str = "-- split_task
-INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano, form, origin, grp, label, purpose, level)
-SELECT t.job, t.stage, j.next_index, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?12, ?3, t.grp, t.label || '+' || ?11, t.purpose, t.level
+INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano, form, origin, grp, label, purpose, level, tier)
+SELECT t.job, t.stage, j.next_index, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?12, ?3, t.grp, t.label || '+' || ?11, t.purpose, t.level, ?13
 FROM tasks t JOIN jobs j ON j.id = t.job
 WHERE t.id = ?1 AND t.lease = ?2 AND t.state = 'running' AND t.attempts = ?11
 ON CONFLICT DO NOTHING";
@@ -149,12 +152,12 @@ WHERE id = ?1 AND EXISTS (SELECT 1 FROM tasks WHERE job = ?1 AND idx = jobs.next
 /// The pluses keep SQLite from walking the tasks of the lease and, for each, all of what is moved.
 const MOVE: &str = "-- move_tasks
 UPDATE tasks SET state = e.state, ids = e.ids, items = e.items, wanted = e.wanted, covered = e.covered, error = e.error, form = e.form,
-  key = e.key, bytes = e.bytes, max_tokens = e.max_tokens, worst_nano = e.worst_nano, tries = e.tries, delays = e.delays,
+  tier = e.tier, class = e.class, key = e.key, bytes = e.bytes, max_tokens = e.max_tokens, worst_nano = e.worst_nano, tries = e.tries, delays = e.delays,
   not_before = e.not_before, finished_at = e.finished_at, lease = NULL, lease_until = NULL
 FROM (SELECT value->>'$.id' AS id, value->>'$.state' AS state, value->>'$.ids' AS ids, value->>'$.items' AS items,
     value->>'$.wanted' AS wanted, value->>'$.attempts' AS attempts,
     value->>'$.covered' AS covered, value->>'$.error' AS error, value->>'$.form' AS form,
-    value->>'$.key' AS key, value->>'$.bytes' AS bytes, value->>'$.max_tokens' AS max_tokens,
+    value->>'$.tier' AS tier, value->>'$.class' AS class, value->>'$.key' AS key, value->>'$.bytes' AS bytes, value->>'$.max_tokens' AS max_tokens,
     value->>'$.worst_nano' AS worst_nano, value->>'$.tries' AS tries, value->>'$.delays' AS delays,
     value->>'$.not_before' AS not_before, value->>'$.finished_at' AS finished_at FROM json_each(?1)) AS e
 WHERE tasks.id = e.id AND +tasks.lease = ?2 AND +tasks.state = 'running' AND tasks.attempts = e.attempts
@@ -231,7 +234,8 @@ pub fn settle(settlement: &Settlement, lease: &str, now: i64, drive_at: i64) -> 
                 task.max_tokens,
                 task.worst_nano,
                 half.attempts,
-                half.form
+                half.form,
+                task.tier
             ],
         ));
         statements.push(sql(
@@ -275,6 +279,9 @@ pub struct Lesson {
     pub slow_until: i64,
     /// The most input tokens its bucket is known to have held.
     pub held_input: f64,
+    /// Attempts that this settle closes and that ended after those headers came, which therefore do not know of all
+    /// their output. From the second header on our own count does.
+    pub ended_since: Vec<i64>,
 }
 
 const LEARN: &str = "-- learn
@@ -291,7 +298,9 @@ UPDATE classes SET
   output_limit = IFNULL(?10, output_limit), output_cap = MAX(output_cap, IFNULL(?11, 0)),
   output_level = CASE WHEN ?10 IS NULL THEN output_level ELSE MIN(MAX(MAX(output_cap, ?11) * 0.9, 1.0),
     CASE seen WHEN 1 THEN output_level + output_limit * 0.97 / 60000.0 * MAX(0, ?2 - at) ELSE 1e18 END,
-    ?11 + ?10 * 0.97 / 60000.0 * MAX(0, ?2 - ?3) - output_open) END,
+    ?11 + ?10 * 0.97 / 60000.0 * MAX(0, ?2 - ?3) - output_open - CASE seen WHEN 1 THEN 0 ELSE COALESCE((
+      SELECT SUM(CASE a.state WHEN 'done' THEN a.output_tokens ELSE a.reserved_output END)
+      FROM json_each(?17) e CROSS JOIN attempts a ON a.id = e.value), 0) END) END,
   at = CASE WHEN ?4 IS NULL THEN at ELSE MAX(at, ?2) END, seen = MAX(seen, ?4 IS NOT NULL),
   slow_until = MAX(slow_until, ?13), refused = refused + ?16,
   window = (SELECT CASE WHEN w > 1000 THEN NULL WHEN w < 1 THEN 1.0 ELSE w END
@@ -332,7 +341,8 @@ pub fn learn(lesson: &Lesson, now: i64) -> Option<Statement> {
             lesson.slow_until,
             lesson.ok,
             lesson.refused,
-            lesson.limited
+            lesson.limited,
+            to_json(&lesson.ended_since)
         ],
     ))
 }
@@ -345,6 +355,12 @@ const HALT_ALL: &str = "-- halt_all
 UPDATE jobs SET resume_state = state, state = 'paused', updated_at = ?2, halt = ?1
 WHERE state IN ('queued', 'planning', 'running', 'synthesizing')
 RETURNING id, state AS moved_to, run, 'breaker' AS why";
+const HALT_LATE: &str = "-- halt_late
+UPDATE jobs SET resume_state = state, state = 'paused', updated_at = ?2, halt = (SELECT json_object('reason', 'quota',
+  'cause', 'breaker', 'detail', 'no call of this account goes out at present: ' || COALESCE(reason, '')) FROM breaker WHERE id = 1)
+WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('planning', 'running', 'synthesizing')
+  AND (SELECT state FROM breaker WHERE id = 1) = 'open'
+RETURNING id, state AS moved_to, run, 'breaker' AS why";
 // Also of those that were halted before: a breaker that trips again stays open for longer than they were told.
 const TELL_WHEN: &str = "-- tell_when
 UPDATE jobs SET halt = json_set(halt, '$.resumes_at', strftime('%Y-%m-%dT%H:%M:%fZ',
@@ -356,6 +372,14 @@ pub fn trip(reason: &str, until: i64, halt: &Value, now: i64, longest_ms: i64) -
     vec![
         sql(TRIP, params![reason, until, now, longest_ms]),
         sql(HALT_ALL, params![halt.to_string(), now]),
+        sql(TELL_WHEN, params![]),
+    ]
+}
+
+/// Halts jobs that came to work while the breaker is open.
+pub fn halt_late(jobs: &[&String], now: i64) -> Vec<Statement> {
+    vec![
+        sql(HALT_LATE, params![to_json(jobs), now]),
         sql(TELL_WHEN, params![]),
     ]
 }

@@ -2,16 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod bill;
 mod chaos;
 mod checks;
 mod commands;
 mod crash;
 mod door;
 mod dynamic;
+mod extend;
 mod flows;
 mod found;
 mod inputs;
 mod log;
+mod messages;
+mod overview;
 mod plans;
 mod quota;
 mod removal;
@@ -20,6 +24,7 @@ mod simulation;
 mod sites;
 mod sql;
 mod stages;
+mod tiers;
 mod tree;
 mod web;
 mod webhooks;

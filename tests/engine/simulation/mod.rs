@@ -1,8 +1,9 @@
 //! The simulation: the whole engine over real SQL on a virtual clock, with everything going wrong that can. One seed
 //! is one story; the promises are asserted at every commit and at its end.
 //!
-//! `FANWISE_SEEDS=N FANWISE_SEED_START=S cargo test --test engine simulation -- --nocapture` plays more of
-//! them; `SEED=X cargo test --test engine simulation::one -- --nocapture` plays one and prints its transcript.
+//! `FANWISE_SEEDS=N FANWISE_PLANNED_SEEDS=M FANWISE_TIERED_SEEDS=L FANWISE_SEED_START=S cargo test --test engine simulation --
+//! --nocapture` plays more of them, with given plans, with plans that are made and with cascades of models; `SEED=X cargo test --test engine simulation::one --
+//! --nocapture` plays one and prints its transcript (`simulation::planned`, `simulation::tiered`: of those kinds).
 
 mod check;
 mod run;
@@ -19,8 +20,9 @@ use run::{Outcome, play};
 use story::Story;
 
 /// Seeds of a plain test run.
-const SEEDS: u64 = 600;
-const DYNAMIC_SEEDS: u64 = 80;
+const SEEDS: u64 = 2_000;
+const DYNAMIC_SEEDS: u64 = 200;
+const TIERED_SEEDS: u64 = 200;
 /// Lines of a transcript that are shown of a failure.
 const SHOWN: usize = 400;
 
@@ -28,11 +30,12 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.trim().parse().ok()
 }
 
-/// Who makes the plans of a story's jobs.
+/// What a story's jobs are like: by a caller's plan, by the orchestrator's, or with a cascade of models.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Static,
     Dynamic,
+    Tiered,
 }
 
 impl Kind {
@@ -40,6 +43,7 @@ impl Kind {
         match self {
             Kind::Static => Story::of(seed),
             Kind::Dynamic => Story::dynamic(seed),
+            Kind::Tiered => Story::tiered(seed),
         }
     }
 }
@@ -71,8 +75,14 @@ fn every_seed_keeps_the_promises() {
 
 #[test]
 fn every_seed_keeps_the_promises_when_jobs_are_planned() {
-    let count = variable("FANWISE_SEEDS").unwrap_or(DYNAMIC_SEEDS);
+    let count = variable("FANWISE_PLANNED_SEEDS").unwrap_or(DYNAMIC_SEEDS);
     keeps_the_promises(Kind::Dynamic, count);
+}
+
+#[test]
+fn every_seed_keeps_the_promises_when_models_follow_one_another() {
+    let count = variable("FANWISE_TIERED_SEEDS").unwrap_or(TIERED_SEEDS);
+    keeps_the_promises(Kind::Tiered, count);
 }
 
 fn keeps_the_promises(kind: Kind, count: u64) {
@@ -141,6 +151,7 @@ fn show(seed: u64, kind: Kind) {
     let test = match kind {
         Kind::Static => "one",
         Kind::Dynamic => "planned",
+        Kind::Tiered => "tiered",
     };
     let again = format!("SEED={seed} cargo test --test engine simulation::{test} -- --nocapture");
     match outcome {
@@ -167,6 +178,11 @@ fn one() {
 #[test]
 fn planned() {
     repeats(Kind::Dynamic);
+}
+
+#[test]
+fn tiered() {
+    repeats(Kind::Tiered);
 }
 
 fn repeats(kind: Kind) {
