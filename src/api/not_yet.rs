@@ -16,16 +16,11 @@ struct Field {
     message: &'static str,
 }
 
-const BODY: [Field; 3] = [
+const BODY: [Field; 2] = [
     Field {
         name: "delivery",
         harmless: |value| value.is_null() || value == "live",
         message: "this version delivers `live` only",
-    },
-    Field {
-        name: "context",
-        harmless: Value::is_null,
-        message: "this version takes no context",
     },
     Field {
         name: "extends",
@@ -34,18 +29,11 @@ const BODY: [Field; 3] = [
     },
 ];
 
-const STAGE: [Field; 2] = [
-    Field {
-        name: "models",
-        harmless: empty,
-        message: "this version takes one `model`, no cascade",
-    },
-    Field {
-        name: "context",
-        harmless: empty,
-        message: "this version takes no context",
-    },
-];
+const STAGE: [Field; 1] = [Field {
+    name: "models",
+    harmless: empty,
+    message: "this version takes one `model`, no cascade",
+}];
 
 fn empty(value: &Value) -> bool {
     match value {

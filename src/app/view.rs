@@ -94,6 +94,9 @@ pub struct Cost {
     pub limit_usd: Option<f64>,
     /// What results from the ledger would have cost.
     pub saved_usd: f64,
+    /// What the prompt cache has saved: the cost of all calls had each paid its whole prompt, less what they cost. Below 0 while what was
+    /// written has not been read yet.
+    pub cache_saved_usd: f64,
 }
 
 /// Why a job stands still.

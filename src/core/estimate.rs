@@ -356,6 +356,11 @@ pub fn prompt_tokens_at_most(bytes: u64) -> u64 {
     (bytes as f64 * TOKENS_PER_BYTE.1).ceil() as u64
 }
 
+/// Tokens that so many bytes of a prompt have at the least.
+pub fn prompt_tokens_at_least(bytes: u64) -> u64 {
+    (bytes as f64 * TOKENS_PER_BYTE.0).floor() as u64
+}
+
 /// Tokens that a byte of a prompt takes, as the orchestrator is told: the middle of the range.
 pub fn usual_tokens_per_byte() -> f64 {
     f64::midpoint(TOKENS_PER_BYTE.0, TOKENS_PER_BYTE.1)

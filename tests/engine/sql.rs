@@ -176,6 +176,8 @@ fn claim(first: i64) -> Vec<Statement> {
             worst_nano: 1,
             held_nano: 0,
             free: id == first,
+            cache: None,
+            leads: None,
         })
         .collect();
     admission::claim(&Claim {
@@ -186,6 +188,7 @@ fn claim(first: i64) -> Vec<Statement> {
         takes,
         probe: false,
         governor_start: 50,
+        leads_since: 0,
         tenant_day_nano: Some(1_000_000),
         account_day_nano: Some(1_000_000),
         tokens: true,
