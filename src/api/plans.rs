@@ -211,6 +211,7 @@ fn example_figures() -> Expected {
     let price = |input, output| Price {
         input,
         output,
+        cached: (input / 10, input * 5 / 4),
         long: None,
         dearest_percent: 110,
     };
@@ -222,6 +223,7 @@ fn example_figures() -> Expected {
         stage: "classify".to_owned(),
         tasks: (30, 30),
         fixed_bytes: 3_900,
+        shared_bytes: 0,
         format: true,
         item_bytes: (54_000, 54_300),
         answer_chars: (1_200, 2_900),
@@ -236,6 +238,7 @@ fn example_figures() -> Expected {
         stage: "report".to_owned(),
         tasks: (1, 1),
         fixed_bytes: 2_600,
+        shared_bytes: 0,
         format: false,
         item_bytes: (36_000, 87_000),
         answer_chars: (600, 20_000),

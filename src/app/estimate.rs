@@ -266,6 +266,7 @@ fn map(kit: &StageKit, input: &Flow, redo: f64, pace: Pace) -> (Figures, Flow) {
         stage: stage.name.clone(),
         tasks,
         fixed_bytes: request.body().len() as u64,
+        shared_bytes: shared(kit),
         format: request
             .output_config
             .as_ref()
@@ -310,6 +311,7 @@ fn synthesis(kit: &StageKit, results: &Flow, limits: &Limits, pace: Pace) -> Fig
         stage: stage.name.clone(),
         tasks: (1, 1),
         fixed_bytes: request.body().len() as u64,
+        shared_bytes: 0,
         format: request
             .output_config
             .as_ref()
@@ -357,6 +359,7 @@ fn tree(
         stage: synthesis.stage.name.clone(),
         tasks: (least.div_ceil(part), most.div_ceil(part) + 1),
         fixed_bytes: request.body().len() as u64,
+        shared_bytes: shared(reader),
         format: false,
         item_bytes: (least, most),
         answer_chars: (SHORT_TEXT, u64::MAX),
@@ -377,6 +380,7 @@ fn planning(kit: &StageKit, pace: Pace) -> Figures {
         stage: kit.stage.name.clone(),
         tasks: (1, 1),
         fixed_bytes: request.body().len() as u64,
+        shared_bytes: 0,
         format: true,
         item_bytes: PROFILE_BYTES,
         answer_chars: PLAN_CHARS,
@@ -387,6 +391,11 @@ fn planning(kit: &StageKit, pace: Pace) -> Figures {
         fee_nano: 0,
         pace,
     }
+}
+
+/// Bytes that the calls of a stage share through the prompt cache.
+fn shared(kit: &StageKit) -> u64 {
+    kit.prefix(Form::FRESH).map_or(0, |prefix| prefix.texts)
 }
 
 /// Characters of one result of a map stage.
@@ -430,6 +439,7 @@ fn price(model: &Model) -> Price {
     Price {
         input: prices.standard.input,
         output: prices.standard.output,
+        cached: (prices.standard.cache_read, prices.standard.cache_write_5m),
         long: prices
             .long_prompt
             .map(|long| (long.above_tokens, long.rates.input, long.rates.output)),

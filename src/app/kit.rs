@@ -59,6 +59,8 @@ pub struct StageKit {
 pub struct Prefix {
     /// Tells it from every other prefix of every model, whichever job it is of.
     pub id: String,
+    /// Bytes of text in it.
+    pub texts: u64,
     /// Tokens that it has at most.
     pub bound: u64,
     pub price: TokenPrice,
@@ -210,13 +212,15 @@ impl StageKit {
     fn shared_prefix(&self, form: Form) -> Option<Prefix> {
         let request = self.worker_request(form, &[], None);
         let texts: usize = request.system.iter().map(|block| block.text.len()).sum();
-        let tokens = prompt_tokens_at_least(u64::try_from(texts).unwrap_or(u64::MAX));
+        let texts = u64::try_from(texts).unwrap_or(u64::MAX);
+        let tokens = prompt_tokens_at_least(texts);
         if tokens < self.model.min_cacheable_tokens {
             return None;
         }
         let bound = request.prefix_bound();
         Some(Prefix {
             id: sha256_hex(&request.prefix()),
+            texts,
             bound,
             price: self.model.prices.prefix(),
             extra: CacheTtl::ALL.map(|ttl| nano(self.model.prices.write_extra(bound, ttl))),

@@ -107,14 +107,23 @@ struct Asked {
     kept: Vec<(String, Value)>,
 }
 
+/// What its claim says of a call.
+#[derive(Debug, Clone, Copy)]
+pub struct Admitted {
+    /// Requests and input tokens admitted up to and with this call.
+    pub mark: [f64; 2],
+    /// It writes what others wait to read.
+    pub leads: bool,
+    /// It is the breaker's probe.
+    pub probe: bool,
+}
+
 /// A task's call, as steps.
 pub async fn call<P: Ports>(
     app: App<P>,
     kit: Arc<Kit>,
     task: Claimed,
-    mark: [f64; 2],
-    leads: bool,
-    probe: bool,
+    admitted: Admitted,
     stop: Arc<AtomicBool>,
     gate: Arc<Gate>,
 ) -> Step {
@@ -158,25 +167,25 @@ pub async fn call<P: Ports>(
             id: stage.prefix(asked.form)?.id.clone(),
             ttl,
             sent_at: app.ports.clock().now_ms(),
-            leads,
+            leads: admitted.leads,
         })
     });
     match call::begin(app.clone(), &request, trace).await {
         Begun::Over(ended) => {
-            let resolved = resolve(&app, &kit, task, asked, request, *ended, leads, probe).await;
+            let resolved = resolve(&app, &kit, task, asked, request, *ended, admitted).await;
             Step::End(Box::new(resolved))
         }
         Begun::Head(head, rest) => {
             let note = HeadNote {
                 class: task.class.clone(),
                 head,
-                mark,
+                mark: admitted.mark,
                 prefix,
             };
             let rest = async move {
                 let ended = rest.await;
                 Step::End(Box::new(
-                    resolve(&app, &kit, task, asked, request, ended, leads, probe).await,
+                    resolve(&app, &kit, task, asked, request, ended, admitted).await,
                 ))
             };
             Step::Head(note, rest.boxed())
@@ -303,7 +312,6 @@ async fn known<P: Ports>(
 }
 
 /// What became of a call.
-#[allow(clippy::too_many_arguments)]
 async fn resolve<P: Ports>(
     app: &App<P>,
     kit: &Kit,
@@ -311,9 +319,9 @@ async fn resolve<P: Ports>(
     asked: Asked,
     request: MessagesRequest,
     ended: Ended,
-    leads: bool,
-    probe: bool,
+    admitted: Admitted,
 ) -> Resolved {
+    let Admitted { leads, probe, .. } = admitted;
     let mut resolved = blank(&task);
     let Some(stage) = kit.of(task.stage, task.purpose) else {
         return resolved;

@@ -23,7 +23,7 @@ use serde_json::json;
 use super::call::Head;
 use super::fetch::Gate;
 use super::kit::Kit;
-use super::resolve::{self, Resolved};
+use super::resolve::{self, Admitted, Resolved};
 use super::settle as ended;
 use super::{App, AppError, log, message};
 use crate::core::admit::{Admission, Breaker, Candidate, Job, Shared, Snapshot, admit};
@@ -813,9 +813,11 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 self.app.clone(),
                 Arc::clone(kit),
                 task.clone(),
-                mark,
-                leads.contains(&task.id),
-                probe && task.attempt.is_some(),
+                Admitted {
+                    mark,
+                    leads: leads.contains(&task.id),
+                    probe: probe && task.attempt.is_some(),
+                },
                 Arc::clone(&self.stop),
                 Arc::clone(&self.gate),
             );

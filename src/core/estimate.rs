@@ -75,6 +75,8 @@ pub struct ExpectedStage {
 pub struct Price {
     pub input: u64,
     pub output: u64,
+    /// Of what calls share through the prompt cache: read, and written for five minutes.
+    pub cached: (u64, u64),
     /// From so many tokens of input on, a whole call costs these instead: threshold, input, output.
     pub long: Option<(u64, u64, u64)>,
     /// The dearest region, in percent of the above.
@@ -108,6 +110,8 @@ pub struct Figures {
     pub tasks: (u64, u64),
     /// Bytes of a request without its items.
     pub fixed_bytes: u64,
+    /// Of those, bytes that every call begins with alike and that go through the prompt cache; 0: none do.
+    pub shared_bytes: u64,
     /// A schema is sent.
     pub format: bool,
     /// Bytes that all requests together add to that, at least and at most.
@@ -147,6 +151,7 @@ impl Figures {
             (self.answer_chars.0 as f64 * TOKENS_PER_CHAR.0).min(most),
             (self.answer_chars.1 as f64 * TOKENS_PER_CHAR.1 + f64::from(self.thinking)).min(most),
         );
+        let kept = self.cached_tokens();
         // One call more than its share, so that a single repair of a single call is within the range.
         let more = |per_call: f64| (tasks.1 * MORE_TOKENS * self.more + 1.0) * per_call;
         let dearest = self.price.dearest_percent as f64 / 100.0;
@@ -168,13 +173,33 @@ impl Figures {
             input_tokens: span(tasks.0 * input.0, more(input.1)),
             output_tokens: span(tasks.0 * output.0, more(output.1)),
             cost_usd: Dollars {
-                low: dollars(tasks.0 * self.price.of_call(input.0, output.0)),
+                low: dollars(
+                    tasks.0 * self.price.of_call(input.0, output.0) - self.cache_gain(kept),
+                ),
                 high: dollars(
                     more(self.price.of_call(input.1, output.1) + self.fee_nano as f64) * dearest,
                 ),
             },
-            seconds: self.seconds(calls, input, output),
+            // The limiter does not count what is read from the cache.
+            seconds: self.seconds(calls, (input.0 - kept, input.1), output),
         }
+    }
+
+    /// Tokens of each call that are read from the prompt cache where all goes well: from two calls on.
+    fn cached_tokens(&self) -> f64 {
+        if self.tasks.0 < 2 {
+            return 0.0;
+        }
+        self.shared_bytes as f64 * TOKENS_PER_BYTE.0
+    }
+
+    /// What the prompt cache saves where all goes well: one call writes, the others read. The upper end of a range knows
+    /// nothing of it: there it may be that no call finds anything.
+    fn cache_gain(&self, tokens: f64) -> f64 {
+        let (read, write) = self.price.cached;
+        let plain = self.price.input as f64;
+        let reads = (self.tasks.0.saturating_sub(1)) as f64 * (plain - read as f64);
+        tokens * (reads - (write as f64 - plain))
     }
 
     /// The slowest of what bounds it: calls side by side, and each rate limit.
@@ -377,6 +402,7 @@ mod tests {
             stage: "classify".into(),
             tasks: (100, 100),
             fixed_bytes: 2_000,
+            shared_bytes: 0,
             format: true,
             item_bytes: (200_000, 200_000),
             answer_chars: (1_000, 2_000),
@@ -385,6 +411,7 @@ mod tests {
             price: Price {
                 input: 100,
                 output: 500,
+                cached: (10, 125),
                 long: None,
                 dearest_percent: 110,
             },
@@ -395,6 +422,36 @@ mod tests {
                 limits: None,
             },
         }
+    }
+
+    #[test]
+    fn what_calls_share_is_paid_once_at_the_lower_end() {
+        let sharing = Figures {
+            fixed_bytes: 42_000,
+            shared_bytes: 40_000,
+            ..figures()
+        };
+        let whole = Figures {
+            shared_bytes: 0,
+            ..sharing.clone()
+        };
+        let (cached, plain) = (expected(std::slice::from_ref(&sharing)), expected(&[whole]));
+        // 9,600 tokens: written once, read 99 times.
+        let saved = 9_600.0 * (99.0 * 90.0 - 25.0) / 1e9;
+        assert!((plain.cost_usd.low - cached.cost_usd.low - saved).abs() < 1e-5);
+        assert_eq!(
+            plain.cost_usd.high.to_bits(),
+            cached.cost_usd.high.to_bits()
+        );
+        assert_eq!(plain.input_tokens, cached.input_tokens);
+        let one = |shared_bytes| {
+            expected(&[Figures {
+                tasks: (1, 1),
+                shared_bytes,
+                ..sharing.clone()
+            }])
+        };
+        assert_eq!(one(40_000), one(0));
     }
 
     #[test]

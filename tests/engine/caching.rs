@@ -370,3 +370,23 @@ fn a_retry_of_what_a_budget_left_out_goes_on_with_the_cache() {
     assert_eq!(story.until_over().state, "succeeded");
     assert_eq!(writers(&story).len(), 1);
 }
+
+#[test]
+fn what_was_expected_holds_what_it_cost() {
+    let story = begin(json!({}), &[], 300, json!({}));
+    let view = story.until_over();
+    let rows = story
+        .world
+        .query("SELECT expected FROM plans WHERE round = 0");
+    let expected: Value = serde_json::from_str(rows[0]["expected"].as_str().unwrap()).unwrap();
+    let (low, high) = (&expected["cost_usd"]["low"], &expected["cost_usd"]["high"]);
+    let range = low.as_f64().unwrap()..high.as_f64().unwrap();
+    assert!(
+        range.contains(&view.cost.spent_usd),
+        "{range:?} {:?}",
+        view.cost
+    );
+    // And the lower end is one that only the cache comes near.
+    assert!(range.start < view.cost.spent_usd / 1.2, "{range:?}");
+    assert!(range.start < view.cost.cache_saved_usd, "{range:?}");
+}
