@@ -81,6 +81,11 @@ pub struct SubmitBody {
     /// the model's prompt cache takes it, and by every call elsewhere.
     #[serde(default)]
     context: Option<String>,
+    /// A job of yours that is over: what it found out about items that are the same, by stages that are the same, is taken over
+    /// without a call. Without `stages`, those of that job are used.
+    #[serde(default)]
+    #[schema(pattern = "^job_[0-9a-f]{32}$")]
+    extends: Option<String>,
     /// How the plan of a dynamic job is made.
     #[serde(default)]
     planning: Option<Planning>,
@@ -242,7 +247,14 @@ pub fn plan(
             return Err(ApiError::invalid(faults));
         }
     };
-    let mode = rules::mode(body.mode, body.stages.is_some(), &mut faults);
+    let has_stages = body.stages.is_some() || body.extends.is_some();
+    let mode = rules::mode(body.mode, has_stages, &mut faults);
+    if body.extends.is_some() && body.reuse == Some(false) {
+        faults.add(
+            "reuse",
+            "is not taken as false with `extends`, which takes over what was paid before",
+        );
+    }
     let stages = body.stages.unwrap_or_default();
     rules::check(&stages, taken.kind, &config.caps, &mut faults);
     rules::context(
@@ -264,6 +276,7 @@ pub fn plan(
         limits: body.limits.unwrap_or_default(),
         reuse: body.reuse.unwrap_or(true),
         context: body.context,
+        extends: body.extends,
         metadata: body.metadata.unwrap_or_default(),
         webhook: body.webhook,
         idempotency: None,

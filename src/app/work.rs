@@ -586,7 +586,10 @@ impl<'a, P: Ports> Consumer<'a, P> {
         prefixes: &mut Prefixes,
         known: Option<(f64, f64)>,
     ) -> Option<Shared> {
-        let kit = self.kits.get(&task.job)?.of(task.stage, task.purpose)?;
+        let kit = self
+            .kits
+            .get(&task.job)?
+            .of(task.stage, task.purpose, task.tier)?;
         let prefix = kit.prefix(Form::parse(&task.form))?;
         let place = prefixes.ids.iter().position(|id| *id == prefix.id);
         let place = place.unwrap_or_else(|| {
@@ -698,7 +701,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             let Some(kit) = self
                 .kits
                 .get(&task.job)
-                .and_then(|kit| kit.of(task.stage, task.purpose))
+                .and_then(|kit| kit.of(task.stage, task.purpose, task.tier))
             else {
                 continue;
             };

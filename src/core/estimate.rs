@@ -75,8 +75,13 @@ pub struct ExpectedStage {
 pub struct Price {
     pub input: u64,
     pub output: u64,
-    /// Of what calls share through the prompt cache: read, and written for five minutes.
-    pub cached: (u64, u64),
+    /// Of what is written to the prompt cache, and read from it.
+    pub cache_write: u64,
+    pub cache_read: u64,
+    /// A prefix of fewer tokens is not cached.
+    pub min_cacheable: u64,
+    /// Of a batch, in percent of the above.
+    pub batch_percent: u64,
     /// From so many tokens of input on, a whole call costs these instead: threshold, input, output.
     pub long: Option<(u64, u64, u64)>,
     /// The dearest region, in percent of the above.
@@ -110,7 +115,7 @@ pub struct Figures {
     pub tasks: (u64, u64),
     /// Bytes of a request without its items.
     pub fixed_bytes: u64,
-    /// Of those, bytes that every call begins with alike and that go through the prompt cache; 0: none do.
+    /// The part of them with which all requests begin alike.
     pub shared_bytes: u64,
     /// A schema is sent.
     pub format: bool,
@@ -130,6 +135,26 @@ pub struct Figures {
 }
 
 impl Figures {
+    /// Dollars that the prompt cache saves, at the lower end of what the stage takes and at the upper one: what all calls share is
+    /// written at most `writes` times and otherwise read.
+    pub fn saved_by_cache(&self, calls: Span, writes: u64) -> (f64, f64) {
+        let of = |calls: u64, writes: u64, per_byte: f64| {
+            let shared = self.shared_bytes as f64 * per_byte;
+            if shared < self.price.min_cacheable as f64 || calls < 2 {
+                return 0.0;
+            }
+            let writes = writes.min(calls);
+            let reads = (calls - writes) as f64;
+            let price = &self.price;
+            let won = reads * price.input.saturating_sub(price.cache_read) as f64;
+            let lost = writes as f64 * price.cache_write.saturating_sub(price.input) as f64;
+            ((won - lost) * shared / 1e9).max(0.0)
+        };
+        // Calls beyond one for each task read no less, but not all of them are sent in full.
+        let high = of(self.tasks.1, writes, TOKENS_PER_BYTE.1);
+        (of(calls.low, 1, TOKENS_PER_BYTE.0), high)
+    }
+
     /// What this stage takes.
     fn expected(&self) -> ExpectedStage {
         let tasks = (self.tasks.0 as f64, self.tasks.1 as f64);
@@ -151,9 +176,10 @@ impl Figures {
             (self.answer_chars.0 as f64 * TOKENS_PER_CHAR.0).min(most),
             (self.answer_chars.1 as f64 * TOKENS_PER_CHAR.1 + f64::from(self.thinking)).min(most),
         );
-        let kept = self.cached_tokens();
-        // One call more than its share, so that a single repair of a single call is within the range.
-        let more = |per_call: f64| (tasks.1 * MORE_TOKENS * self.more + 1.0) * per_call;
+        // One call of the middle size more than its share, so that a single repair of a single call is within the range.
+        let more = |least: f64, most: f64| {
+            tasks.1 * MORE_TOKENS * self.more * most + f64::midpoint(least, most)
+        };
         let dearest = self.price.dearest_percent as f64 / 100.0;
         let calls = Span {
             low: self.tasks.0,
@@ -170,36 +196,19 @@ impl Figures {
                 high: self.tasks.1,
             },
             calls,
-            input_tokens: span(tasks.0 * input.0, more(input.1)),
-            output_tokens: span(tasks.0 * output.0, more(output.1)),
+            input_tokens: span(tasks.0 * input.0, more(input.0, input.1)),
+            output_tokens: span(tasks.0 * output.0, more(output.0, output.1)),
             cost_usd: Dollars {
-                low: dollars(
-                    tasks.0 * self.price.of_call(input.0, output.0) - self.cache_gain(kept),
-                ),
+                low: dollars(tasks.0 * self.price.of_call(input.0, output.0)),
                 high: dollars(
-                    more(self.price.of_call(input.1, output.1) + self.fee_nano as f64) * dearest,
+                    more(
+                        self.price.of_call(input.0, output.0),
+                        self.price.of_call(input.1, output.1) + self.fee_nano as f64,
+                    ) * dearest,
                 ),
             },
-            // The limiter does not count what is read from the cache.
-            seconds: self.seconds(calls, (input.0 - kept, input.1), output),
+            seconds: self.seconds(calls, input, output),
         }
-    }
-
-    /// Tokens of each call that are read from the prompt cache where all goes well: from two calls on.
-    fn cached_tokens(&self) -> f64 {
-        if self.tasks.0 < 2 {
-            return 0.0;
-        }
-        self.shared_bytes as f64 * TOKENS_PER_BYTE.0
-    }
-
-    /// What the prompt cache saves where all goes well: one call writes, the others read. The upper end of a range knows
-    /// nothing of it: there it may be that no call finds anything.
-    fn cache_gain(&self, tokens: f64) -> f64 {
-        let (read, write) = self.price.cached;
-        let plain = self.price.input as f64;
-        let reads = (self.tasks.0.saturating_sub(1)) as f64 * (plain - read as f64);
-        tokens * (reads - (write as f64 - plain))
     }
 
     /// The slowest of what bounds it: calls side by side, and each rate limit.
@@ -228,6 +237,24 @@ impl Figures {
     }
 }
 
+/// Of what a cascade's model is asked, so much at most is taken to go on to the next one. All of it may: then the cascade was
+/// no good idea, and its bill is the dear model's besides.
+const HANDED_ON: f64 = 0.4;
+
+/// The part of a dearer model of a cascade, from what the whole stage would take of it: nothing where the model before it
+/// manages everything.
+pub fn handed_on(whole: Figures, model: &str, share: f64) -> Figures {
+    let share = share.clamp(0.0, 1.0) * HANDED_ON;
+    let part = |most: u64| (most as f64 * share).ceil() as u64;
+    Figures {
+        stage: format!("{} ({model})", whole.stage),
+        // Failed answers go on task by task, with few items each.
+        tasks: (0, part(whole.tasks.1)),
+        item_bytes: (0, part(whole.item_bytes.1)),
+        ..whole
+    }
+}
+
 /// What all stages take together, one after the other.
 pub fn expected(stages: &[Figures]) -> Expected {
     let mut whole = Expected {
@@ -247,6 +274,29 @@ pub fn expected(stages: &[Figures]) -> Expected {
         whole.cost_usd.low = rounded(whole.cost_usd.low + stage.cost_usd.low);
         whole.cost_usd.high = rounded(whole.cost_usd.high + stage.cost_usd.high);
         whole.stages.push(stage);
+    }
+    whole
+}
+
+/// The same where what the calls of a stage share goes through the prompt cache: the lower end pays for it once, and does
+/// not wait for permits that reading it does not take. The upper end stays, for it may be that no call finds anything.
+pub fn expected_cached(stages: &[Figures]) -> Expected {
+    let mut whole = expected(stages);
+    for (part, figures) in whole.stages.iter_mut().zip(stages) {
+        let (saved, _) = figures.saved_by_cache(part.calls, 1);
+        if saved <= 0.0 {
+            continue;
+        }
+        let low = rounded((part.cost_usd.low - saved).max(0.0));
+        whole.cost_usd.low = rounded(whole.cost_usd.low - part.cost_usd.low + low);
+        part.cost_usd.low = low;
+        let waves = part
+            .calls
+            .low
+            .div_ceil(u64::from(figures.pace.concurrency.max(1)));
+        let seconds = part.seconds.low.min((waves as f64 * FIRST_TOKEN.0) as u64);
+        whole.seconds.low = whole.seconds.low.saturating_sub(part.seconds.low - seconds);
+        part.seconds.low = seconds;
     }
     whole
 }
@@ -402,7 +452,7 @@ mod tests {
             stage: "classify".into(),
             tasks: (100, 100),
             fixed_bytes: 2_000,
-            shared_bytes: 0,
+            shared_bytes: 1_500,
             format: true,
             item_bytes: (200_000, 200_000),
             answer_chars: (1_000, 2_000),
@@ -411,7 +461,10 @@ mod tests {
             price: Price {
                 input: 100,
                 output: 500,
-                cached: (10, 125),
+                cache_write: 125,
+                cache_read: 10,
+                min_cacheable: 512,
+                batch_percent: 50,
                 long: None,
                 dearest_percent: 110,
             },
@@ -426,32 +479,22 @@ mod tests {
 
     #[test]
     fn what_calls_share_is_paid_once_at_the_lower_end() {
-        let sharing = Figures {
+        let sharing = [Figures {
             fixed_bytes: 42_000,
             shared_bytes: 40_000,
             ..figures()
-        };
-        let whole = Figures {
-            shared_bytes: 0,
-            ..sharing.clone()
-        };
-        let (cached, plain) = (expected(std::slice::from_ref(&sharing)), expected(&[whole]));
+        }];
+        let (cached, plain) = (expected_cached(&sharing), expected(&sharing));
         // 9,600 tokens: written once, read 99 times.
         let saved = 9_600.0 * (99.0 * 90.0 - 25.0) / 1e9;
         assert!((plain.cost_usd.low - cached.cost_usd.low - saved).abs() < 1e-5);
+        assert_eq!(cached.cost_usd, cached.stages[0].cost_usd);
         assert_eq!(
             plain.cost_usd.high.to_bits(),
             cached.cost_usd.high.to_bits()
         );
-        assert_eq!(plain.input_tokens, cached.input_tokens);
-        let one = |shared_bytes| {
-            expected(&[Figures {
-                tasks: (1, 1),
-                shared_bytes,
-                ..sharing.clone()
-            }])
-        };
-        assert_eq!(one(40_000), one(0));
+        let short = [figures()];
+        assert_eq!(expected_cached(&short), expected(&short));
     }
 
     #[test]
@@ -519,6 +562,18 @@ mod tests {
             (whole.calls.high, whole.cost_usd.low, whole.seconds.high),
             (0, 0.0, 0)
         );
+    }
+
+    #[test]
+    fn what_is_handed_on_is_a_part_and_perhaps_nothing() {
+        let part = expected(&[handed_on(figures(), "sonnet", 1.0)]);
+        let whole = expected(&[figures()]);
+        assert_eq!((part.calls.low, part.cost_usd.low), (0, 0.0));
+        assert_eq!(part.stages[0].tasks.high, 40);
+        assert!(part.cost_usd.high < whole.cost_usd.high / 2.0 && part.cost_usd.high > 0.0);
+        assert_eq!(part.stages[0].stage, "classify (sonnet)");
+        let none = expected(&[handed_on(figures(), "sonnet", 0.0)]);
+        assert_eq!(none.calls.high, 0);
     }
 
     #[test]

@@ -32,7 +32,11 @@ fn names(story: &Story) -> Vec<String> {
 fn questions(story: &Story) -> Vec<TaskView> {
     let (app, id) = (story.app.clone(), story.id.clone());
     let listed = story.world.block_on(async move {
-        query::tasks(&app, TENANT, &id, None, Some("plan"), None, 50)
+        let like = query::TasksLike {
+            stage: Some("plan"),
+            ..Default::default()
+        };
+        query::tasks(&app, TENANT, &id, like, None, 50)
             .await
             .unwrap()
     });
@@ -229,7 +233,7 @@ fn an_estimate_of_a_dynamic_job_calls_nobody() {
     let world = World::new(3, claude(json!({})));
     let app = world.app(&[]);
     let estimate = world.block_on(async move {
-        plan::estimate(&app, job(&texts(300), json!({})))
+        plan::estimate(&app, crate::world::TENANT, job(&texts(300), json!({})))
             .await
             .unwrap()
     });

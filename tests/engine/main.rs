@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod bill;
 mod caching;
 mod chaos;
 mod checks;
@@ -9,10 +10,12 @@ mod commands;
 mod crash;
 mod door;
 mod dynamic;
+mod extend;
 mod flows;
 mod found;
 mod inputs;
 mod log;
+mod overview;
 mod plans;
 mod quota;
 mod removal;
@@ -21,6 +24,7 @@ mod simulation;
 mod sites;
 mod sql;
 mod stages;
+mod tiers;
 mod tree;
 mod web;
 mod webhooks;
