@@ -387,6 +387,6 @@ fn what_was_expected_holds_what_it_cost() {
         view.cost
     );
     // And the lower end is one that only the cache comes near.
-    assert!(range.start < view.cost.spent_usd / 1.2, "{range:?}");
-    assert!(range.start < view.cost.cache_saved_usd, "{range:?}");
+    let without = view.cost.spent_usd + view.cost.cache_saved_usd;
+    assert!(range.start < without / 4.0, "{range:?} {without}");
 }

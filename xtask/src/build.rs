@@ -88,16 +88,19 @@ pub fn snapshot(into: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What the page takes from npm, as it is: `public/` is served without a build.
-const VENDORED: [(&str, &str); 1] = [("marked/lib/marked.esm.js", "marked.js")];
+/// What the page takes from elsewhere in the repository, as it is: `public/` is served without a build.
+const VENDORED: [(&str, &str); 2] = [
+    ("node_modules/marked/lib/marked.esm.js", "marked.js"),
+    ("samples/support-tickets.jsonl", "sample.jsonl"),
+];
 
-/// Copies the page's library to where the page looks for it.
+/// Copies the page's library and its sample to where the page looks for them.
 fn vendor() -> Result<()> {
     let folder = root::dir().join("public/vendor");
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("could not make {}", folder.display()))?;
     for (from, name) in VENDORED {
-        let from = root::dir().join("node_modules").join(from);
+        let from = root::dir().join(from);
         let text = std::fs::read_to_string(&from)
             .with_context(|| format!("could not read {}", from.display()))?;
         // Its map is not served, and browsers with their tools open would ask for it.
@@ -160,6 +163,21 @@ fn standin_within(cancel: &Cancel, pace: Pace) -> Result<PathBuf> {
     let said = compile("the stand-in", "standin", &mut cargo, cancel)?;
     let program = executable(&said, "standin")
         .ok_or_else(|| anyhow!("cargo did not say where it put the stand-in"))?;
+    step.done();
+    Ok(program)
+}
+
+/// The command line `fanwise`, for this machine.
+pub fn cli() -> Result<PathBuf> {
+    let _turn = Turn::take()?;
+    let step = ui::Step::begin("cli", "compiling it");
+    let mut cargo = setup::plain("cargo");
+    cargo
+        .args(["build", "--package", "fanwise-cli"])
+        .current_dir(root::dir());
+    let said = compile("the command line", "cli", &mut cargo, &Cancel::default())?;
+    let program = executable(&said, "fanwise")
+        .ok_or_else(|| anyhow!("cargo did not say where it put the command line"))?;
     step.done();
     Ok(program)
 }
