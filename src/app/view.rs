@@ -340,12 +340,13 @@ pub struct Report {
     pub merged: Merged,
     pub coverage: Coverage,
     /// What each model of a cascade did; absent where no stage has one.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cascades: Vec<Cascade>,
 }
 
 /// The models of one stage, and what it saved to ask the cheap one first.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 pub struct Cascade {
     pub stage: String,
     /// In the order in which they are asked.
@@ -357,6 +358,7 @@ pub struct Cascade {
 
 /// One model's part.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 pub struct ModelShare {
     pub model: String,
     /// Items whose result it gave, and the share of those that all models of the stage gave.

@@ -648,7 +648,7 @@ mod tests {
         let mut both = snapshot(vec![class(100.0)], vec![job("a"), other], tasks);
         both.account_day = Some(15);
         let decided = admit(&both);
-        assert_eq!(decided.take, [0]);
+        assert_eq!(indexes(&decided), [0]);
         // What the first reserves may come back.
         assert_eq!(decided.over_day, [] as [usize; 0]);
         both.account_day = Some(5);
@@ -668,7 +668,7 @@ mod tests {
             ..snapshot(vec![class(100.0)], jobs, tasks)
         };
         let decided = admit(&open);
-        assert_eq!((decided.take, decided.halted), (vec![1], vec![0]));
+        assert_eq!((indexes(&decided), decided.halted), (vec![1], vec![0]));
         assert_eq!(decided.wait_ms, Some(9_000));
     }
 
