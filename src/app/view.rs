@@ -104,6 +104,7 @@ pub struct Cost {
     pub saved_usd: f64,
     /// What the prompt cache has saved: the cost of all calls had each paid its whole prompt, less what they cost. Below 0 while what was
     /// written has not been read yet.
+    #[serde(default)]
     pub cache_saved_usd: f64,
 }
 
