@@ -47,9 +47,11 @@ impl Body {
         self.text.push_str(r#"{"custom_id":""#);
         self.text.push_str(custom_id);
         self.text.push_str(r#"","params":"#);
-        // The very bytes that the pay-once key is made of: a batch takes no `stream`.
+        // A batch takes no `stream`.
+        let mut request = request.clone();
+        request.stream = false;
         self.text
-            .push_str(&String::from_utf8(request.identity()).unwrap_or_default());
+            .push_str(&String::from_utf8(request.body()).unwrap_or_default());
         self.text.push('}');
         self.requests += 1;
     }

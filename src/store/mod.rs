@@ -14,6 +14,7 @@
 //! - [`checks`], [`flags`]: checks of results, and what they found
 //! - [`admission`]: the snapshot that admission decides on, and the claim that carries it out
 //! - [`batches`]: batches, and the tasks that are in them
+//! - [`prefixes`]: what is known of prompts' beginnings in the API's cache
 //! - [`settle`]: what a consumer writes when calls have ended
 //! - [`sweep`]: what time alone brings about
 //! - [`control`]: what callers' commands write
@@ -39,6 +40,7 @@ pub mod jobs;
 pub mod listing;
 pub mod overview;
 pub mod plans;
+pub mod prefixes;
 pub mod reduce;
 pub mod removals;
 pub mod row;
@@ -53,7 +55,7 @@ use serde_json::Value;
 use crate::ports::Statement;
 
 /// The migrations, in order: what `wrangler d1 migrations apply` runs, for native databases.
-pub const MIGRATIONS: [&str; 9] = [
+pub const MIGRATIONS: [&str; 10] = [
     include_str!("../../migrations/0001_jobs.sql"),
     include_str!("../../migrations/0002_plans.sql"),
     include_str!("../../migrations/0003_inputs.sql"),
@@ -61,6 +63,7 @@ pub const MIGRATIONS: [&str; 9] = [
     include_str!("../../migrations/0005_door.sql"),
     include_str!("../../migrations/0006_afterwards.sql"),
     include_str!("../../migrations/0009_watch.sql"),
+    include_str!("../../migrations/0013_cache.sql"),
     include_str!("../../migrations/0014_batches.sql"),
     include_str!("../../migrations/0015_tiers.sql"),
 ];

@@ -4,6 +4,7 @@
 
 mod batches;
 mod bill;
+mod caching;
 mod chaos;
 mod checks;
 mod commands;
