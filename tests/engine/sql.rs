@@ -181,6 +181,8 @@ fn claim(first: i64) -> Vec<Statement> {
             worst_nano: 1,
             held_nano: 0,
             free: id == first,
+            cache: None,
+            leads: None,
         })
         .collect();
     admission::claim(&Claim {
@@ -191,6 +193,7 @@ fn claim(first: i64) -> Vec<Statement> {
         takes,
         probe: false,
         governor_start: 50,
+        leads_since: 0,
         tenant_day_nano: Some(1_000_000),
         account_day_nano: Some(1_000_000),
         tokens: true,
