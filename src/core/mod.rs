@@ -10,6 +10,7 @@
 //! - [`chunk`]: items into chunks
 //! - [`slice`]: long texts into slices
 //! - [`admit`]: which tasks may call Claude now: permits, budget, fairness, breaker
+//! - [`pace`]: how many tasks are claimed ahead of need
 //! - [`verdict`]: what becomes of a task after an answer or an error
 //! - [`merge`]: the deterministic fan-in
 //! - [`profile`]: an input in figures; [`estimate`]: what a plan is expected to take
@@ -32,6 +33,7 @@ pub mod guard;
 pub mod ids;
 pub mod merge;
 pub mod money;
+pub mod pace;
 pub mod plain_plan;
 pub mod plan;
 pub mod planner;

@@ -12,6 +12,7 @@ mod flows;
 mod found;
 mod inputs;
 mod log;
+mod pace;
 mod plans;
 mod quota;
 mod removal;

@@ -81,9 +81,10 @@ BEGIN
   INSERT INTO violations VALUES ('P4: ' || NEW.in_flight || ' calls of a class that nothing is known of');
 END;
 CREATE TEMP TRIGGER watch_concurrency AFTER UPDATE OF in_flight ON jobs
-WHEN NEW.in_flight > NEW.concurrency AND NEW.in_flight > OLD.in_flight
+WHEN NEW.in_flight > NEW.concurrency + NEW.concurrency / 2 AND NEW.in_flight > OLD.in_flight
 BEGIN
-  INSERT INTO violations VALUES ('P4: ' || NEW.in_flight || ' calls in flight, the job allows ' || NEW.concurrency);
+  INSERT INTO violations VALUES ('P4: ' || NEW.in_flight || ' tasks claimed, the job allows ' || NEW.concurrency
+    || ' calls and half as many ahead');
 END;
 CREATE TEMP TRIGGER watch_seen AFTER UPDATE OF seen ON classes
 WHEN NEW.seen = 1 AND OLD.seen = 0

@@ -79,12 +79,21 @@ struct Paid {
     task: String,
 }
 
+/// When the calls of one role came: the first, the last, and the last end.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    first_ms: u64,
+    last_ms: u64,
+    ended_ms: Option<u64>,
+}
+
 /// All counters since the start or the last reset.
 #[derive(Debug, Default)]
 pub struct Stats {
     since_ms: u64,
     total: u64,
     by_role: BTreeMap<String, u64>,
+    spans: BTreeMap<String, Span>,
     by_status: BTreeMap<u16, u64>,
     by_path: BTreeMap<String, u64>,
     open: HashMap<u64, Call>,
@@ -138,6 +147,12 @@ impl Stats {
             &call.role
         };
         *self.by_role.entry(role.to_owned()).or_default() += 1;
+        let span = self.spans.entry(role.to_owned()).or_insert(Span {
+            first_ms: call.at_ms,
+            last_ms: call.at_ms,
+            ended_ms: None,
+        });
+        span.last_ms = span.last_ms.max(call.at_ms);
         *self.by_status.entry(call.status).or_default() += 1;
         *self.by_path.entry(call.path.clone()).or_default() += 1;
         if let Some(fault) = call.fault {
@@ -235,6 +250,9 @@ impl Stats {
             return;
         };
         call.ended = Some((how, now_ms));
+        if let Some(span) = self.spans.get_mut(&call.role) {
+            span.ended_ms = span.ended_ms.max(Some(now_ms));
+        }
         let task_key = format!("{}/{}", call.job, call.task);
         match how {
             Ended::ClientGone => {
@@ -317,12 +335,21 @@ impl Stats {
         let shown: Vec<Value> = twice
             .map(|(key, p)| json!({"key": format!("{key:032x}"), "task": p.task, "good": p.good}))
             .collect();
+        let spans: serde_json::Map<String, Value> = self
+            .spans
+            .iter()
+            .map(|(role, span)| {
+                let span = json!({"first_ms": span.first_ms, "last_ms": span.last_ms, "ended_ms": span.ended_ms});
+                (role.clone(), span)
+            })
+            .collect();
         let mut out = json!({
             "since_ms": self.since_ms,
             "now_ms": now_ms,
             "calls": {
                 "total": self.total,
                 "by_role": self.by_role,
+                "spans": spans,
                 "by_status": numbered(&self.by_status),
                 "by_path": self.by_path,
             },
