@@ -16,7 +16,7 @@ struct Field {
     message: &'static str,
 }
 
-const BODY: [Field; 3] = [
+const BODY: [Field; 2] = [
     Field {
         name: "delivery",
         harmless: |value| value.is_null() || value == "live",
@@ -27,25 +27,13 @@ const BODY: [Field; 3] = [
         harmless: Value::is_null,
         message: "this version takes no context",
     },
-    Field {
-        name: "extends",
-        harmless: Value::is_null,
-        message: "this version cannot extend another job",
-    },
 ];
 
-const STAGE: [Field; 2] = [
-    Field {
-        name: "models",
-        harmless: empty,
-        message: "this version takes one `model`, no cascade",
-    },
-    Field {
-        name: "context",
-        harmless: empty,
-        message: "this version takes no context",
-    },
-];
+const STAGE: [Field; 1] = [Field {
+    name: "context",
+    harmless: empty,
+    message: "this version takes no context",
+}];
 
 fn empty(value: &Value) -> bool {
     match value {

@@ -490,6 +490,7 @@ fn schedule_example() -> Value {
 
 fn job_example() -> JobView {
     JobView {
+        extends: None,
         id: "job_0199c1d2e3f47a5b8c6d7e8f90a1b2c3".to_owned(),
         state: "running".to_owned(),
         run: 1,

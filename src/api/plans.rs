@@ -18,6 +18,7 @@ use super::submit::{SubmitBody, check, whole_numbers};
 use super::{Api, body, control, not_yet, openapi, reply, rules};
 use crate::app::plan::{self, EstimateView, PlanView, RoundView};
 use crate::app::view::JobView;
+use crate::core::alternatives;
 use crate::core::estimate::{self, Expected, Figures, Pace, Price};
 use crate::core::plan::{InputKind, Mode, Stage};
 use crate::core::recipe;
@@ -47,14 +48,16 @@ pub struct PlanBody {
 )]
 pub async fn estimate<P: Ports>(
     State(api): State<Api<P>>,
-    _: Caller,
+    caller: Caller,
     _: NoQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let bytes = body::json_bytes(&headers, body, api.app.config.caps.body_bytes).await?;
     let submit = check(body::parse(&bytes)?, &api.app.config)?;
-    Ok(reply::ok(&plan::estimate(&api.app, submit).await?))
+    Ok(reply::ok(
+        &plan::estimate(&api.app, &caller.tenant, submit).await?,
+    ))
 }
 
 /// Get a job's plan
@@ -175,6 +178,7 @@ pub fn plan_example() -> PlanView {
         rationale: Some(rationale.to_owned()),
         stages: example_stages(),
         expected: Some(example_figures()),
+        alternatives: alternatives::table(&example_stages_in_figures(), None),
         rounds: vec![RoundView {
             round: 0,
             source: "orchestrator".to_owned(),
@@ -194,6 +198,7 @@ pub fn estimate_example() -> EstimateView {
         items: 300,
         stages: example_stages(),
         expected: example_figures(),
+        alternatives: alternatives::table(&example_stages_in_figures(), None),
         limit_usd: Some(5.0),
     }
 }
@@ -208,9 +213,17 @@ fn example_stages() -> Vec<Stage> {
 }
 
 fn example_figures() -> Expected {
+    estimate::expected(&example_stages_in_figures())
+}
+
+fn example_stages_in_figures() -> [Figures; 2] {
     let price = |input, output| Price {
         input,
         output,
+        cache_write: input * 5 / 4,
+        cache_read: input / 10,
+        min_cacheable: 512,
+        batch_percent: 50,
         long: None,
         dearest_percent: 110,
     };
@@ -222,6 +235,7 @@ fn example_figures() -> Expected {
         stage: "classify".to_owned(),
         tasks: (30, 30),
         fixed_bytes: 3_900,
+        shared_bytes: 2_400,
         format: true,
         item_bytes: (54_000, 54_300),
         answer_chars: (1_200, 2_900),
@@ -236,6 +250,7 @@ fn example_figures() -> Expected {
         stage: "report".to_owned(),
         tasks: (1, 1),
         fixed_bytes: 2_600,
+        shared_bytes: 2_100,
         format: false,
         item_bytes: (36_000, 87_000),
         answer_chars: (600, 20_000),
@@ -246,5 +261,5 @@ fn example_figures() -> Expected {
         fee_nano: 0,
         pace,
     };
-    estimate::expected(&[classify, report])
+    [classify, report]
 }

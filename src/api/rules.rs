@@ -153,6 +153,10 @@ fn may_have(stage: &Stage, field: &str) -> bool {
 
 /// The fields of one stage.
 fn fields(here: &str, stage: &Stage, faults: &mut Faults) {
+    let cascade = stage
+        .models
+        .as_ref()
+        .is_some_and(|models| !models.is_empty());
     if stage.kind == StageKind::Synthesis {
         let given = [
             ("output", stage.output.is_some()),
@@ -160,6 +164,7 @@ fn fields(here: &str, stage: &Stage, faults: &mut Faults) {
             ("group_by", stage.group_by.is_some()),
             ("merge", stage.merge.is_some()),
             ("verify", stage.verify.is_some()),
+            ("models", cascade),
             (
                 "tools",
                 stage.tools.as_ref().is_some_and(|tools| !tools.is_empty()),
@@ -173,6 +178,12 @@ fn fields(here: &str, stage: &Stage, faults: &mut Faults) {
         faults.add(
             format_args!("{here}.citations"),
             "only a `synthesis` has this",
+        );
+    }
+    if cascade && stage.model.is_some() {
+        faults.add(
+            format_args!("{here}.model"),
+            "is not taken with `models`, whose first entry is the model that is asked first",
         );
     }
     if let Some(tools) = &stage.tools {

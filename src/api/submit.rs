@@ -77,6 +77,11 @@ pub struct SubmitBody {
     /// False: answers that were paid for before are not used again.
     #[serde(default)]
     reuse: Option<bool>,
+    /// A job of yours that is over: what it found out about items that are the same, by stages that are the same, is taken over
+    /// without a call. Without `stages`, those of that job are used.
+    #[serde(default)]
+    #[schema(pattern = "^job_[0-9a-f]{32}$")]
+    extends: Option<String>,
     /// How the plan of a dynamic job is made.
     #[serde(default)]
     planning: Option<Planning>,
@@ -238,7 +243,14 @@ pub fn plan(
             return Err(ApiError::invalid(faults));
         }
     };
-    let mode = rules::mode(body.mode, body.stages.is_some(), &mut faults);
+    let has_stages = body.stages.is_some() || body.extends.is_some();
+    let mode = rules::mode(body.mode, has_stages, &mut faults);
+    if body.extends.is_some() && body.reuse == Some(false) {
+        faults.add(
+            "reuse",
+            "is not taken as false with `extends`, which takes over what was paid before",
+        );
+    }
     let stages = body.stages.unwrap_or_default();
     rules::check(&stages, taken.kind, &config.caps, &mut faults);
     faults.into_result()?;
@@ -253,6 +265,7 @@ pub fn plan(
         items: taken.items,
         limits: body.limits.unwrap_or_default(),
         reuse: body.reuse.unwrap_or(true),
+        extends: body.extends,
         metadata: body.metadata.unwrap_or_default(),
         webhook: body.webhook,
         idempotency: None,

@@ -315,6 +315,17 @@ fn each_fault_is_named_where_it_is() {
             "delivery",
             "this version delivers `live` only",
         ),
+        (with("/extends", json!("my job")), "extends", ""),
+        (
+            with("/stages/1/models", json!(["haiku", "opus"])),
+            "stages[1].models",
+            "only a `map` stage has this",
+        ),
+        (
+            with("/stages/0/models", json!("haiku")),
+            "stages[0].models",
+            "must be an array, is a string",
+        ),
         (
             with("/approval", json!("yes")),
             "approval",

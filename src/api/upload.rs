@@ -205,7 +205,7 @@ impl<'a, P: Ports> File<'a, P> {
             items: Vec::new(),
         };
         let plan = plan(spec, taken, config, faults)?;
-        let mut draft = submit::begin(app, owner, plan)?;
+        let mut draft = submit::begin(app, owner, plan).await?;
         let mut file = File {
             caps: &config.caps,
             splits: may_split,

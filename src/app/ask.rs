@@ -348,6 +348,7 @@ mod tests {
             chunk: Chunk::of_items(10),
             group_by: None,
             model: "claude-haiku-5-5".into(),
+            models: Vec::new(),
             max_tokens: 1_024,
             effort: None,
             merge: Merge::default(),

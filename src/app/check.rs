@@ -20,7 +20,7 @@ use crate::core::plan::{Output, ResolvedStage};
 use crate::core::purpose::Purpose;
 use crate::ports::{Clock, Db, DbError, Ports, Statement};
 use crate::store::admission::Body;
-use crate::store::checks::{self as sql, Asked, Replaced};
+use crate::store::checks::{self as sql, Asked, Chosen, Replaced};
 use crate::store::flags::{self, Flag};
 use crate::store::jobs::StageRow;
 use crate::store::row::{Columns, Row};
@@ -47,6 +47,7 @@ pub fn judge(stage: &ResolvedStage) -> ResolvedStage {
         })),
         group_by: None,
         tools: None,
+        models: Vec::new(),
         ..stage.clone()
     }
 }
@@ -60,7 +61,7 @@ pub async fn step<P: Ports>(
     let Some(work) = loaded.kit.stage(stage.idx) else {
         return Ok(false);
     };
-    let redo = loaded.kit.spec.limits.redo_ratio.unwrap_or(0.0) > 0.0;
+    let redo = work.stage.redo_share(&loaded.kit.spec.limits) > 0.0;
     let verify = work.stage.verify.is_some();
     match (stage.phase.as_str(), stage.expanded) {
         ("work", true) if verify => begin(app, loaded, stage, "verify").await,
@@ -158,7 +159,7 @@ async fn verify_slice<P: Ports>(
     stage: &StageRow,
     work: &StageKit,
 ) -> Result<(), AppError> {
-    let judge = kit_of(loaded, stage, Purpose::Verify)?;
+    let judge = kit_of(loaded, stage, Purpose::Verify, 0)?;
     let share = work.stage.verify.map_or(0.0, |verify| verify.sample);
     let (seen, next) = page(app, loaded, stage).await?;
     let mut entries = Vec::new();
@@ -195,8 +196,9 @@ fn kit_of<'a>(
     loaded: &'a Loaded,
     stage: &StageRow,
     purpose: Purpose,
+    tier: u32,
 ) -> Result<&'a StageKit, AppError> {
-    let kit = loaded.kit.of(stage.idx, purpose);
+    let kit = loaded.kit.of(stage.idx, purpose, tier);
     kit.ok_or_else(|| AppError::Unavailable("the stage's plan is not readable".into()))
 }
 
@@ -241,34 +243,56 @@ async fn look<P: Ports>(
 ) -> Result<(), AppError> {
     let job = &loaded.job.id;
     let known = query::rows(app, sql::redone(job, stage.idx)).await?;
-    let redone: HashSet<String> = known.iter().map(|row| row.text("id")).collect();
+    // Which model each of them was asked of already; what a judge said is about first results.
+    let redone: HashMap<String, u32> = known
+        .iter()
+        .map(|row| (row.text("id"), row.count("tier")))
+        .collect();
     let wrong = judged_wrong(app, loaded, stage).await?;
-    let mut checker = Checker::default();
+    let tiers = work.stage.tiers();
+    let mut checker = Checker::of(work.stage.is_cascade());
     let of = synthesise::results_of(job, stage.idx, work);
+    // What was taken over from an earlier job was checked there.
+    let of_others = query::rows(app, sql::taken_over(job, stage.idx)).await?;
+    let of_others: HashSet<u32> = of_others.iter().map(|row| row.count("idx")).collect();
+    let mut taken: HashSet<String> = HashSet::new();
     let mut after = None;
     loop {
         let (lines, next) = query::results_page(app, &of, after).await?;
         for line in &lines {
             let (id, output) = synthesise::named(line);
             checker.add(id, output);
+            if of_others.contains(&synthesise::task_of(line)) {
+                taken.insert(id.to_owned());
+            }
         }
         let Some(next) = next else { break };
         after = Some(next);
     }
-    let share = loaded.kit.spec.limits.redo_ratio.unwrap_or(0.0);
+    let share = work.stage.redo_share(&loaded.kit.spec.limits);
     let most = (share * checker.results() as f64).floor() as usize;
-    let left = most.saturating_sub(redone.len());
+    let mut left = most.saturating_sub(redone.len());
     let mut named = HashSet::new();
-    let chosen: Vec<String> = wrong
-        .iter()
-        .cloned()
-        .chain(checker.finish().into_iter().map(|(id, _)| id))
-        .filter(|id| !redone.contains(id) && named.insert(id.clone()))
-        .take(left)
-        .collect();
+    // Once more of the same model where there is no other; in a cascade each time of the next.
+    let next = |id: &String| match redone.get(id) {
+        None if tiers > 1 => Some(1),
+        None => Some(0),
+        Some(tier) => Some(tier + 1).filter(|next| *next < tiers),
+    };
+    let mut chosen: Vec<Chosen> = Vec::new();
+    let seen = wrong.iter().filter(|id| !redone.contains_key(*id)).cloned();
+    for id in seen.chain(checker.finish().into_iter().map(|(id, _)| id)) {
+        let Some(tier) = next(&id) else { continue };
+        let again = redone.contains_key(&id);
+        if taken.contains(&id) || (left == 0 && !again) || !named.insert(id.clone()) {
+            continue;
+        }
+        left -= usize::from(!again);
+        chosen.push(Chosen { id, tier });
+    }
     let judged: Vec<Flag> = wrong
         .into_iter()
-        .filter(|id| !redone.contains(id))
+        .filter(|id| !redone.contains_key(id))
         .map(|id| Flag {
             id,
             flag: JUDGED_WRONG.to_owned(),
@@ -325,39 +349,46 @@ async fn redo_slice<P: Ports>(
     stage: &StageRow,
 ) -> Result<(), AppError> {
     let job = &loaded.job.id;
-    let again = kit_of(loaded, stage, Purpose::Redo)?;
-    let chosen: HashSet<String> = query::rows(app, sql::redone(job, stage.idx))
+    let chosen: HashMap<String, u32> = query::rows(app, sql::redone(job, stage.idx))
         .await?
         .iter()
         .filter(|row| !asked_already(row))
-        .map(|row| row.text("id"))
+        .map(|row| (row.text("id"), row.count("tier")))
         .collect();
     let (seen, next) = page(app, loaded, stage).await?;
     let mut rows = Vec::new();
     let mut asked = Vec::new();
-    let mut items = Vec::new();
+    // By the model that they are asked of: the items of many tasks fill whole chunks of it.
+    let mut items: BTreeMap<u32, Vec<Value>> = BTreeMap::new();
     for one in &seen {
-        let ids: Vec<String> = one
-            .results
-            .iter()
-            .map(|(id, _)| id.clone())
-            .filter(|id| chosen.contains(id))
-            .collect();
-        asked.extend(ids.iter().map(|id| Asked {
-            id: id.clone(),
-            task: one.idx,
-        }));
-        if again.stage.output == Output::Item {
-            items.extend(kit::only(&one.input, &ids));
-        } else if !ids.is_empty() {
-            let mut row = expand::new_task(app, again, job, &one.input).await?;
-            row.grp = Some(one.label.clone());
-            rows.push(row);
+        let mut ids: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+        for (id, _) in &one.results {
+            if let Some(tier) = chosen.get(id) {
+                ids.entry(*tier).or_default().push(id.clone());
+            }
+        }
+        for (tier, ids) in ids {
+            asked.extend(ids.iter().map(|id| Asked {
+                id: id.clone(),
+                task: one.idx,
+            }));
+            let again = kit_of(loaded, stage, Purpose::Redo, tier)?;
+            if again.stage.output == Output::Item {
+                let of_tier = items.entry(tier).or_default();
+                of_tier.extend(kit::only(&one.input, &ids));
+            } else {
+                let mut row = expand::new_task(app, again, job, &one.input).await?;
+                row.grp = Some(one.label.clone());
+                rows.push(row);
+            }
         }
     }
-    let per_chunk = again.stage.chunk.most_items() as usize;
-    for chunk in follow::cut(items, follow::room(again), per_chunk) {
-        rows.push(expand::new_task(app, again, job, &chunk).await?);
+    for (tier, items) in items {
+        let again = kit_of(loaded, stage, Purpose::Redo, tier)?;
+        let per_chunk = again.stage.chunk.most_items() as usize;
+        for chunk in follow::cut(items, follow::room(again), per_chunk) {
+            rows.push(expand::new_task(app, again, job, &chunk).await?);
+        }
     }
     let more = vec![sql::asked(job, stage.idx, &asked)];
     slice(app, loaded, stage, Purpose::Redo, &rows, next, more).await
@@ -373,10 +404,18 @@ async fn apply<P: Ports>(
     let job = &loaded.job.id;
     let guard = || sql::guard(job, stage.idx, "redo");
     let answers = query::rows(app, sql::answers(job, stage.idx, PAGE)).await?;
-    if answers.is_empty() {
-        return write(app, vec![guard(), sql::end(job, stage.idx)]).await;
-    }
     let known = query::rows(app, sql::redone(job, stage.idx)).await?;
+    if answers.is_empty() {
+        // What another model answered is looked at like the first, as long as there is a model that was not asked.
+        let last = work.stage.tiers().saturating_sub(1);
+        let more = |row: &Row| row.maybe_int("answered").is_some() && row.count("tier") < last;
+        let next = if known.iter().any(more) {
+            sql::begin(job, stage.idx, "check")
+        } else {
+            sql::end(job, stage.idx)
+        };
+        return write(app, vec![guard(), next]).await;
+    }
     let tasks: HashMap<String, u32> = known
         .iter()
         .filter(|row| asked_already(row))
@@ -427,6 +466,7 @@ async fn apply<P: Ports>(
             idx,
             &replaced,
             (JUDGED_WRONG, &ids),
+            answer.count("tier"),
         ));
         write(app, statements).await?;
     }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::kit::Kit;
 use super::synthesise::{Next, SynthesisTask};
 use super::{
-    App, AppError, bodies, check, cite, coverage, follow, log, message, notify, plan, planning,
-    pump, query, reduce, synthesise,
+    App, AppError, bodies, check, cite, coverage, extend, follow, log, message, notify, plan,
+    planning, pump, query, reduce, synthesise,
 };
 use crate::core::flags::Flag;
 use crate::core::plan::{OnBudget, PLAN_STAGE, StageKind};
@@ -195,6 +195,9 @@ async fn run<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, 
                 JobState::Running,
             )])
             .await?;
+        return Ok(Step::Again);
+    }
+    if !stage.expanded && extend::copy(app, loaded).await? {
         return Ok(Step::Again);
     }
     if stage.phase != "work" && (!stage.expanded || stage.open() == 0) {

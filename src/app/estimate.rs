@@ -8,6 +8,7 @@ use super::synthesise::context_bytes;
 use super::{App, AppError, query, reduce};
 use crate::claude::models::{Model, ThinkingMode};
 use crate::claude::request::{Effort, Thinking};
+use crate::core::alternatives::{self, Alternative};
 use crate::core::estimate::{self, Expected, Figures, Pace, Price, Prose, value_chars};
 use crate::core::plan::{Chunk, InputKind, Limits, Output, ResolvedStage, StageKind, WebTool};
 use crate::core::profile::Profile;
@@ -87,6 +88,53 @@ pub fn expected<P: Ports>(
     estimate::expected(&figures(app, kit, profile, limits, paces))
 }
 
+/// What the job costs in other ways.
+pub fn alternatives<P: Ports>(
+    app: &App<P>,
+    kit: &Kit,
+    profile: &Profile,
+    limits: &Limits,
+    paces: &Paces,
+) -> Result<Vec<Alternative>, AppError> {
+    let with = |stages: Vec<ResolvedStage>| -> Result<Vec<Figures>, AppError> {
+        let mut spec = kit.spec.clone();
+        spec.stages = stages;
+        let kit = Kit::new(app, spec)?;
+        Ok(figures(app, &kit, profile, limits, paces))
+    };
+    let stages = &kit.spec.stages;
+    let alone = stages.iter().map(|stage| ResolvedStage {
+        model: stage.models.last().unwrap_or(&stage.model).clone(),
+        models: Vec::new(),
+        ..stage.clone()
+    });
+    let single = with(alone.collect())?;
+    let cheap = app.models.resolve(&app.config.defaults.worker_model).ok();
+    let before = |stage: &ResolvedStage| {
+        let (cheap, own) = (cheap?, app.models.resolve(&stage.model).ok()?);
+        let dearer = own.prices.standard.output > cheap.prices.standard.output;
+        let fits = stage.max_tokens <= cheap.max_output_tokens
+            && own.context_tokens >= cheap.context_tokens;
+        let first = stage.kind == StageKind::Map && !stage.is_cascade() && dearer && fits;
+        first.then(|| vec![cheap.id.clone(), own.id.clone()])
+    };
+    let mut any = stages.iter().any(ResolvedStage::is_cascade);
+    let cascades = stages.iter().map(|stage| match before(stage) {
+        Some(models) => {
+            any = true;
+            ResolvedStage {
+                model: models.first().unwrap_or(&stage.model).clone(),
+                models,
+                ..stage.clone()
+            }
+        }
+        None => stage.clone(),
+    });
+    let cascades: Vec<ResolvedStage> = cascades.collect();
+    let cascade = any.then(|| with(cascades)).transpose()?;
+    Ok(alternatives::table(&single, cascade.as_deref()))
+}
+
 /// The same, stage by stage, in figures.
 pub fn figures<P: Ports>(
     app: &App<P>,
@@ -120,9 +168,20 @@ pub fn figures<P: Ports>(
         let pace = paces.of(&stage.model.class, concurrency, app.config.governor_start);
         match stage.stage.kind {
             StageKind::Map => {
-                let redo = limits.redo_ratio.unwrap_or(0.0);
+                // What a cascade asks again, it asks of others.
+                let redo = match stage.stage.is_cascade() {
+                    true => 0.0,
+                    false => stage.stage.redo_share(limits),
+                };
                 let (figure, results) = map(stage, &flow, redo, pace);
                 figures.push(figure);
+                for dearer in kit.dearer(stage) {
+                    let start = app.config.governor_start;
+                    let pace = paces.of(&dearer.model.class, concurrency, start);
+                    let (whole, _) = map(dearer, &flow, 0.0, pace);
+                    let share = stage.stage.redo_share(limits);
+                    figures.push(estimate::handed_on(whole, &dearer.model.id, share));
+                }
                 flow = results;
             }
             StageKind::Synthesis | StageKind::Plan => {
@@ -266,6 +325,7 @@ fn map(kit: &StageKit, input: &Flow, redo: f64, pace: Pace) -> (Figures, Flow) {
         stage: stage.name.clone(),
         tasks,
         fixed_bytes: request.body().len() as u64,
+        shared_bytes: kit.shared_bytes(),
         format: request
             .output_config
             .as_ref()
@@ -310,6 +370,7 @@ fn synthesis(kit: &StageKit, results: &Flow, limits: &Limits, pace: Pace) -> Fig
         stage: stage.name.clone(),
         tasks: (1, 1),
         fixed_bytes: request.body().len() as u64,
+        shared_bytes: kit.shared_bytes(),
         format: request
             .output_config
             .as_ref()
@@ -357,6 +418,7 @@ fn tree(
         stage: synthesis.stage.name.clone(),
         tasks: (least.div_ceil(part), most.div_ceil(part) + 1),
         fixed_bytes: request.body().len() as u64,
+        shared_bytes: reader.shared_bytes(),
         format: false,
         item_bytes: (least, most),
         answer_chars: (SHORT_TEXT, u64::MAX),
@@ -377,6 +439,7 @@ fn planning(kit: &StageKit, pace: Pace) -> Figures {
         stage: kit.stage.name.clone(),
         tasks: (1, 1),
         fixed_bytes: request.body().len() as u64,
+        shared_bytes: kit.shared_bytes(),
         format: true,
         item_bytes: PROFILE_BYTES,
         answer_chars: PLAN_CHARS,
@@ -430,6 +493,10 @@ fn price(model: &Model) -> Price {
     Price {
         input: prices.standard.input,
         output: prices.standard.output,
+        cache_write: prices.standard.cache_write_5m,
+        cache_read: prices.standard.cache_read,
+        min_cacheable: model.min_cacheable_tokens,
+        batch_percent: prices.batch_percent,
         long: prices
             .long_prompt
             .map(|long| (long.above_tokens, long.rates.input, long.rates.output)),

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::bodies::{self, sha256_hex};
 use super::kit::{Kit, StageKit, nano};
 use super::slice::{self, Cut};
-use super::{App, AppError, log};
+use super::{App, AppError, extend, log};
 use crate::core::chunk;
 use crate::core::plan::Output;
 use crate::core::purpose::Purpose;
@@ -38,10 +38,13 @@ pub async fn slice<P: Ports>(
     };
     // Pages are cut when they have been read.
     let fetches = kit.fetches(stage.idx);
-    let cut = match stage_kit.stage.chunk.size() {
+    let mut cut = match stage_kit.stage.chunk.size() {
         Some(size) if !fetches => slice::cut(app, stage_kit, job, stage, size).await?,
         _ => cut(app, stage_kit, job, stage, fetches).await?,
     };
+    if !fetches {
+        cut.rows = extend::take(app, stage_kit, job, stage, cut.rows).await?;
+    }
     let now = app.ports.clock().now_ms();
     let slice = Slice {
         job: &job.id,
@@ -57,6 +60,7 @@ pub async fn slice<P: Ports>(
     };
     let mut statements = tasks::expand(&slice, &cut.rows);
     statements.extend(cut.more);
+    statements.extend(tasks::take(&job.id, job.next_index, &cut.rows, now));
     match app.ports.db().batch(statements).await {
         Ok(answers) => {
             log::moved(app, &answers, "expanded");
@@ -141,6 +145,9 @@ pub async fn new_task<P: Ports>(
         blob,
         grp: None,
         labelled: stage.stage.output == Output::Chunk,
+        tier: stage.tier,
+        wire: items.to_vec(),
+        taken: None,
     })
 }
 

@@ -200,6 +200,7 @@ fn failed<P: Ports>(app: &App<P>, task: &Claimed, error: &WebError, resolved: &m
         tries: task.tries,
         max_attempts: task.max_attempts,
         delays: 0,
+        dearer: false,
     };
     let end = match error.again() {
         Some(after_ms) => End::Failed { after_ms },
@@ -228,7 +229,7 @@ fn failed<P: Ports>(app: &App<P>, task: &Claimed, error: &WebError, resolved: &m
             row.tries = tries;
             row.not_before = now.saturating_add_unsigned(ms.max(1));
         }
-        Next::Done | Next::Split | Next::GiveUp => {
+        Next::Done | Next::Split | Next::Up | Next::GiveUp => {
             row.state = TaskState::Failed.as_str();
             row.error =
                 Some(json!({"code": error.code(), "message": error.to_string()}).to_string());

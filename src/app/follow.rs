@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde_json::{Map, Value, json};
 
 use super::kit::{Kit, StageKit};
-use super::{App, AppError, bodies, expand, log, query};
+use super::{App, AppError, bodies, expand, extend, log, query};
 use crate::core::merge;
 use crate::core::plan::Output;
 use crate::core::purpose::Purpose;
@@ -25,7 +25,7 @@ use crate::store::admission::Body;
 use crate::store::follow::{self as sql, Bundle, Given};
 use crate::store::jobs::{self, JobRow, StageRow};
 use crate::store::row::Columns;
-use crate::store::tasks::Slice;
+use crate::store::tasks::{self as store_tasks, Slice};
 
 /// Tasks whose results one slice reads, and the bytes after which it reads no further. What a slice writes goes in as one
 /// bound text of at most 2 MB, and escaping may double what was read.
@@ -318,7 +318,17 @@ async fn groups<P: Ports>(
     let last = whole && rest.is_none();
     let slice = at(app, job, stage, stage.cursor, last);
     let rest = rest.as_ref().map(|(bundle, seq)| (bundle, *seq));
-    Ok(sql::expand_groups(&slice, &tasks, &taken, rest))
+    if kit.stage.output == Output::Chunk {
+        tasks = extend::take(app, kit, job, stage, tasks).await?;
+    }
+    let mut statements = sql::expand_groups(&slice, &tasks, &taken, rest);
+    statements.extend(store_tasks::take(
+        &job.id,
+        job.next_index,
+        &tasks,
+        slice.now,
+    ));
+    Ok(statements)
 }
 
 /// Results as they are, so many to a chunk.
@@ -358,7 +368,10 @@ async fn chunks<P: Ports>(
         .map_or(found.next, |entry| entry.from);
     let last = found.exhausted && taken == found.entries.len();
     let slice = at(app, job, stage, next, last);
-    Ok(sql::expand(&slice, &rows, &given(&found, taken)))
+    let rows = extend::take(app, kit, job, stage, rows).await?;
+    let mut statements = sql::expand(&slice, &rows, &given(&found, taken));
+    statements.extend(store_tasks::take(&job.id, job.next_index, &rows, slice.now));
+    Ok(statements)
 }
 
 fn at<'a, P: Ports>(

@@ -25,9 +25,12 @@ pub struct Kit {
     pub plan: Option<StageKit>,
     /// Brings results down to what the synthesis can read; `None` in a plan without one.
     pub reduce: Option<StageKit>,
-    /// For each stage: who judges its results, and who answers once more; `None` where the plan wants none.
+    /// For each stage: who judges its results; `None` where the plan wants no judge.
     verify: Vec<Option<StageKit>>,
-    redo: Vec<Option<StageKit>>,
+    /// For each stage: the models of its cascade after the first.
+    above: Vec<Vec<StageKit>>,
+    /// For each stage: who answers once more, model by model of its cascade; empty where the plan wants none.
+    redo: Vec<Vec<StageKit>>,
 }
 
 /// One stage, ready to work with.
@@ -35,6 +38,8 @@ pub struct Kit {
 pub struct StageKit {
     pub stage: ResolvedStage,
     pub purpose: Purpose,
+    /// Which model of the stage's cascade this is.
+    pub tier: u32,
     pub model: Model,
     /// Decides what a result is; `None` for a synthesis in plain text.
     pub schema: Option<Schema>,
@@ -58,43 +63,75 @@ impl Kit {
         let reduce = reduce::stage(&spec, app.config.defaults.worker_max_tokens)
             .map(|stage| StageKit::new(app, &spec, &stage, Purpose::Reduce))
             .transpose()?;
-        let around =
-            |purpose: Purpose, wanted: &dyn Fn(&ResolvedStage) -> Option<ResolvedStage>| {
-                spec.stages
-                    .iter()
-                    .map(|stage| {
-                        wanted(stage)
-                            .map(|stage| StageKit::new(app, &spec, &stage, purpose))
-                            .transpose()
-                    })
+        let verify = spec
+            .stages
+            .iter()
+            .map(|stage| {
+                let judge = stage.verify.map(|_| check::judge(stage));
+                judge
+                    .map(|stage| StageKit::new(app, &spec, &stage, Purpose::Verify))
+                    .transpose()
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let models = |purpose: Purpose, of: &dyn Fn(&ResolvedStage) -> std::ops::Range<u32>| {
+            let tiers = |stage: &ResolvedStage| {
+                of(stage)
+                    .map(|tier| StageKit::new(app, &spec, &stage.at_tier(tier), purpose))
                     .collect::<Result<Vec<_>, _>>()
             };
-        let verify = around(Purpose::Verify, &|stage| {
-            stage.verify.map(|_| check::judge(stage))
-        })?;
-        let may_redo = spec.limits.redo_ratio.is_some_and(|share| share > 0.0);
-        let redo = around(Purpose::Redo, &|stage| {
-            (may_redo && stage.kind == StageKind::Map).then(|| stage.clone())
+            spec.stages.iter().map(tiers).collect::<Result<Vec<_>, _>>()
+        };
+        let above = models(Purpose::Work, &|stage| 1..stage.tiers())?;
+        let redo = models(Purpose::Redo, &|stage| {
+            let wanted = stage.kind == StageKind::Map && stage.redo_share(&spec.limits) > 0.0;
+            0..if wanted { stage.tiers() } else { 0 }
         })?;
         Ok(Kit {
             stages,
             plan,
             reduce,
             verify,
+            above,
             redo,
             spec,
         })
     }
 
-    /// What a task of that stage needs, for what it is there for.
-    pub fn of<'a>(&'a self, stage: u32, purpose: Purpose) -> Option<&'a StageKit> {
-        let at = |kits: &'a [Option<StageKit>]| kits.get(usize::try_from(stage).ok()?)?.as_ref();
-        match purpose {
-            Purpose::Work => self.stage(stage),
-            Purpose::Reduce => self.reduce.as_ref(),
-            Purpose::Verify => at(&self.verify),
-            Purpose::Redo => at(&self.redo),
+    /// What a task of that stage needs, for what it is there for and the model of a cascade that it has come to.
+    pub fn of(&self, stage: u32, purpose: Purpose, tier: u32) -> Option<&StageKit> {
+        let at = usize::try_from(stage).ok()?;
+        let tier = usize::try_from(tier).ok()?;
+        match (purpose, tier.checked_sub(1)) {
+            (Purpose::Work, None) => self.stage(stage),
+            (Purpose::Work, Some(tier)) => self.above.get(at)?.get(tier),
+            (Purpose::Reduce, _) => self.reduce.as_ref(),
+            (Purpose::Verify, _) => self.verify.get(at)?.as_ref(),
+            (Purpose::Redo, _) => self.redo.get(at)?.get(tier),
         }
+    }
+
+    /// Who is asked next for what this model could not do.
+    pub fn above(&self, stage: u32, purpose: Purpose, tier: u32) -> Option<&StageKit> {
+        match purpose {
+            Purpose::Work | Purpose::Redo => self.of(stage, purpose, tier.saturating_add(1)),
+            Purpose::Verify | Purpose::Reduce => None,
+        }
+    }
+
+    /// The models of a stage's cascade after its first.
+    pub fn dearer(&self, stage: &StageKit) -> &[StageKit] {
+        let same = |kit: &StageKit| kit.stage.name == stage.stage.name;
+        let at = self.stages.iter().position(same);
+        at.and_then(|at| self.above.get(at))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// The same by the model that a call was made to.
+    pub fn of_model(&self, stage: u32, purpose: Purpose, model: &str) -> Option<&StageKit> {
+        (0..=self.stage(stage)?.stage.tiers())
+            .filter_map(|tier| self.of(stage, purpose, tier))
+            .find(|kit| kit.model.id == model)
+            .or_else(|| self.of(stage, purpose, 0))
     }
 
     /// The workers of this stage read the pages that the input names.
@@ -160,11 +197,17 @@ impl StageKit {
                 .unwrap_or_default(),
             stage: stage.clone(),
             purpose,
+            tier: tier_of(stage),
             model,
             schema,
             frame,
             format,
         })
+    }
+
+    /// Bytes with which all requests of the stage begin alike, as far as they are cached together.
+    pub fn shared_bytes(&self) -> u64 {
+        self.frame.len() as u64
     }
 
     /// What a call of this stage in that form is for.
@@ -273,6 +316,12 @@ impl StageKit {
     }
 }
 
+/// The place of a stage's model in its cascade.
+fn tier_of(stage: &ResolvedStage) -> u32 {
+    let at = stage.models.iter().position(|model| *model == stage.model);
+    at.and_then(|at| u32::try_from(at).ok()).unwrap_or(0)
+}
+
 /// The stage in which a dynamic job is planned.
 fn planning_stage<P: Ports>(app: &App<P>, spec: &Spec) -> Option<ResolvedStage> {
     let planning = spec.planning.as_ref()?;
@@ -289,6 +338,7 @@ fn planning_stage<P: Ports>(app: &App<P>, spec: &Spec) -> Option<ResolvedStage> 
             .model
             .clone()
             .unwrap_or_else(|| defaults.planning_model.clone()),
+        models: Vec::new(),
         max_tokens: defaults.planning_max_tokens,
         effort: None,
         merge: Merge::default(),

@@ -10,7 +10,8 @@ use super::estimate::{self, Paces};
 use super::kit::Kit;
 use super::submit::{self, Submit};
 use super::view::JobView;
-use super::{App, AppError, control, judge, query};
+use super::{App, AppError, control, extend, judge, query};
+use crate::core::alternatives::Alternative;
 use crate::core::estimate::Expected;
 use crate::core::plan::{Mode, Stage};
 use crate::core::profile::Profile;
@@ -38,6 +39,8 @@ pub struct PlanView {
     pub stages: Vec<Stage>,
     /// What was expected when the plan was made.
     pub expected: Option<Expected>,
+    /// What the plan would cost in other ways, at the limits known now; empty while it is being made.
+    pub alternatives: Vec<Alternative>,
     /// How it came about: the plan, and each time it was thought over after a stage.
     pub rounds: Vec<RoundView>,
 }
@@ -71,12 +74,19 @@ pub struct EstimateView {
     /// stands in where no other comes, and the planning is counted too.
     pub stages: Vec<Stage>,
     pub expected: Expected,
+    /// What the same costs in other ways.
+    pub alternatives: Vec<Alternative>,
     /// The job's cap.
     pub limit_usd: Option<f64>,
 }
 
 /// What the job of this submit would take. Nothing is called and nothing is written.
-pub async fn estimate<P: Ports>(app: &App<P>, submit: Submit) -> Result<EstimateView, AppError> {
+pub async fn estimate<P: Ports>(
+    app: &App<P>,
+    tenant: &str,
+    mut submit: Submit,
+) -> Result<EstimateView, AppError> {
+    extend::look_up(app, tenant, &mut submit).await?;
     let mut kit = submit::kit_of(app, &submit)?;
     let mut profiler = submit::profiler(submit.mode);
     for item in submit.items {
@@ -98,6 +108,7 @@ pub async fn estimate<P: Ports>(app: &App<P>, submit: Submit) -> Result<Estimate
         items: profile.items,
         stages: pinned(&kit),
         expected: estimate::expected(app, &kit, &profile, &spec.limits, &paces),
+        alternatives: estimate::alternatives(app, &kit, &profile, &spec.limits, &paces)?,
         limit_usd: spec.limits.max_cost_usd,
     })
 }
@@ -106,8 +117,15 @@ pub async fn estimate<P: Ports>(app: &App<P>, submit: Submit) -> Result<Estimate
 pub async fn plan<P: Ports>(app: &App<P>, tenant: &str, id: &str) -> Result<PlanView, AppError> {
     query::owned(app, tenant, id).await?;
     let loaded = load(app, id).await?;
-    let (rounds, _) = history(app, id).await?;
-    Ok(view(&loaded, rounds))
+    let (rounds, profile) = history(app, id).await?;
+    let spec = &loaded.kit.spec;
+    let alternatives = if spec.stages.is_empty() {
+        Vec::new()
+    } else {
+        let paces = Paces::known(app).await?;
+        estimate::alternatives(app, &loaded.kit, &profile, &spec.limits, &paces)?
+    };
+    Ok(view(&loaded, rounds, alternatives))
 }
 
 /// Puts other stages in the place of a plan that waits for approval.
@@ -220,7 +238,7 @@ pub async fn history<P: Ports>(app: &App<P>, id: &str) -> Result<(Vec<Round>, Pr
     Ok((rounds, profile))
 }
 
-fn view(loaded: &Loaded, rounds: Vec<Round>) -> PlanView {
+fn view(loaded: &Loaded, rounds: Vec<Round>, alternatives: Vec<Alternative>) -> PlanView {
     let first = rounds.first();
     PlanView {
         state: loaded.job.state.as_str().to_owned(),
@@ -228,6 +246,7 @@ fn view(loaded: &Loaded, rounds: Vec<Round>) -> PlanView {
         source: first.map(|round| round.source.clone()),
         rationale: first.and_then(|round| round.rationale.clone()),
         expected: first.and_then(|round| round.expected.clone()),
+        alternatives,
         stages: pinned(&loaded.kit),
         rounds: rounds
             .into_iter()

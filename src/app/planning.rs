@@ -241,6 +241,9 @@ async fn question<P: Ports>(
         blob,
         grp: None,
         labelled: false,
+        tier: 0,
+        wire: Vec::new(),
+        taken: None,
     })
 }
 

@@ -139,9 +139,11 @@ pub async fn task<P: Ports>(
     {
         let response = bodies::text(app, &Body::read(attempt, "response", "response_blob")).await?;
         let request = request(
-            loaded
-                .kit
-                .of(row.count("stage"), Purpose::parse(&row.text("purpose"))),
+            loaded.kit.of_model(
+                row.count("stage"),
+                Purpose::parse(&row.text("purpose")),
+                &attempt.text("model"),
+            ),
             attempt,
             &input,
             prior.as_ref(),
@@ -407,6 +409,9 @@ fn job_view(row: &Row) -> JobView {
         mode: row.text("mode"),
         task: row.text("task"),
         recipe: row.maybe_text("recipe"),
+        extends: row
+            .json::<crate::core::extension::Extension>("extends")
+            .map(|extension| extension.job),
         created_at: rfc3339(row.int("created_at")),
         updated_at: rfc3339(row.int("updated_at")),
         finished_at: row.maybe_int("finished_at").map(rfc3339),

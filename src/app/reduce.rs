@@ -45,6 +45,7 @@ pub fn stage(spec: &Spec, max_tokens: u32) -> Option<ResolvedStage> {
         output_schema: Some(findings()),
         chunk: map.chunk,
         model: map.model.clone(),
+        models: Vec::new(),
         max_tokens,
         effort: None,
         merge: Merge::default(),

@@ -9,9 +9,9 @@ use super::{App, AppError, bodies, message, query};
 use crate::core::state::terminal_job_states;
 use crate::ports::{Blobs, Clock, Db, DbError, Outgoing, Ports, Queue, Statement};
 use crate::store::control::guard;
-use crate::store::deliveries;
 use crate::store::removals::{self as sql, What};
 use crate::store::row::Columns;
+use crate::store::{deliveries, extend};
 
 /// A consumer gives up its turn after this long; what is left goes on with the next message.
 const TURN_MS: i64 = 20_000;
@@ -147,6 +147,16 @@ async fn whole<P: Ports>(app: &App<P>, job: &str, turn: &mut Turn) -> Result<(),
     let Some(removal) = found.first() else {
         return Ok(());
     };
+    // Nobody sees the job any more, but one that extends it still copies of it.
+    let held = query::rows(app, extend::held(job)).await?;
+    if held.first().is_some_and(|row| row.flag("held")) {
+        let at = app.drive_at(app.ports.clock().now_ms());
+        app.ports
+            .db()
+            .batch(vec![sql::later(job, What::Job, at)])
+            .await?;
+        return Ok(());
+    }
     let open = loop {
         let slice = sql::slice(job);
         turn.spend(app, slice.len())?;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::drive::{self, Loaded};
 use super::view::{Coverage, Flagged, Merged, Report};
-use super::{App, AppError, bodies, coverage, query};
+use super::{App, AppError, bodies, coverage, query, shares};
 use crate::core::plan::StageKind;
 use crate::core::state::JobState;
 use crate::ports::Ports;
@@ -61,6 +61,7 @@ pub async fn report<P: Ports>(app: &App<P>, tenant: &str, id: &str) -> Result<Re
                 .and_then(Value::as_str)
                 .map(str::to_owned),
         },
+        cascades: shares::cascades(app, &loaded).await?,
     })
 }
 
@@ -129,6 +130,25 @@ fn to_markdown(report: &Report) -> String {
         counts.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
         for (value, count) in counts {
             let _ = writeln!(text, "| {} | {count} |", cell(value));
+        }
+        text.push('\n');
+    }
+    for cascade in &report.cascades {
+        let _ = write!(
+            text,
+            "## Models of {}\n\n| model | results | share | calls | cost |\n| --- | ---: | ---: | ---: | ---: |\n",
+            cell(&cascade.stage)
+        );
+        for model in &cascade.models {
+            let share = model.share * 100.0;
+            let _ = writeln!(
+                text,
+                "| {} | {} | {share:.1} % | {} | ${:.4} |",
+                cell(&model.model),
+                model.results,
+                model.calls,
+                model.cost_usd
+            );
         }
         text.push('\n');
     }

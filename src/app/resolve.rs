@@ -32,6 +32,8 @@ use crate::store::settle::{
 pub const NOT_YET_MS: u64 = 5_000;
 /// A blob of the ledger outlives the row that names it by this: an entry that can still be found can be read.
 const LEDGER_GRACE_S: u64 = 86_400;
+/// Why an answer is not whole that was cut off at its most tokens.
+const TRUNCATED: &str = "truncated";
 /// Of ids that an answer made up, so many are flagged, by so many of their characters.
 const INVENTED_KEPT: usize = 100;
 const INVENTED_CHARS: usize = 128;
@@ -116,7 +118,7 @@ pub async fn call<P: Ports>(
     if task.form == FETCH {
         return fetch::call(app, kit, task, gate).await;
     }
-    let Some(stage) = kit.of(task.stage, task.purpose) else {
+    let Some(stage) = kit.of(task.stage, task.purpose, task.tier) else {
         return give_back(&app, &task, "the stage's plan is not readable");
     };
     let asked = match asked(&app, stage, &task).await {
@@ -267,7 +269,7 @@ async fn known<P: Ports>(
     let given = answer.valid;
     conclude(
         app,
-        stage,
+        (stage, None),
         &task,
         &asked,
         given,
@@ -290,9 +292,10 @@ async fn resolve<P: Ports>(
     probe: bool,
 ) -> Resolved {
     let mut resolved = blank(&task);
-    let Some(stage) = kit.of(task.stage, task.purpose) else {
+    let Some(stage) = kit.of(task.stage, task.purpose, task.tier) else {
         return resolved;
     };
+    let above = kit.above(task.stage, task.purpose, task.tier);
     let now = app.ports.clock().now_ms();
     let mut attempt = ClosedAttempt {
         id: task.attempt.unwrap_or_default(),
@@ -326,7 +329,7 @@ async fn resolve<P: Ports>(
                 let end = End::Paused;
                 conclude(
                     app,
-                    stage,
+                    (stage, above),
                     &task,
                     &asked,
                     Vec::new(),
@@ -372,7 +375,7 @@ async fn resolve<P: Ports>(
             });
             conclude(
                 app,
-                stage,
+                (stage, above),
                 &task,
                 &asked,
                 answer.valid,
@@ -416,7 +419,7 @@ async fn resolve<P: Ports>(
             let problem = Some((error.code.as_str(), error.message.clone()));
             conclude(
                 app,
-                stage,
+                (stage, above),
                 &task,
                 &asked,
                 Vec::new(),
@@ -479,11 +482,11 @@ fn end_of(error: &CallError, missing: u32, refusal: bool) -> End {
     }
 }
 
-/// The verdict, as rows.
+/// The verdict, as rows. `above`: who is asked where this model cannot do it.
 #[allow(clippy::too_many_arguments)]
 async fn conclude<P: Ports>(
     app: &App<P>,
-    stage: &StageKit,
+    (stage, above): (&StageKit, Option<&StageKit>),
     task: &Claimed,
     asked: &Asked,
     given: Vec<(String, Value)>,
@@ -546,7 +549,10 @@ async fn conclude<P: Ports>(
         tries: task.tries,
         max_attempts: task.max_attempts,
         delays: task.delays,
+        // What was cut off is cut off by a dearer model too: fewer items help.
+        dearer: above.is_some() && problem.as_ref().is_none_or(|(code, _)| *code != TRUNCATED),
     };
+    let mut next_stage = stage;
     // What the next call asks for: what is left; a repair, the same again.
     let mut remaining = left.clone();
     let (form, next_state) = match verdict(standing, end) {
@@ -615,7 +621,44 @@ async fn conclude<P: Ports>(
                 }
             }
         }
-        Next::Split | Next::GiveUp => {
+        // What has its result stays with the model that gave it; the rest is a task of its own, of the next model.
+        Next::Up if let Some(above) = above.filter(|_| row.covered > 0) => {
+            match half(app, above, task, asked, &left).await {
+                Ok(half) => {
+                    resolved.half = Some(half);
+                    let gone: HashSet<&String> = left.iter().collect();
+                    let ids: Vec<&String> =
+                        task.ids.iter().filter(|id| !gone.contains(id)).collect();
+                    row.items = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+                    row.ids = json!(ids).to_string();
+                    row.wanted = None;
+                    row.state = TaskState::Succeeded.as_str();
+                    row.finished_at = Some(now);
+                    return;
+                }
+                Err(error) => {
+                    app.log_fault("hand_up", &error.to_string());
+                    row.not_before = now.saturating_add_unsigned(NOT_YET_MS);
+                    (asked.form, TaskState::Pending)
+                }
+            }
+        }
+        Next::Up if let Some(above) = above => {
+            row.tier = above.tier;
+            row.class = above.model.class.clone();
+            row.tries = 0;
+            row.delays = 0;
+            next_stage = above;
+            let plain = asked.form.plain;
+            (
+                Form {
+                    plain,
+                    ..Form::FRESH
+                },
+                TaskState::Pending,
+            )
+        }
+        Next::Split | Next::Up | Next::GiveUp => {
             let (code, message) = problem
                 .clone()
                 .unwrap_or(("invalid_output", "no valid result".to_owned()));
@@ -649,8 +692,8 @@ async fn conclude<P: Ports>(
         form,
         kept: Vec::new(),
     };
-    let next = request(stage, task, &next);
-    price(&mut resolved.task, stage, &next);
+    let next = request(next_stage, task, &next);
+    price(&mut resolved.task, next_stage, &next);
 }
 
 /// What the next call will show of this one, word for word as that call will work it out from the stored answer: the
@@ -879,7 +922,7 @@ fn to_repair(
 
 fn fault_code(truncated: bool, faults: &[String]) -> &'static str {
     if truncated {
-        "truncated"
+        TRUNCATED
     } else if faults
         .iter()
         .any(|fault| fault.contains("not one JSON document"))
@@ -924,6 +967,8 @@ pub fn blank(task: &Claimed) -> Resolved {
             covered: task.covered,
             error: None,
             form: task.form.clone(),
+            tier: task.tier,
+            class: task.class.clone(),
             key: task.key.clone(),
             bytes: task.bytes,
             max_tokens: task.max_tokens,

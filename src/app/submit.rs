@@ -9,7 +9,9 @@ use super::estimate::Paces;
 use super::intake::Intake;
 use super::kit::Kit;
 use super::view::JobView;
-use super::{App, AppError, estimate, message, notify, query, reduce, synthesise};
+use super::{App, AppError, estimate, extend, message, notify, query, reduce, synthesise};
+use crate::claude::models::Model;
+use crate::core::extension::Extension;
 use crate::core::money::Nano;
 use crate::core::plan::{
     Chunk, InputKind, Item, Limits, Mode, OnBudget, Planning, ResolvedStage, Spec, Stage, StageKind,
@@ -19,6 +21,7 @@ use crate::core::schema::Schema;
 use crate::core::webhook::Webhook;
 use crate::ports::{Clock, Db, DbError, Ports, Queue};
 use crate::store::deliveries;
+use crate::store::extend as extend_sql;
 use crate::store::jobs::{self, NewJob};
 use crate::store::plans::{Round, SynthesisPrice};
 use crate::store::reduce as reduce_sql;
@@ -50,6 +53,8 @@ pub struct Submit {
     pub items: Vec<Item>,
     pub limits: Limits,
     pub reuse: bool,
+    /// The job whose results are taken over. Where it is named and there are no stages, they are that job's.
+    pub extends: Option<String>,
     pub metadata: Map<String, Value>,
     /// Who is told what becomes of the job.
     pub webhook: Option<Webhook>,
@@ -101,7 +106,7 @@ pub async fn submit<P: Ports>(
     let mut submit = submit;
     let items = std::mem::take(&mut submit.items);
     let idempotency = submit.idempotency.take();
-    let mut draft = begin(app, owner, submit)?;
+    let mut draft = begin(app, owner, submit).await?;
     // One by one, each let go as soon as it is on a page: a second and a third copy of 32 MB would not fit an isolate of 128 MB.
     for item in items {
         match kind {
@@ -120,17 +125,20 @@ pub struct Draft<P: Ports> {
     token: Option<String>,
     kit: Kit,
     approval: bool,
+    extension: Option<Extension>,
     webhook: Option<Webhook>,
 }
 
 /// Resolves the plan; the submit's items and idempotency key are not looked at.
-pub fn begin<'a, P: Ports>(
+pub async fn begin<'a, P: Ports>(
     app: &App<P>,
     owner: impl Into<Owner<'a>>,
-    submit: Submit,
+    mut submit: Submit,
 ) -> Result<Draft<P>, AppError> {
     let Owner { tenant, token } = owner.into();
+    let base = extend::look_up(app, tenant, &mut submit).await?;
     let kit = kit_of(app, &submit)?;
+    let extension = base.map(|base| extend::of(&kit, &base)).transpose()?;
     let id = app.id("job");
     Ok(Draft {
         intake: Intake::new(app, tenant, &id, profiler(submit.mode)),
@@ -139,6 +147,7 @@ pub fn begin<'a, P: Ports>(
         token: token.map(str::to_owned),
         kit,
         approval: submit.approval,
+        extension,
         webhook: submit.webhook,
     })
 }
@@ -202,6 +211,10 @@ pub async fn finish<P: Ports>(
     statements.extend(jobs::insert(&job, &pages));
     if let Some((bytes, nano_per_byte)) = synthesis.tree {
         statements.push(reduce_sql::price(id, bytes, nano_per_byte));
+    }
+    if let Some(extension) = &draft.extension {
+        let kept = jobs::to_json(extension);
+        statements.extend(extend_sql::begin(id, tenant, &extension.job, &kept));
     }
     let webhook = draft.webhook.as_ref();
     statements.extend(webhook.map(|webhook| deliveries::insert(id, tenant, webhook)));
@@ -373,24 +386,37 @@ pub fn resolve_stages<P: Ports>(
                 (&defaults.synthesis_model, defaults.synthesis_max_tokens)
             }
         };
-        let model = match app.models.resolve(stage.model.as_ref().unwrap_or(model)) {
+        let cascade = match cascade(app, stage) {
+            Ok(cascade) => cascade,
+            Err(wrong) => {
+                for (place, message) in wrong {
+                    fault(&format!("models[{place}]"), message);
+                }
+                continue;
+            }
+        };
+        let first = stage.model.as_deref().unwrap_or(model);
+        let first = cascade.first().map_or(first, |model| &model.id);
+        let model = match app.models.resolve(first) {
             Ok(model) => model,
             Err(unknown) => {
                 fault("model", unknown.to_string());
                 continue;
             }
         };
-        let max_tokens = stage
-            .max_tokens
-            .unwrap_or(max_tokens.min(model.max_output_tokens));
-        if max_tokens > model.max_output_tokens {
-            fault(
-                "max_tokens",
-                format!(
-                    "{} gives at most {} tokens",
-                    model.id, model.max_output_tokens
-                ),
-            );
+        let least = cascade.iter().map(|model| model.max_output_tokens).min();
+        let least = least.unwrap_or(model.max_output_tokens);
+        let max_tokens = stage.max_tokens.unwrap_or(max_tokens.min(least));
+        for model in std::iter::once(model).chain(cascade.iter().skip(1).copied()) {
+            if max_tokens > model.max_output_tokens {
+                fault(
+                    "max_tokens",
+                    format!(
+                        "{} gives at most {} tokens",
+                        model.id, model.max_output_tokens
+                    ),
+                );
+            }
         }
         if let Some(schema) = &stage.output_schema
             && let Err(problems) = Schema::compile(schema)
@@ -408,6 +434,7 @@ pub fn resolve_stages<P: Ports>(
             chunk: chunk(stage.chunk, input, is_first_map),
             group_by: stage.group_by.clone(),
             model: model.id.clone(),
+            models: cascade.iter().map(|model| model.id.clone()).collect(),
             max_tokens,
             effort: stage.effort,
             merge: stage.merge.clone().unwrap_or_default(),
@@ -420,6 +447,57 @@ pub fn resolve_stages<P: Ports>(
         Ok(resolved)
     } else {
         Err(AppError::Invalid(faults))
+    }
+}
+
+/// The models of a stage's cascade, or what is wrong with them by their places; none where one model does it all.
+fn cascade<'a, P: Ports>(
+    app: &'a App<P>,
+    stage: &Stage,
+) -> Result<Vec<&'a Model>, Vec<(usize, String)>> {
+    let mut models: Vec<&Model> = Vec::new();
+    let mut wrong = Vec::new();
+    for (place, name) in stage.models.iter().flatten().enumerate() {
+        let model = match app.models.resolve(name) {
+            Ok(model) => model,
+            Err(unknown) => {
+                wrong.push((place, unknown.to_string()));
+                continue;
+            }
+        };
+        if models.iter().any(|known| known.id == model.id) {
+            wrong.push((place, format!("names {} a second time", model.id)));
+        }
+        if let Some(before) = models.last() {
+            let price = |model: &Model| model.prices.standard.output;
+            if price(model) < price(before) {
+                wrong.push((place, format!("{} is cheaper than {}, which would be asked before it: a cascade begins with the cheapest", model.id, before.id)));
+            }
+            if before.structured_outputs && !model.structured_outputs {
+                wrong.push((
+                    place,
+                    format!(
+                        "{} cannot be held to a schema, as {} before it can",
+                        model.id, before.id
+                    ),
+                ));
+            }
+            if model.context_tokens < before.context_tokens {
+                wrong.push((
+                    place,
+                    format!(
+                        "{} reads {} tokens, {} before it {}: what that one was asked might not fit",
+                        model.id, model.context_tokens, before.id, before.context_tokens
+                    ),
+                ));
+            }
+        }
+        models.push(model);
+    }
+    if wrong.is_empty() {
+        Ok(models)
+    } else {
+        Err(wrong)
     }
 }
 
@@ -480,7 +558,7 @@ pub fn classes<P: Ports>(app: &App<P>, spec: &Spec) -> Vec<String> {
     let mut classes: Vec<String> = spec
         .stages
         .iter()
-        .map(|stage| &stage.model)
+        .flat_map(|stage| std::iter::once(&stage.model).chain(&stage.models))
         .chain(planning)
         .filter_map(|model| app.models.resolve(model).ok())
         .map(|model| model.class.clone())

@@ -214,6 +214,9 @@ async fn write<P: Ports>(
         blob,
         grp: None,
         labelled: false,
+        tier: 0,
+        wire: Vec::new(),
+        taken: None,
     };
     let task = Box::new(SynthesisTask { stage, row });
     Ok((merged, Next::Synthesis(task)))
@@ -352,7 +355,7 @@ async fn gather<P: Ports>(app: &App<P>, loaded: &Loaded, bytes: u64) -> Result<G
     let last = maps.last().map(|(index, _)| *index);
     for (index, kit) in maps {
         let mut merger = Merger::new(&kit.stage.merge);
-        let mut checker = Checker::default();
+        let mut checker = Checker::of(kit.stage.is_cascade());
         let of = results_of(&loaded.job.id, index, kit);
         let mut after = None;
         loop {
@@ -394,6 +397,13 @@ pub fn named(line: &ResultLine) -> (&str, &Value) {
     match line {
         ResultLine::Item { id, output, .. } => (id, output),
         ResultLine::Chunk { label, output, .. } => (label.as_deref().unwrap_or_default(), output),
+    }
+}
+
+/// The task that gave it.
+pub fn task_of(line: &ResultLine) -> u32 {
+    match line {
+        ResultLine::Item { task, .. } | ResultLine::Chunk { task, .. } => *task,
     }
 }
 

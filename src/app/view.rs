@@ -28,6 +28,8 @@ pub struct JobView {
     pub mode: String,
     pub task: String,
     pub recipe: Option<String>,
+    /// The job whose results it took over.
+    pub extends: Option<String>,
     #[schema(format = DateTime)]
     pub created_at: String,
     #[schema(format = DateTime)]
@@ -92,7 +94,7 @@ pub struct Cost {
     /// The part of `reserved_usd` that is possibly paid.
     pub possibly_paid_usd: f64,
     pub limit_usd: Option<f64>,
-    /// What results from the ledger would have cost.
+    /// What results from the ledger, or taken over from an earlier job, had cost.
     pub saved_usd: f64,
 }
 
@@ -317,6 +319,31 @@ pub struct Report {
     pub synthesis: Value,
     pub merged: Merged,
     pub coverage: Coverage,
+    /// What each model of a cascade did; absent where no stage has one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cascades: Vec<Cascade>,
+}
+
+/// The models of one stage, and what it saved to ask the cheap one first.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Cascade {
+    pub stage: String,
+    /// In the order in which they are asked.
+    pub models: Vec<ModelShare>,
+    /// What the first model's own calls would have cost with the last one, less what all calls of the stage did cost. Below
+    /// zero where so much went on to the dear ones that the cascade did not pay.
+    pub saved_usd: f64,
+}
+
+/// One model's part.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ModelShare {
+    pub model: String,
+    /// Items whose result it gave, and the share of those that all models of the stage gave.
+    pub results: u64,
+    pub share: f64,
+    pub calls: u64,
+    pub cost_usd: f64,
 }
 
 /// The deterministic merge: of the last map stage, and of each under `stages`.

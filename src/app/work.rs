@@ -776,7 +776,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             let Some(kit) = self
                 .kits
                 .get(&task.job)
-                .and_then(|kit| kit.of(task.stage, task.purpose))
+                .and_then(|kit| kit.of(task.stage, task.purpose, task.tier))
             else {
                 continue;
             };

@@ -18,6 +18,12 @@ pub fn chunks(items: &[Item], per_chunk: u32) -> impl Iterator<Item = &[Item]> {
     items.chunks(usize::try_from(per_chunk.max(1)).unwrap_or(usize::MAX))
 }
 
+/// Whether this is the id that an item has by its place, where its caller gave none.
+pub fn is_place(id: &str) -> bool {
+    let number = id.strip_prefix("item-");
+    number.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+}
+
 /// How many chunks `total` items make.
 pub fn count(total: u32, per_chunk: u32) -> u32 {
     total.div_ceil(per_chunk.max(1))

@@ -75,6 +75,13 @@ pub struct ExpectedStage {
 pub struct Price {
     pub input: u64,
     pub output: u64,
+    /// Of what is written to the prompt cache, and read from it.
+    pub cache_write: u64,
+    pub cache_read: u64,
+    /// A prefix of fewer tokens is not cached.
+    pub min_cacheable: u64,
+    /// Of a batch, in percent of the above.
+    pub batch_percent: u64,
     /// From so many tokens of input on, a whole call costs these instead: threshold, input, output.
     pub long: Option<(u64, u64, u64)>,
     /// The dearest region, in percent of the above.
@@ -108,6 +115,8 @@ pub struct Figures {
     pub tasks: (u64, u64),
     /// Bytes of a request without its items.
     pub fixed_bytes: u64,
+    /// The part of them with which all requests begin alike.
+    pub shared_bytes: u64,
     /// A schema is sent.
     pub format: bool,
     /// Bytes that all requests together add to that, at least and at most.
@@ -126,6 +135,26 @@ pub struct Figures {
 }
 
 impl Figures {
+    /// Dollars that the prompt cache saves, at the lower end of what the stage takes and at the upper one: what all calls share is
+    /// written at most `writes` times and otherwise read.
+    pub fn saved_by_cache(&self, calls: Span, writes: u64) -> (f64, f64) {
+        let of = |calls: u64, writes: u64, per_byte: f64| {
+            let shared = self.shared_bytes as f64 * per_byte;
+            if shared < self.price.min_cacheable as f64 || calls < 2 {
+                return 0.0;
+            }
+            let writes = writes.min(calls);
+            let reads = (calls - writes) as f64;
+            let price = &self.price;
+            let won = reads * price.input.saturating_sub(price.cache_read) as f64;
+            let lost = writes as f64 * price.cache_write.saturating_sub(price.input) as f64;
+            ((won - lost) * shared / 1e9).max(0.0)
+        };
+        // Calls beyond one for each task read no less, but not all of them are sent in full.
+        let high = of(self.tasks.1, writes, TOKENS_PER_BYTE.1);
+        (of(calls.low, 1, TOKENS_PER_BYTE.0), high)
+    }
+
     /// What this stage takes.
     fn expected(&self) -> ExpectedStage {
         let tasks = (self.tasks.0 as f64, self.tasks.1 as f64);
@@ -147,8 +176,10 @@ impl Figures {
             (self.answer_chars.0 as f64 * TOKENS_PER_CHAR.0).min(most),
             (self.answer_chars.1 as f64 * TOKENS_PER_CHAR.1 + f64::from(self.thinking)).min(most),
         );
-        // One call more than its share, so that a single repair of a single call is within the range.
-        let more = |per_call: f64| (tasks.1 * MORE_TOKENS * self.more + 1.0) * per_call;
+        // One call of the middle size more than its share, so that a single repair of a single call is within the range.
+        let more = |least: f64, most: f64| {
+            tasks.1 * MORE_TOKENS * self.more * most + f64::midpoint(least, most)
+        };
         let dearest = self.price.dearest_percent as f64 / 100.0;
         let calls = Span {
             low: self.tasks.0,
@@ -165,12 +196,15 @@ impl Figures {
                 high: self.tasks.1,
             },
             calls,
-            input_tokens: span(tasks.0 * input.0, more(input.1)),
-            output_tokens: span(tasks.0 * output.0, more(output.1)),
+            input_tokens: span(tasks.0 * input.0, more(input.0, input.1)),
+            output_tokens: span(tasks.0 * output.0, more(output.0, output.1)),
             cost_usd: Dollars {
                 low: dollars(tasks.0 * self.price.of_call(input.0, output.0)),
                 high: dollars(
-                    more(self.price.of_call(input.1, output.1) + self.fee_nano as f64) * dearest,
+                    more(
+                        self.price.of_call(input.0, output.0),
+                        self.price.of_call(input.1, output.1) + self.fee_nano as f64,
+                    ) * dearest,
                 ),
             },
             seconds: self.seconds(calls, input, output),
@@ -200,6 +234,24 @@ impl Figures {
         let high = waves(calls.high) * one.1 + by_rate(calls.high, input.1, output.1);
         let slack = if calls.high == 0 { 0.0 } else { SLACK_SECONDS };
         span(low, high + slack)
+    }
+}
+
+/// Of what a cascade's model is asked, so much at most is taken to go on to the next one. All of it may: then the cascade was
+/// no good idea, and its bill is the dear model's besides.
+const HANDED_ON: f64 = 0.4;
+
+/// The part of a dearer model of a cascade, from what the whole stage would take of it: nothing where the model before it
+/// manages everything.
+pub fn handed_on(whole: Figures, model: &str, share: f64) -> Figures {
+    let share = share.clamp(0.0, 1.0) * HANDED_ON;
+    let part = |most: u64| (most as f64 * share).ceil() as u64;
+    Figures {
+        stage: format!("{} ({model})", whole.stage),
+        // Failed answers go on task by task, with few items each.
+        tasks: (0, part(whole.tasks.1)),
+        item_bytes: (0, part(whole.item_bytes.1)),
+        ..whole
     }
 }
 
@@ -372,6 +424,7 @@ mod tests {
             stage: "classify".into(),
             tasks: (100, 100),
             fixed_bytes: 2_000,
+            shared_bytes: 1_500,
             format: true,
             item_bytes: (200_000, 200_000),
             answer_chars: (1_000, 2_000),
@@ -380,6 +433,10 @@ mod tests {
             price: Price {
                 input: 100,
                 output: 500,
+                cache_write: 125,
+                cache_read: 10,
+                min_cacheable: 512,
+                batch_percent: 50,
                 long: None,
                 dearest_percent: 110,
             },
@@ -457,6 +514,18 @@ mod tests {
             (whole.calls.high, whole.cost_usd.low, whole.seconds.high),
             (0, 0.0, 0)
         );
+    }
+
+    #[test]
+    fn what_is_handed_on_is_a_part_and_perhaps_nothing() {
+        let part = expected(&[handed_on(figures(), "sonnet", 1.0)]);
+        let whole = expected(&[figures()]);
+        assert_eq!((part.calls.low, part.cost_usd.low), (0, 0.0));
+        assert_eq!(part.stages[0].tasks.high, 40);
+        assert!(part.cost_usd.high < whole.cost_usd.high / 2.0 && part.cost_usd.high > 0.0);
+        assert_eq!(part.stages[0].stage, "classify (sonnet)");
+        let none = expected(&[handed_on(figures(), "sonnet", 0.0)]);
+        assert_eq!(none.calls.high, 0);
     }
 
     #[test]

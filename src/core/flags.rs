@@ -23,16 +23,19 @@ pub enum Flag {
     Short,
     /// A free text of it stands in another item's result too.
     SameText,
+    /// A field of it says so, in a stage whose results may go to a better model.
+    Unsure,
 }
 
 impl Flag {
-    pub const ALL: [Flag; 3] = [Flag::Empty, Flag::Short, Flag::SameText];
+    pub const ALL: [Flag; 4] = [Flag::Empty, Flag::Short, Flag::SameText, Flag::Unsure];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Flag::Empty => "empty",
             Flag::Short => "short",
             Flag::SameText => "same_text",
+            Flag::Unsure => "unsure",
         }
     }
 }
@@ -40,6 +43,8 @@ impl Flag {
 /// Takes results one at a time.
 #[derive(Debug, Default)]
 pub struct Checker {
+    /// Results may say that they are unsure.
+    cascade: bool,
     results: Vec<Seen>,
     /// Free texts by hash, with the first result that has each.
     texts: HashMap<[u8; 8], u32>,
@@ -52,9 +57,28 @@ struct Seen {
     chars: Option<usize>,
     empty: bool,
     same: bool,
+    unsure: bool,
+}
+
+/// Whether a result says, in any of its fields, the one word by which a worker of a cascade hands its item on.
+pub fn is_unsure(output: &Value) -> bool {
+    match output {
+        Value::String(text) => text.trim().eq_ignore_ascii_case("unsure"),
+        Value::Array(list) => list.iter().any(is_unsure),
+        Value::Object(map) => map.values().any(is_unsure),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 impl Checker {
+    /// For results of a stage, whose models may be a cascade.
+    pub fn of(cascade: bool) -> Checker {
+        Checker {
+            cascade,
+            ..Checker::default()
+        }
+    }
+
     pub fn add(&mut self, id: &str, output: &Value) {
         let number = u32::try_from(self.results.len()).unwrap_or(u32::MAX);
         let mut look = Look {
@@ -77,6 +101,7 @@ impl Checker {
             chars: look.any_text.then_some(look.chars),
             empty: look.empty,
             same,
+            unsure: self.cascade && is_unsure(output),
         });
     }
 
@@ -95,6 +120,7 @@ impl Checker {
             let short = median >= LONG_MEDIAN_CHARS
                 && seen.chars.is_some_and(|chars| chars * FAR_SHORTER < median);
             let flags = [
+                (Flag::Unsure, seen.unsure),
                 (Flag::Empty, seen.empty),
                 (Flag::Short, short && !seen.empty),
                 (Flag::SameText, seen.same),
@@ -206,6 +232,21 @@ mod tests {
             found(&[("a", json!({"kind": null}))]),
             [("a".to_owned(), Flag::Empty)]
         );
+    }
+
+    #[test]
+    fn only_the_word_itself_says_unsure_and_only_in_a_cascade() {
+        let of = |cascade: bool, output: Value| {
+            let mut checker = Checker::of(cascade);
+            checker.add("a", &output);
+            checker.finish()
+        };
+        let unsure = vec![("a".to_owned(), Flag::Unsure)];
+        assert_eq!(of(true, json!({"kind": " Unsure "})), unsure);
+        assert_eq!(of(true, json!({"n": 1, "tags": ["x", "unsure"]})), unsure);
+        assert_eq!(of(false, json!({"kind": "unsure"})), []);
+        assert_eq!(of(true, json!({"kind": "unsure of it"})), []);
+        assert_eq!(of(true, json!({"unsure": "no"})), []);
     }
 
     #[test]

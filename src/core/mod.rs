@@ -7,13 +7,13 @@
 //! - [`recipe`]: ready plans, from their files
 //! - [`planner`]: the orchestrator's answer, what makes a plan sound; [`plain_plan`]: one that always is
 //! - [`state`]: the two state machines, as total transition functions
-//! - [`chunk`]: items into chunks
+//! - [`chunk`]: items into chunks; [`extension`]: what a job keeps about one that it extends
 //! - [`slice`]: long texts into slices
 //! - [`admit`]: which tasks may call Claude now: permits, budget, fairness, breaker
 //! - [`pace`]: how many tasks are claimed ahead of need
 //! - [`verdict`]: what becomes of a task after an answer or an error
 //! - [`merge`]: the deterministic fan-in
-//! - [`profile`]: an input in figures; [`estimate`]: what a plan is expected to take
+//! - [`profile`]: an input in figures; [`estimate`]: what a plan is expected to take; [`alternatives`]: and in other ways
 //! - [`schedule`]: what a schedule is made of
 //! - [`webhook`]: who is told, and how a message is signed
 //! - [`cron`]: when a schedule is due
@@ -24,10 +24,12 @@
 //! - [`money`], [`time`], [`ids`]: small shared values
 
 pub mod admit;
+pub mod alternatives;
 pub mod chunk;
 pub mod cite;
 pub mod cron;
 pub mod estimate;
+pub mod extension;
 pub mod flags;
 pub mod guard;
 pub mod ids;

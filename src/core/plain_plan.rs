@@ -79,6 +79,7 @@ pub fn stages(task: &str, bounds: &Bounds<'_>) -> Vec<Stage> {
         chunk: None,
         group_by: None,
         model: Some(bounds.models.1.to_owned()),
+        models: None,
         max_tokens: None,
         effort: None,
         merge: None,

@@ -257,6 +257,11 @@ pub struct Stage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 100)]
     pub model: Option<String>,
+    /// `map` only, in place of `model`: a cascade, the cheapest first. The next one is asked only for results that fail the
+    /// check, are flagged, or say `unsure` in a field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_items = 4)]
+    pub models: Option<Vec<String>>,
     /// The most a single answer may have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 128000)]
@@ -424,6 +429,9 @@ pub struct ResolvedStage {
     pub group_by: Option<String>,
     /// A model id, never an alias.
     pub model: String,
+    /// All models of a cascade, `model` first; empty where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
     pub max_tokens: u32,
     #[serde(default)]
     pub effort: Option<Effort>,
@@ -438,6 +446,35 @@ pub struct ResolvedStage {
 }
 
 impl ResolvedStage {
+    /// How many models may be asked, one after the other.
+    pub fn tiers(&self) -> u32 {
+        u32::try_from(self.models.len()).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// The first model's results may go to another.
+    pub fn is_cascade(&self) -> bool {
+        self.tiers() > 1
+    }
+
+    /// The same stage, as its cascade's model of that tier is asked.
+    #[must_use]
+    pub fn at_tier(&self, tier: u32) -> ResolvedStage {
+        let named = usize::try_from(tier)
+            .ok()
+            .and_then(|tier| self.models.get(tier));
+        ResolvedStage {
+            model: named.unwrap_or(&self.model).clone(),
+            ..self.clone()
+        }
+    }
+
+    /// The share of results that may be asked for once more. A cascade is there for that: all of them, where the job names
+    /// no share.
+    pub fn redo_share(&self, limits: &Limits) -> f64 {
+        let unnamed = if self.is_cascade() { 1.0 } else { 0.0 };
+        limits.redo_ratio.unwrap_or(unnamed)
+    }
+
     /// The stage as a caller writes it: submitted again, it makes the very same calls.
     pub fn pinned(&self) -> Stage {
         let map = self.kind == StageKind::Map;
@@ -450,7 +487,8 @@ impl ResolvedStage {
             // A group decides itself how large it is.
             chunk: (map && self.group_by.is_none()).then_some(self.chunk),
             group_by: self.group_by.clone(),
-            model: Some(self.model.clone()),
+            model: (!self.is_cascade()).then(|| self.model.clone()),
+            models: self.is_cascade().then(|| self.models.clone()),
             max_tokens: Some(self.max_tokens),
             effort: self.effort,
             merge: (map && self.merge != Merge::default()).then(|| self.merge.clone()),

@@ -235,6 +235,7 @@ pub(super) fn stage(planned: &Planned, bounds: &Bounds<'_>, faults: &mut Vec<Str
         chunk: None,
         group_by: None,
         model: Some(model.to_owned()),
+        models: None,
         max_tokens: None,
         effort: None,
         merge: None,

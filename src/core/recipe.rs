@@ -142,6 +142,12 @@ impl Recipe {
 
 /// Field by field; a field is replaced whole, so that nobody has to take a recipe's schema apart to bring another.
 fn lay_over(stage: &mut Map<String, Value>, entry: &Map<String, Value>) {
+    // One takes the place of the other.
+    for (name, other) in [("model", "models"), ("models", "model")] {
+        if entry.get(name).is_some_and(|value| !value.is_null()) {
+            stage.shift_remove(other);
+        }
+    }
     for (name, value) in entry {
         if value.is_null() {
             stage.shift_remove(name);

@@ -52,6 +52,8 @@ pub struct Standing {
     pub max_attempts: u32,
     /// Refusals in a row that cost no attempt.
     pub delays: u32,
+    /// The stage's cascade has a dearer model, which may do better than this one.
+    pub dearer: bool,
 }
 
 /// How the call ended.
@@ -89,6 +91,8 @@ pub enum Next {
     },
     /// The items without a result go on in two tasks, both from the start.
     Split,
+    /// The items without a result go to the next model of the cascade, from the start.
+    Up,
     /// Given up.
     GiveUp,
 }
@@ -121,8 +125,11 @@ pub fn verdict(standing: Standing, end: End) -> Next {
         End::Answered { missing: 0 } | End::Refused { missing: 0 } => Next::Done,
         // A repair is one more look at the same items; what it does not mend is better asked for in two halves,
         // so that one bad item cannot sink the others.
+        // Mending is the cheap model's, once: it costs a fraction of what the next one asks, and mostly helps.
         End::Answered { missing } if standing.form.repair => {
-            if missing > 1 {
+            if standing.dearer {
+                Next::Up
+            } else if missing > 1 {
                 Next::Split
             } else if left {
                 again(fresh, Wait::None)
@@ -139,6 +146,8 @@ pub fn verdict(standing: Standing, end: End) -> Next {
                     },
                     Wait::None,
                 )
+            } else if standing.dearer {
+                Next::Up
             } else {
                 Next::GiveUp
             }
@@ -160,6 +169,8 @@ pub fn verdict(standing: Standing, end: End) -> Next {
         End::Refused { missing } => {
             if missing > 1 {
                 Next::Split
+            } else if standing.dearer {
+                Next::Up
             } else {
                 Next::GiveUp
             }
@@ -234,7 +245,36 @@ mod tests {
             tries,
             max_attempts: 5,
             delays: 0,
+            dearer: false,
         }
+    }
+
+    #[test]
+    fn what_the_cheap_model_cannot_mend_goes_to_the_next_one() {
+        let cheap = |form, tries| Standing {
+            dearer: true,
+            ..at(form, tries)
+        };
+        let end = |missing| End::Answered { missing };
+        // First it may mend its answer itself.
+        let (form, _) = form_of(verdict(cheap(Form::FRESH, 0), end(3)));
+        assert!(form.repair);
+        assert_eq!(verdict(cheap(REPAIR, 1), end(3)), Next::Up);
+        assert_eq!(verdict(cheap(REPAIR, 1), end(1)), Next::Up);
+        assert_eq!(verdict(cheap(REPAIR, 1), end(0)), Next::Done);
+        assert_eq!(verdict(cheap(Form::FRESH, 4), end(1)), Next::Up);
+        // Of several that are refused together it is not known which one was meant.
+        assert_eq!(
+            verdict(cheap(Form::FRESH, 0), End::Refused { missing: 3 }),
+            Next::Split
+        );
+        assert_eq!(
+            verdict(cheap(Form::FRESH, 0), End::Refused { missing: 1 }),
+            Next::Up
+        );
+        // What is no answer says nothing about the model.
+        let failed = End::Failed { after_ms: None };
+        assert_eq!(verdict(cheap(Form::FRESH, 4), failed), Next::GiveUp);
     }
 
     fn form_of(next: Next) -> (Form, u32) {

@@ -26,6 +26,8 @@ pub struct Waiting {
     pub worst_nano: i64,
     pub form: String,
     pub purpose: Purpose,
+    /// Which model of a cascade.
+    pub tier: u32,
     pub answers: u64,
     pub answer_tokens: u64,
     pub free: bool,
@@ -79,7 +81,7 @@ FROM jobs j LEFT JOIN tokens k ON k.id = j.token WHERE j.state IN ('planning', '
   OR j.deadline_at + CASE j.state WHEN 'synthesizing' THEN ?3 ELSE 0 END > ?2)
 ORDER BY j.in_flight, j.created_at LIMIT 64";
 const WAITING: &str = "-- waiting_tasks
-SELECT t.id, t.job, t.stage, t.idx, t.class, t.bytes, t.max_tokens, t.worst_nano, t.form, t.purpose, s.answers, s.answer_tokens,
+SELECT t.id, t.job, t.stage, t.idx, t.class, t.bytes, t.max_tokens, t.worst_nano, t.form, t.purpose, t.tier, s.answers, s.answer_tokens,
   t.form = 'fetch' OR (at_work.reuse = 1 AND EXISTS (SELECT 1 FROM ledger l
     WHERE l.tenant = at_work.tenant AND l.key = t.key AND l.expires_at > ?1)) AS free
 FROM (SELECT id, tenant, reuse FROM jobs WHERE state IN ('planning', 'running', 'synthesizing')
@@ -265,6 +267,7 @@ fn waiting(row: &Row) -> Waiting {
         worst_nano: row.int("worst_nano"),
         form: row.text("form"),
         purpose: Purpose::parse(&row.text("purpose")),
+        tier: row.count("tier"),
         answers: row.tokens("answers"),
         answer_tokens: row.tokens("answer_tokens"),
         free: row.flag("free"),
@@ -355,7 +358,7 @@ SELECT t.job, t.idx, t.attempts, j.tenant, t.stage, ?1, t.form, e.value->>'$.rol
 FROM json_each(?2) e CROSS JOIN tasks t ON t.id = e.value->>'$.id' JOIN jobs j ON j.id = t.job
 WHERE e.value->>'$.free' = 0 AND t.lease = ?1 AND t.state = 'running'";
 const CLAIMED: &str = "-- claimed_tasks
-SELECT t.id, t.job, t.stage, t.purpose, t.idx, t.state AS moved_to, t.ids, COALESCE(t.wanted, t.ids) AS wanted, t.form, t.tries, t.attempts, t.delays, t.covered, t.class, t.key,
+SELECT t.id, t.job, t.stage, t.purpose, t.tier, t.idx, t.state AS moved_to, t.ids, COALESCE(t.wanted, t.ids) AS wanted, t.form, t.tries, t.attempts, t.delays, t.covered, t.class, t.key,
   t.bytes, t.worst_nano, t.max_tokens, j.tenant, j.run, j.max_attempts, j.reuse, j.in_flight, j.concurrency, a.id AS attempt, i.body, i.blob,
   CASE WHEN t.covered > 0 THEN o.body END AS output, CASE WHEN t.covered > 0 THEN o.blob END AS output_blob,
   CASE WHEN e.value->>'$.free' = 1 THEN l.body END AS known, CASE WHEN e.value->>'$.free' = 1 THEN l.blob END AS known_blob,
@@ -473,6 +476,8 @@ pub struct Claimed {
     pub run: u32,
     pub stage: u32,
     pub purpose: Purpose,
+    /// Which model of a cascade it asks.
+    pub tier: u32,
     pub idx: u32,
     pub ids: Vec<String>,
     /// The items that this call asks for.
@@ -537,6 +542,7 @@ impl Claimed {
             run: row.count("run"),
             stage: row.count("stage"),
             purpose: Purpose::parse(&row.text("purpose")),
+            tier: row.count("tier"),
             idx: row.count("idx"),
             ids: row.json("ids").unwrap_or_default(),
             wanted: row.json("wanted").unwrap_or_default(),

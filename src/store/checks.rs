@@ -73,19 +73,68 @@ pub fn verdicts(job: &str, stage: u32, after: i64, limit: u32) -> Statement {
 }
 
 const REDONE: &str = "-- redone_ids
-SELECT id, task FROM redone WHERE job = ?1 AND stage = ?2";
+SELECT id, task, tier, answered FROM redone WHERE job = ?1 AND stage = ?2";
 
 /// What was chosen to be asked for again, ever.
 pub fn redone(job: &str, stage: u32) -> Statement {
     sql(REDONE, params![job, stage])
 }
 
-const CHOOSE: &str = "-- choose_to_redo
-INSERT OR IGNORE INTO redone (job, stage, id) SELECT ?1, ?2, value FROM json_each(?3)";
+const TAKEN_OVER: &str = "-- tasks_taken_over
+SELECT idx FROM tasks WHERE job = ?1 AND stage = ?2 AND taken_nano IS NOT NULL";
 
-/// These are to be asked for again.
-pub fn choose(job: &str, stage: u32, ids: &[String]) -> Statement {
-    sql(CHOOSE, params![job, stage, to_json(ids)])
+/// Tasks of a stage whose results an earlier job gave.
+pub fn taken_over(job: &str, stage: u32) -> Statement {
+    sql(TAKEN_OVER, params![job, stage])
+}
+
+const RESULTS_BY_TIER: &str = "-- results_by_tier
+SELECT tier, SUM(covered) AS items FROM tasks
+WHERE job = ?1 AND stage = ?2 AND purpose = 'work' AND covered > 0 AND taken_nano IS NULL GROUP BY tier";
+
+/// How many items each model of a cascade gave first results for, what another job gave left out.
+pub fn results_by_tier(job: &str, stage: u32) -> Statement {
+    sql(RESULTS_BY_TIER, params![job, stage])
+}
+
+const REPLACED_BY_TIER: &str = "-- replaced_by_tier
+SELECT t.tier AS was, r.answered AS now, SUM(CASE WHEN t.label IS NULL THEN 1 ELSE t.items END) AS items
+FROM redone r JOIN tasks t ON t.job = r.job AND t.idx = r.task
+WHERE r.job = ?1 AND r.stage = ?2 AND r.answered IS NOT NULL GROUP BY 1, 2";
+
+/// Of those, how many were replaced, and by which model's.
+pub fn replaced_by_tier(job: &str, stage: u32) -> Statement {
+    sql(REPLACED_BY_TIER, params![job, stage])
+}
+
+const CALLS_BY_MODEL: &str = "-- calls_by_model
+SELECT model, COUNT(*) AS calls, SUM(cost_nano) AS cost,
+  SUM(CASE role WHEN 'worker' THEN cost_nano END) AS first_cost,
+  SUM(CASE role WHEN 'worker' THEN input_tokens END) AS input,
+  SUM(CASE role WHEN 'worker' THEN cache_read_tokens END) AS cache_read,
+  SUM(CASE role WHEN 'worker' THEN cache_write_tokens END) AS cache_write,
+  SUM(CASE role WHEN 'worker' THEN output_tokens END) AS output
+FROM attempts WHERE job = ?1 AND stage = ?2 AND role IN ('worker', 'repair') GROUP BY model";
+
+/// What a stage's own calls took, model by model; of first looks, without repairs, the tokens too.
+pub fn calls_by_model(job: &str, stage: u32) -> Statement {
+    sql(CALLS_BY_MODEL, params![job, stage])
+}
+
+/// A result that is to be asked for again, and of which model of the stage's cascade.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Chosen {
+    pub id: String,
+    pub tier: u32,
+}
+
+const CHOOSE: &str = "-- choose_to_redo
+INSERT INTO redone (job, stage, id, tier) SELECT ?1, ?2, value->>'$.id', value->>'$.tier' FROM json_each(?3) WHERE true
+ON CONFLICT (job, stage, id) DO UPDATE SET task = NULL, tier = excluded.tier WHERE tier < excluded.tier";
+
+/// These are to be asked for again: for the first time, or of the next model.
+pub fn choose(job: &str, stage: u32, chosen: &[Chosen]) -> Statement {
+    sql(CHOOSE, params![job, stage, to_json(chosen)])
 }
 
 /// A result that is asked for again, and the task it is of.
@@ -105,7 +154,7 @@ pub fn asked(job: &str, stage: u32, asked: &[Asked]) -> Statement {
 }
 
 const ANSWERS: &str = "-- answers_of_redo
-SELECT t.idx, t.grp, t.items, o.body, o.blob FROM tasks t JOIN outputs o ON o.job = t.job AND o.idx = t.idx
+SELECT t.idx, t.grp, t.items, t.tier, o.body, o.blob FROM tasks t JOIN outputs o ON o.job = t.job AND o.idx = t.idx
 WHERE t.job = ?1 AND t.stage = ?2 AND t.purpose = 'redo' AND t.covered > 0 AND t.given IS NULL ORDER BY t.idx LIMIT ?3";
 
 /// Answers to what was asked again that did not take the place of the first ones yet.
@@ -138,20 +187,24 @@ FROM (SELECT value->>'$.idx' AS idx, value->>'$.body' AS body, value->>'$.blob' 
 WHERE outputs.job = ?1 AND outputs.idx = e.idx";
 const APPLIED: &str = "-- redo_applied
 UPDATE tasks SET given = '*' WHERE job = ?1 AND idx = ?2";
+const ANSWERED: &str = "-- redo_answered
+UPDATE redone SET answered = ?4 WHERE job = ?1 AND stage = ?2 AND id IN (SELECT value FROM json_each(?3))";
 const UNFLAG: &str = "-- unflag
 DELETE FROM flags WHERE job = ?1 AND stage = ?2 AND flag = ?3 AND id IN (SELECT value FROM json_each(?4))";
 
-/// An answer takes the place of first results; what a judge said about those is past.
+/// An answer by the model of `tier` takes the place of first results; what a judge said about those is past.
 pub fn replace(
     job: &str,
     stage: u32,
     answer: u32,
     outputs: &[Replaced],
     judged: (&str, &[String]),
+    tier: u32,
 ) -> Vec<Statement> {
     vec![
         sql(REPLACE, params![job, to_json(outputs)]),
         sql(APPLIED, params![job, answer]),
+        sql(ANSWERED, params![job, stage, to_json(judged.1), tier]),
         sql(UNFLAG, params![job, stage, judged.0, to_json(judged.1)]),
     ]
 }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::plans::{self, Round};
 use super::row::{Columns, Row};
 use super::{params, sql};
+use crate::core::extension::Extension;
 use crate::core::plan::{OnBudget, PLAN_STAGE, Spec, StageKind};
 use crate::core::planner::PLAN;
 use crate::core::profile::Profile;
@@ -167,6 +168,9 @@ pub struct JobRow {
     pub unknown_nano: i64,
     /// What answers from the ledger would have cost.
     pub saved_nano: i64,
+    /// The job that it extends, and whether results of that are still to be copied.
+    pub extends: Option<Extension>,
+    pub extending: bool,
 }
 
 impl JobRow {
@@ -202,6 +206,8 @@ impl JobRow {
             reserved_nano: row.int("reserved_nano"),
             unknown_nano: row.int("unknown_nano"),
             saved_nano: row.int("saved_nano"),
+            extends: row.json("extends"),
+            extending: row.maybe_text("extends_job").is_some(),
         })
     }
 }
@@ -231,6 +237,8 @@ pub struct StageRow {
     pub skipped: u32,
     pub cancelled: u32,
     pub items_covered: u32,
+    /// From which task of the earlier job on results are copied; below 0: all are.
+    pub earlier: i64,
 }
 
 impl StageRow {
@@ -254,6 +262,7 @@ impl StageRow {
             skipped: row.count("skipped"),
             cancelled: row.count("cancelled"),
             items_covered: row.count("items_covered"),
+            earlier: row.int("earlier"),
         }
     }
 

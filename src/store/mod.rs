@@ -9,6 +9,7 @@
 //! - [`inputs`]: input as it comes in, and what is cut from it
 //! - [`tasks`]: expanding, queueing, leases
 //! - [`follow`]: what a later map stage reads of the one before
+//! - [`extend`]: what a job takes over of an earlier one
 //! - [`reduce`]: the tree before a synthesis
 //! - [`checks`], [`flags`]: checks of results, and what they found
 //! - [`admission`]: the snapshot that admission decides on, and the claim that carries it out
@@ -28,6 +29,7 @@ pub mod checks;
 pub mod control;
 pub mod deliveries;
 pub mod events;
+pub mod extend;
 pub mod flags;
 pub mod follow;
 pub mod inputs;
@@ -48,7 +50,7 @@ use serde_json::Value;
 use crate::ports::Statement;
 
 /// The migrations, in order: what `wrangler d1 migrations apply` runs, for native databases.
-pub const MIGRATIONS: [&str; 7] = [
+pub const MIGRATIONS: [&str; 9] = [
     include_str!("../../migrations/0001_jobs.sql"),
     include_str!("../../migrations/0002_plans.sql"),
     include_str!("../../migrations/0003_inputs.sql"),
@@ -56,6 +58,8 @@ pub const MIGRATIONS: [&str; 7] = [
     include_str!("../../migrations/0005_door.sql"),
     include_str!("../../migrations/0006_afterwards.sql"),
     include_str!("../../migrations/0009_watch.sql"),
+    include_str!("../../migrations/0011_calls.sql"),
+    include_str!("../../migrations/0015_tiers.sql"),
 ];
 
 /// A statement with its values.

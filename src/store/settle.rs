@@ -47,6 +47,9 @@ pub struct MovedTask {
     pub covered: u32,
     pub error: Option<String>,
     pub form: String,
+    /// Which model of a cascade it asks next, and the class of that.
+    pub tier: u32,
+    pub class: String,
     pub key: String,
     pub bytes: u64,
     pub max_tokens: u32,
@@ -136,8 +139,8 @@ ON CONFLICT (tenant, key) DO UPDATE SET body = excluded.body, blob = excluded.bl
   job = excluded.job, shared = 0, created_at = excluded.created_at, expires_at = excluded.expires_at
 WHERE ledger.expires_at <= excluded.created_at";
 const SPLIT_TASK: &str = "-- split_task
-INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano, form, origin, grp, label, purpose, level)
-SELECT t.job, t.stage, j.next_index, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?12, ?3, t.grp, t.label || '+' || ?11, t.purpose, t.level
+INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano, form, origin, grp, label, purpose, level, tier)
+SELECT t.job, t.stage, j.next_index, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?12, ?3, t.grp, t.label || '+' || ?11, t.purpose, t.level, ?13
 FROM tasks t JOIN jobs j ON j.id = t.job
 WHERE t.id = ?1 AND t.lease = ?2 AND t.state = 'running' AND t.attempts = ?11
 ON CONFLICT DO NOTHING";
@@ -149,12 +152,12 @@ WHERE id = ?1 AND EXISTS (SELECT 1 FROM tasks WHERE job = ?1 AND idx = jobs.next
 /// The pluses keep SQLite from walking the tasks of the lease and, for each, all of what is moved.
 const MOVE: &str = "-- move_tasks
 UPDATE tasks SET state = e.state, ids = e.ids, items = e.items, wanted = e.wanted, covered = e.covered, error = e.error, form = e.form,
-  key = e.key, bytes = e.bytes, max_tokens = e.max_tokens, worst_nano = e.worst_nano, tries = e.tries, delays = e.delays,
+  tier = e.tier, class = e.class, key = e.key, bytes = e.bytes, max_tokens = e.max_tokens, worst_nano = e.worst_nano, tries = e.tries, delays = e.delays,
   not_before = e.not_before, finished_at = e.finished_at, lease = NULL, lease_until = NULL
 FROM (SELECT value->>'$.id' AS id, value->>'$.state' AS state, value->>'$.ids' AS ids, value->>'$.items' AS items,
     value->>'$.wanted' AS wanted, value->>'$.attempts' AS attempts,
     value->>'$.covered' AS covered, value->>'$.error' AS error, value->>'$.form' AS form,
-    value->>'$.key' AS key, value->>'$.bytes' AS bytes, value->>'$.max_tokens' AS max_tokens,
+    value->>'$.tier' AS tier, value->>'$.class' AS class, value->>'$.key' AS key, value->>'$.bytes' AS bytes, value->>'$.max_tokens' AS max_tokens,
     value->>'$.worst_nano' AS worst_nano, value->>'$.tries' AS tries, value->>'$.delays' AS delays,
     value->>'$.not_before' AS not_before, value->>'$.finished_at' AS finished_at FROM json_each(?1)) AS e
 WHERE tasks.id = e.id AND +tasks.lease = ?2 AND +tasks.state = 'running' AND tasks.attempts = e.attempts
@@ -231,7 +234,8 @@ pub fn settle(settlement: &Settlement, lease: &str, now: i64, drive_at: i64) -> 
                 task.max_tokens,
                 task.worst_nano,
                 half.attempts,
-                half.form
+                half.form,
+                task.tier
             ],
         ));
         statements.push(sql(

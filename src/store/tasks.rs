@@ -1,6 +1,7 @@
 //! Tasks: written by expansion, queued by the pump, leased by consumers.
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::jobs::to_json;
 use super::{params, sql};
@@ -28,6 +29,23 @@ pub struct NewTask {
     pub grp: Option<String>,
     /// It has one result for all its items, which needs an id of its own.
     pub labelled: bool,
+    /// Which model of a cascade it asks first.
+    pub tier: u32,
+    /// Its items, as its worker gets them.
+    #[serde(skip)]
+    pub wire: Vec<Value>,
+    /// Its results, where an earlier job gave them: it is done.
+    #[serde(skip)]
+    pub taken: Option<Taken>,
+}
+
+/// Results that are taken over, and what they had cost.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Taken {
+    pub body: Option<String>,
+    pub blob: Option<String>,
+    pub bytes: u64,
+    pub nano: i64,
 }
 
 const GUARD_CURSOR: &str = "-- guard_cursor
@@ -35,11 +53,11 @@ INSERT INTO guards SELECT EXISTS (SELECT 1 FROM stages s JOIN jobs j ON j.id = s
   WHERE s.job = ?1 AND s.idx = ?2 AND s.cursor = ?3 AND s.expanded = 0 AND s.state = 'running'
     AND j.next_index = ?4 AND j.state IN ('planning', 'running', 'synthesizing'))";
 const INSERT_TASKS: &str = "-- insert_tasks
-INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano, purpose, level, grp, label)
+INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano, purpose, level, grp, label, tier)
 SELECT ?1, ?2, ?3 + e.key, value->>'$.ids', value->>'$.items', value->>'$.class', value->>'$.key',
   value->>'$.bytes', value->>'$.max_tokens', value->>'$.worst_nano', ?5, ?6, value->>'$.grp',
   CASE WHEN value->>'$.labelled' = 1
-    THEN COALESCE(substr(value->>'$.grp', 1, 100) || '#', 'chunk-') || (s.made + e.key + 1) END
+    THEN COALESCE(substr(value->>'$.grp', 1, 100) || '#', 'chunk-') || (s.made + e.key + 1) END, value->>'$.tier'
 FROM json_each(?4) e CROSS JOIN stages s ON s.job = ?1 AND s.idx = ?2";
 const INSERT_INPUTS: &str = "-- insert_inputs
 INSERT INTO inputs (job, idx, body, blob)
@@ -100,6 +118,49 @@ pub fn expand(slice: &Slice<'_>, tasks: &[NewTask]) -> Vec<Statement> {
             params![slice.job, tasks.len() as u64, slice.now, slice.drive_at],
         ),
     ]
+}
+
+const TAKE_OUTPUTS: &str = "-- take_outputs
+INSERT INTO outputs (job, idx, body, blob, bytes)
+SELECT ?1, value->>'$.idx', value->>'$.body', value->>'$.blob', value->>'$.bytes' FROM json_each(?2)";
+const TAKE_TASKS: &str = "-- take_tasks
+UPDATE tasks SET state = 'succeeded', covered = items, finished_at = ?3, verified = 1, taken_nano = e.nano
+FROM (SELECT value->>'$.idx' AS idx, value->>'$.nano' AS nano FROM json_each(?2)) AS e
+WHERE tasks.job = ?1 AND tasks.idx = e.idx AND tasks.state = 'pending'";
+const TAKE_SAVED: &str = "-- count_taken
+UPDATE jobs SET saved_nano = saved_nano + ?2 WHERE id = ?1";
+/// Results go in as bound texts of at most 2 MB; escaping may double what they have.
+const TAKEN_BYTES: usize = 600_000;
+
+/// After a slice whose first task is `first`, and after all else that is written about its tasks: those whose results were
+/// taken over are done.
+pub fn take(job: &str, first: u32, tasks: &[NewTask], now: i64) -> Vec<Statement> {
+    let mut portions: Vec<Vec<Value>> = Vec::new();
+    let (mut saved, mut bytes) = (0_i64, TAKEN_BYTES);
+    for (idx, task) in (first..).zip(tasks) {
+        let Some(taken) = &task.taken else { continue };
+        saved = saved.saturating_add(taken.nano);
+        let own = taken.body.as_ref().map_or(0, String::len) + 200;
+        if bytes + own > TAKEN_BYTES {
+            portions.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += own;
+        let row = json!({"idx": idx, "body": taken.body, "blob": taken.blob, "bytes": taken.bytes, "nano": taken.nano});
+        if let Some(portion) = portions.last_mut() {
+            portion.push(row);
+        }
+    }
+    let mut statements = Vec::new();
+    for rows in &portions {
+        let rows = to_json(rows);
+        statements.push(sql(TAKE_OUTPUTS, params![job, rows.as_str()]));
+        statements.push(sql(TAKE_TASKS, params![job, rows, now]));
+    }
+    if !portions.is_empty() {
+        statements.push(sql(TAKE_SAVED, params![job, saved]));
+    }
+    statements
 }
 
 const QUEUE: &str = "-- queue_tasks

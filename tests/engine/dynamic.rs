@@ -229,7 +229,7 @@ fn an_estimate_of_a_dynamic_job_calls_nobody() {
     let world = World::new(3, claude(json!({})));
     let app = world.app(&[]);
     let estimate = world.block_on(async move {
-        plan::estimate(&app, job(&texts(300), json!({})))
+        plan::estimate(&app, crate::world::TENANT, job(&texts(300), json!({})))
             .await
             .unwrap()
     });

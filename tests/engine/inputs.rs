@@ -484,7 +484,9 @@ fn an_intake_that_breaks_off_leaves_nothing() {
     let (app2, text) = (app.clone(), book(8_000_000));
     let submit = of_kind(InputKind::Documents, vec![], json!({"tokens": 1_000}));
     world.block_on(async move {
-        let mut draft = fanwise::app::submit::begin(&app2, TENANT, submit).unwrap();
+        let mut draft = fanwise::app::submit::begin(&app2, TENANT, submit)
+            .await
+            .unwrap();
         draft.intake.add_text(&text).await.unwrap();
         // Whoever was uploading is gone.
     });

@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod bill;
 mod chaos;
 mod checks;
 mod commands;
 mod crash;
 mod door;
 mod dynamic;
+mod extend;
 mod flows;
 mod found;
 mod inputs;
@@ -21,6 +23,7 @@ mod simulation;
 mod sites;
 mod sql;
 mod stages;
+mod tiers;
 mod tree;
 mod web;
 mod webhooks;

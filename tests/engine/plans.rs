@@ -92,7 +92,7 @@ pub fn claude(changes: Value) -> standin::Config {
 fn estimate(world: &World, texts: &[String], body: Value) -> EstimateView {
     let app = world.app(&[]);
     let submit = job(texts, body);
-    world.block_on(async move { plan::estimate(&app, submit).await.unwrap() })
+    world.block_on(async move { plan::estimate(&app, TENANT, submit).await.unwrap() })
 }
 
 #[track_caller]
@@ -334,4 +334,36 @@ fn another_tenant_s_plan_is_not_there() {
         );
     });
     assert_eq!(story.view().state, "awaiting_approval");
+}
+
+#[test]
+fn an_estimate_shows_what_the_same_job_costs_in_other_ways() {
+    use fanwise::core::alternatives::Way;
+    let world = World::new(1, claude(json!({})));
+    let of = |model: &str| {
+        let mut stages = stages(10);
+        stages[0]["model"] = json!(model);
+        stages[0]["instructions"] = json!("Classify each ticket by the handbook. ".repeat(300));
+        estimate(&world, &texts(300), json!({"stages": stages}))
+    };
+    let cost = |estimate: &EstimateView, way: Way| {
+        let row = estimate.alternatives.iter().find(|row| row.way == way);
+        row.map(|row| row.cost_usd)
+    };
+    let haiku = of("haiku");
+    let live = cost(&haiku, Way::Live).unwrap();
+    assert_eq!(live, haiku.expected.cost_usd);
+    assert!(cost(&haiku, Way::Cached).unwrap().high < live.high);
+    assert!(cost(&haiku, Way::Batch).unwrap().high < live.high * 0.51);
+    // There is nothing cheaper to ask first.
+    assert_eq!(cost(&haiku, Way::Cascade), None);
+    let sonnet = of("sonnet");
+    let (live, cascade) = (
+        cost(&sonnet, Way::Live).unwrap(),
+        cost(&sonnet, Way::Cascade).unwrap(),
+    );
+    assert!(
+        cascade.high < live.high && cascade.low < live.low,
+        "{cascade:?} {live:?}"
+    );
 }

@@ -57,6 +57,8 @@ fn moved(id: i64, state: &'static str) -> MovedTask {
         covered: 1,
         error: None,
         form: "fresh".into(),
+        tier: 0,
+        class: "c".into(),
         key: "k".into(),
         bytes: 1,
         max_tokens: 1,
@@ -160,6 +162,9 @@ fn new_task() -> NewTask {
         blob: None,
         grp: None,
         labelled: false,
+        tier: 0,
+        wire: Vec::new(),
+        taken: None,
     }
 }
 

@@ -597,3 +597,54 @@ fn a_turn_that_never_ends_is_given_up() {
     // Three turns for the first chunk, one for the second, one in the second stage, one report.
     assert_eq!(view.usage.calls, 3 + 1 + 1 + 1);
 }
+
+#[test]
+fn a_workers_request_depends_on_nothing_but_its_own_chunk_and_stage() {
+    let story = Story::begin(
+        json!({}),
+        &[],
+        &texts(20),
+        json!({"stages": stages(5), "reuse": false}),
+    );
+    story.until_over();
+    // Another tenant's job with another task, other items but for one chunk, other stages around, other limits; its neighbours
+    // fail, are repaired and split meanwhile.
+    let faults = json!({"rules": [
+        {"match": {"item_id": "item-9"}, "fault": "refusal", "times": 1},
+        {"match": {"item_id": "item-12"}, "fault": "malformed", "times": 2},
+        {"match": {"item_id": "item-17"}, "fault": "500", "times": 2},
+    ]});
+    {
+        let mut claude = story.world.claude();
+        let spoiled = claude.config().with(&faults).unwrap();
+        claude.configure(spoiled);
+    }
+    let mut other: Vec<String> = texts(60).split_off(30);
+    other.splice(0..5, texts(5));
+    let mut plan = stages(5);
+    plan[0]["name"] = json!("sort");
+    plan[1]["instructions"] = json!("Write something else.");
+    let more =
+        json!({"name": "rate", "kind": "map", "instructions": "Rate it.", "chunk": {"items": 3}});
+    plan.as_array_mut().unwrap().insert(1, more);
+    let body = json!({"stages": plan, "reuse": false, "limits": {"concurrency": 3, "max_attempts": 7, "max_cost_usd": 9.0, "redo_ratio": 0.5}});
+    let mut submit = job(&other, body);
+    submit.task = "Something else altogether".into();
+    submit.metadata.insert("team".into(), json!("other"));
+    let app = story.app.clone();
+    let id = story.world.block_on(async move {
+        let submitted = fanwise::app::submit::submit(&app, "another", submit).await;
+        submitted.unwrap().job.id
+    });
+    story
+        .world
+        .run(&story.app, 10_000, 240 * MINUTE, || over(&story.world, &id));
+    // The stand-in saw one body twice, byte for byte: that of the chunk they share.
+    let stats = story.stats();
+    assert_eq!(
+        stats["paid_twice"]["bodies"].as_array().unwrap().len(),
+        1,
+        "{stats}"
+    );
+    assert_eq!(stats["paid_twice"]["bodies"][0]["good"], 2);
+}

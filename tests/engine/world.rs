@@ -526,7 +526,7 @@ pub fn job(texts: &[String], body: Value) -> Submit {
     Submit {
         task: "Find the recurring issues in these support tickets".into(),
         recipe: None,
-        mode: if body.get("stages").is_some() {
+        mode: if body.get("stages").is_some() || body.get("extends").is_some() {
             Mode::Static
         } else {
             Mode::Dynamic
@@ -548,6 +548,10 @@ pub fn job(texts: &[String], body: Value) -> Submit {
             .collect(),
         limits: serde_json::from_value(body.get("limits").cloned().unwrap_or(json!({}))).unwrap(),
         reuse: body.get("reuse").and_then(Value::as_bool).unwrap_or(true),
+        extends: body
+            .get("extends")
+            .and_then(Value::as_str)
+            .map(str::to_owned),
         metadata: Map::new(),
         webhook: serde_json::from_value(body.get("webhook").cloned().unwrap_or(json!(null)))
             .unwrap(),

@@ -104,7 +104,7 @@ impl<P: Ports> Context<'_, P> {
             Tool::EstimateJob => {
                 self.caller.must(Scope::Read)?;
                 let wanted = submit::check(Value::Object(arguments), &app.config)?;
-                let estimate = plan::estimate(app, wanted).await?;
+                let estimate = plan::estimate(app, tenant, wanted).await?;
                 serde_json::to_value(estimate)
                     .map_err(|error| ApiError::unavailable(error.to_string()))
             }

@@ -4,6 +4,8 @@
 //! `cargo test -p e2e` sets up what is missing and builds what has changed, once for all tests of a
 //! program; `cargo xtask test` has done so already.
 
+pub mod pages;
+
 use std::sync::OnceLock;
 use std::time::Duration;
 

@@ -9,7 +9,7 @@ use futures::executor::LocalPool;
 use serde_json::Value;
 
 use super::run::Run;
-use super::story::CATEGORIES;
+use super::story::{CATEGORIES, UNSURE};
 use super::watch::COUNTERS;
 use crate::world::{KEY, START, World};
 
@@ -464,7 +464,9 @@ fn valid(output: &Value) -> bool {
         return false;
     }
     match (object.get("primary_category"), object.get("gist")) {
-        (Some(Value::String(category)), None) => CATEGORIES.contains(&category.as_str()),
+        (Some(Value::String(category)), None) => {
+            category == UNSURE || CATEGORIES.contains(&category.as_str())
+        }
         (None, Some(gist)) => gist.is_string(),
         _ => false,
     }

@@ -21,6 +21,7 @@ use story::Story;
 /// Seeds of a plain test run.
 const SEEDS: u64 = 600;
 const DYNAMIC_SEEDS: u64 = 80;
+const TIERED_SEEDS: u64 = 60;
 /// Lines of a transcript that are shown of a failure.
 const SHOWN: usize = 400;
 
@@ -28,11 +29,12 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.trim().parse().ok()
 }
 
-/// Who makes the plans of a story's jobs.
+/// What a story's jobs are like: by a caller's plan, by the orchestrator's, or with a cascade of models.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Static,
     Dynamic,
+    Tiered,
 }
 
 impl Kind {
@@ -40,6 +42,7 @@ impl Kind {
         match self {
             Kind::Static => Story::of(seed),
             Kind::Dynamic => Story::dynamic(seed),
+            Kind::Tiered => Story::tiered(seed),
         }
     }
 }
@@ -73,6 +76,12 @@ fn every_seed_keeps_the_promises() {
 fn every_seed_keeps_the_promises_when_jobs_are_planned() {
     let count = variable("FANWISE_SEEDS").unwrap_or(DYNAMIC_SEEDS);
     keeps_the_promises(Kind::Dynamic, count);
+}
+
+#[test]
+fn every_seed_keeps_the_promises_when_models_follow_one_another() {
+    let count = variable("FANWISE_SEEDS").unwrap_or(TIERED_SEEDS);
+    keeps_the_promises(Kind::Tiered, count);
 }
 
 fn keeps_the_promises(kind: Kind, count: u64) {
@@ -141,6 +150,7 @@ fn show(seed: u64, kind: Kind) {
     let test = match kind {
         Kind::Static => "one",
         Kind::Dynamic => "planned",
+        Kind::Tiered => "tiered",
     };
     let again = format!("SEED={seed} cargo test --test engine simulation::{test} -- --nocapture");
     match outcome {
@@ -167,6 +177,11 @@ fn one() {
 #[test]
 fn planned() {
     repeats(Kind::Dynamic);
+}
+
+#[test]
+fn tiered() {
+    repeats(Kind::Tiered);
 }
 
 fn repeats(kind: Kind) {

@@ -176,6 +176,35 @@ impl Story {
     }
 }
 
+impl Story {
+    /// The same story with cascades of models, of which the first one is often unsure.
+    pub fn tiered(seed: u64) -> Story {
+        let mut story = Story::of(seed);
+        let mut dice = Dice::new(seed, 3);
+        for plan in &mut story.jobs {
+            let stages = plan.body["stages"].as_array_mut().unwrap();
+            for stage in stages.iter_mut().filter(|stage| stage["kind"] == "map") {
+                stage["models"] = dice.pick(&[
+                    json!(["haiku", "sonnet"]),
+                    json!(["haiku", "sonnet"]),
+                    json!(["haiku", "sonnet", "opus"]),
+                ]);
+                let values = stage.pointer_mut("/output_schema/properties/primary_category/enum");
+                if let Some(values) = values {
+                    *values = json!(["login", "bug", UNSURE]);
+                }
+                if dice.chance(0.3) {
+                    stage["verify"] = json!({"sample": dice.pick(&[0.2, 1.0])});
+                }
+            }
+            if dice.chance(0.4) {
+                plan.body["limits"]["redo_ratio"] = json!(dice.pick(&[0.0, 0.2, 1.0]));
+            }
+        }
+        story
+    }
+}
+
 fn rates(dice: &mut Dice) -> Rates {
     let mut rare = |most: &[f64]| dice.pick(most);
     Rates {
@@ -273,6 +302,8 @@ fn texts(dice: &mut Dice) -> Vec<String> {
 
 /// What a result of `classify` may be.
 pub const CATEGORIES: [&str; 5] = ["billing", "login", "bug", "shipping", "other"];
+/// What it may be besides in a cascade.
+pub const UNSURE: &str = "unsure";
 
 fn stages(dice: &mut Dice) -> Value {
     let chunk = dice.pick(&[1, 2, 5, 10, 25]);

@@ -190,7 +190,7 @@ pub const COUNTERS: &[(&str, &str)] = &[
         OR s.cancelled <> COALESCE(c, 0) OR s.items_covered <> COALESCE(n, 0)"),
     ("a job's money", "
       SELECT j.id, j.spent_nano, j.reserved_nano, j.unknown_nano, j.in_flight, a.* FROM jobs j LEFT JOIN (SELECT job,
-          SUM(state = 'open') o, COUNT(*) c,
+          SUM(state = 'open') o, SUM(error_class IS NOT 'not_sent') c,
           SUM(CASE state WHEN 'done' THEN cost_nano ELSE 0 END) s,
           SUM(CASE state WHEN 'open' THEN reserved_nano ELSE 0 END) r,
           SUM(CASE state WHEN 'unknown' THEN reserved_nano ELSE 0 END) u

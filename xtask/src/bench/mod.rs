@@ -1,6 +1,7 @@
 //! `bench`: how fast and how heavy it is, on this machine.
 //!
 //! - [`world`]: what a measurement runs in
+//! - [`cost`]: what a workload costs, in money
 //! - [`door`]: reads under load, and results as a stream
 //! - [`phases`]: where a job's time goes
 //! - [`plain`]: a plain client that sends the same calls, for comparison
@@ -11,6 +12,7 @@
 //! failure: timings belong to the machine and to what else it does. Restate and Cloudflare Workflows are not
 //! part of it; neither can be had from a package registry alone.
 
+pub mod cost;
 pub mod door;
 pub mod phases;
 pub mod plain;
@@ -54,9 +56,9 @@ const TARGET_GZIPPED_MB: f64 = 1.5;
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Items of the job, one per task
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub items: u32,
+    /// Items of the job, one per task (1,000)
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub items: Option<u32>,
     /// Calls in flight at most
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub concurrency: u32,
@@ -72,6 +74,16 @@ pub struct Args {
     /// Only the front door: reads under load, and the memory that 100,000 results take
     #[arg(long)]
     pub door: bool,
+    /// Only the money: what 10,000 items (or `--items` of them) cost by the price table in every way, natively
+    #[arg(long, conflicts_with = "door")]
+    pub cost: bool,
+}
+
+impl Args {
+    /// Of the job whose speed is measured.
+    fn items(&self) -> u32 {
+        self.items.unwrap_or(1_000)
+    }
 }
 
 /// One round's numbers.
@@ -97,6 +109,9 @@ struct Measured {
 }
 
 pub fn run(args: &Args) -> Result<()> {
+    if args.cost {
+        return cost::run(args.items.unwrap_or(LARGE));
+    }
     let parts = Parts::prepare(args.as_built)?;
     if args.door {
         return door::run(&parts);
@@ -156,7 +171,7 @@ fn round(world: &mut World, args: &Args, number: u32) -> Result<Round> {
     world.worker.check()?;
     world.standin.reset()?;
     let limits = Map::from_iter([("concurrency".to_owned(), json!(args.concurrency))]);
-    let body = job(&format!("round-{number}"), args.items, 1, limits)?;
+    let body = job(&format!("round-{number}"), args.items(), 1, limits)?;
     let group = world
         .worker
         .group_id()
@@ -164,7 +179,7 @@ fn round(world: &mut World, args: &Args, number: u32) -> Result<Round> {
     let before = usage::of_workerd(group);
     let began_ms = phases::now_ms();
     let id = id_of(&world.client.submit(&body)?)?;
-    let until = ideal(args.items, args.concurrency, args.latency_ms);
+    let until = ideal(args.items(), args.concurrency, args.latency_ms);
     let done = finished(&world.client, &id, until)?;
     let after = usage::of_workerd(group);
     let state = done.get("state").and_then(Value::as_str);
@@ -176,7 +191,7 @@ fn round(world: &mut World, args: &Args, number: u32) -> Result<Round> {
     let plain = plain::run(
         &world.standin,
         &recorded,
-        args.items as usize,
+        args.items() as usize,
         args.concurrency as usize,
     )?;
     Ok(Round {
@@ -293,14 +308,14 @@ impl Row {
 }
 
 fn speed(args: &Args, measured: &Measured) -> String {
-    let ideal = ideal(args.items, args.concurrency, args.latency_ms).as_secs_f64();
+    let ideal = ideal(args.items(), args.concurrency, args.latency_ms).as_secs_f64();
     let row = |what: String, unit, target, of: &dyn Fn(&Round) -> Option<f64>| Row {
         what,
         runs: measured.rounds.iter().filter_map(of).collect(),
         unit,
         target,
     };
-    let per_thousand = 1_000.0 / f64::from(args.items);
+    let per_thousand = 1_000.0 / f64::from(args.items());
     let rows = [
         row("submit to the end of the job".into(), "s", None, &|r| {
             Some(r.job.as_secs_f64())
@@ -402,7 +417,10 @@ fn speed(args: &Args, measured: &Measured) -> String {
     right(&mut table, 1);
     format!(
         "\n{} items, one per task, {} ms of latency, {} calls at a time, {} rounds\n{table}",
-        args.items, args.latency_ms, args.concurrency, args.rounds
+        args.items(),
+        args.latency_ms,
+        args.concurrency,
+        args.rounds
     )
 }
 

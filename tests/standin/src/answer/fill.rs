@@ -53,14 +53,30 @@ impl<'a> Subject<'a> {
 /// may be null is null.
 struct Found(Value, bool);
 
-/// Fills the whole schema. `drift` changes the letter case of enum values, as
-/// the API does not promise it.
-pub fn fill(node: &Node, subject: &Subject<'_>, drift: bool) -> Value {
-    Filler { drift }.node(node, subject).0
+/// How an answer is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// The letter case of enum values slips, as the API does not promise it.
+    pub drift: bool,
+    /// A strong model decides where a small one says `unsure`.
+    pub sure: bool,
+}
+
+impl From<bool> for Manner {
+    fn from(drift: bool) -> Self {
+        Self { drift, sure: false }
+    }
+}
+
+/// Fills the whole schema.
+pub fn fill(node: &Node, subject: &Subject<'_>, manner: impl Into<Manner>) -> Value {
+    let Manner { drift, sure } = manner.into();
+    Filler { drift, sure }.node(node, subject).0
 }
 
 struct Filler {
     drift: bool,
+    sure: bool,
 }
 
 impl Filler {
@@ -110,7 +126,15 @@ impl Filler {
     }
 
     fn choice(&self, choice: &Choice, subject: &Subject<'_>) -> Found {
-        let (at, said) = choice.pick(&subject.bag);
+        let (mut at, said) = choice.pick(&subject.bag);
+        let is_unsure = |value: &Value| value == "unsure";
+        if self.sure && choice.values.get(at).is_some_and(is_unsure) {
+            at = choice
+                .values
+                .iter()
+                .position(|value| !is_unsure(value))
+                .unwrap_or(at);
+        }
         let value = choice.values.get(at).map_or(Value::Null, |v| self.cased(v));
         Found(value, said)
     }

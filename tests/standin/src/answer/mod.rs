@@ -22,7 +22,7 @@ use crate::{
     schema::{self, Node, Prop},
     validate::Checked,
 };
-use fill::{Subject, fill as filled};
+use fill::{Manner, Subject, fill as filled};
 use read::Reading;
 
 /// What an answer holds, before it is cut into blocks and tokens.
@@ -36,6 +36,9 @@ pub enum Content {
 /// Answers a request. `role` is the `x-fanwise-role` header, or empty; `drift`
 /// lets the letter case of enum values slip.
 pub fn answer(request: &Checked<'_>, role: &str, drift: bool) -> Content {
+    let model = request.body.get("model").and_then(Value::as_str);
+    let sure = model.is_some_and(|model| !model.contains("haiku"));
+    let drift = Manner { drift, sure };
     let schema = request.format.as_deref();
     let wants_json = matches!(role, "worker" | "repair" | "verify" | "orchestrator");
     let reading = Reading::of(request.body, schema.is_none() && wants_json);
@@ -97,7 +100,7 @@ fn results_form(node: &Node) -> Option<&[Prop]> {
 }
 
 /// A result for each item, where the schema of one was given in words.
-fn by_item(node: &Node, items: &[Value], reading: &Reading, drift: bool) -> Value {
+fn by_item(node: &Node, items: &[Value], reading: &Reading, drift: Manner) -> Value {
     let ids = reading.ids();
     let results = items.iter().enumerate().map(|(at, item)| {
         let subject = read::subject(item, at, &ids);
@@ -120,7 +123,7 @@ fn is_plan(node: &Node) -> bool {
     has("rationale") && has("stages")
 }
 
-fn by_schema(node: &Node, reading: &Reading, role: &str, drift: bool) -> Value {
+fn by_schema(node: &Node, reading: &Reading, role: &str, drift: Manner) -> Value {
     if role == "orchestrator" || is_plan(node) {
         let plan = plan::plan(&reading.asked, reading.results.is_some());
         if schema::fits(node, &plan) {

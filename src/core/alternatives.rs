@@ -1,0 +1,166 @@
+//! What the same job costs in other ways: its calls at once, with the part that they share cached, as batches at half the price,
+//! and with the cheap model asked first. Pure arithmetic over the same figures as [`super::estimate`].
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::estimate::{Dollars, Figures, Span, expected};
+
+/// A prefix is kept for so long after it was last read; in a longer run it may have to be written again as often.
+const CACHE_SECONDS: u64 = 300;
+/// Within which a batch must be done, and a time in which most are.
+const BATCH_SECONDS: (u64, u64) = (120, 86_400);
+
+/// A way to do the same work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// Each call by itself, at once, in full; where a stage has a cascade, by its last model alone.
+    Live,
+    /// The same, and what all calls of a stage share is read from the prompt cache.
+    Cached,
+    /// As Message Batches: half the price of `live`, and up to a day for each stage. What a batch finds in the cache is not
+    /// foreseen.
+    Batch,
+    /// As `live`, with the cheap model asked first: by the stages' cascades, or `WORKER_MODEL` before a dearer one.
+    Cascade,
+}
+
+/// What the job takes in one way.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Alternative {
+    pub way: Way,
+    pub calls: Span,
+    pub cost_usd: Dollars,
+    pub seconds: Span,
+}
+
+/// The table: `single` are the figures of the plan with one model for each stage, `cascade` those with the cheap model first, where
+/// that makes a difference.
+pub fn table(single: &[Figures], cascade: Option<&[Figures]>) -> Vec<Alternative> {
+    let live = of(Way::Live, single);
+    let cached = Alternative {
+        way: Way::Cached,
+        cost_usd: cached(single),
+        ..live.clone()
+    };
+    let batch = Alternative {
+        way: Way::Batch,
+        calls: live.calls,
+        cost_usd: batched(single),
+        seconds: Span {
+            low: live.seconds.low.max(BATCH_SECONDS.0),
+            high: BATCH_SECONDS.1.saturating_mul(single.len() as u64),
+        },
+    };
+    let mut table = vec![live, cached, batch];
+    table.extend(cascade.map(|figures| of(Way::Cascade, figures)));
+    table
+}
+
+fn of(way: Way, figures: &[Figures]) -> Alternative {
+    let whole = expected(figures);
+    Alternative {
+        way,
+        calls: whole.calls,
+        cost_usd: whole.cost_usd,
+        seconds: whole.seconds,
+    }
+}
+
+fn cached(figures: &[Figures]) -> Dollars {
+    let mut sum = Dollars::default();
+    for stage in figures {
+        let whole = expected(std::slice::from_ref(stage));
+        let (low, high) = stage.saved_by_cache(whole.calls, 1 + whole.seconds.high / CACHE_SECONDS);
+        // Either end may save more or less than the other: what was cheaper stays the lower one.
+        sum.low += (whole.cost_usd.low - low).max(0.0);
+        sum.high += (whole.cost_usd.high - high).max(0.0);
+    }
+    millionths(sum)
+}
+
+fn batched(figures: &[Figures]) -> Dollars {
+    let mut sum = Dollars::default();
+    for stage in figures {
+        let whole = expected(std::slice::from_ref(stage)).cost_usd;
+        let share = stage.price.batch_percent as f64 / 100.0;
+        sum.low += whole.low * share;
+        sum.high += whole.high * share;
+    }
+    millionths(sum)
+}
+
+fn millionths(sum: Dollars) -> Dollars {
+    let rounded = |usd: f64| (usd * 1e6).round() / 1e6;
+    Dollars {
+        low: rounded(sum.low),
+        high: rounded(sum.high),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use crate::core::estimate::{Pace, Price};
+
+    fn stage(tasks: u64, shared_bytes: u64) -> Figures {
+        Figures {
+            stage: "classify".into(),
+            tasks: (tasks, tasks),
+            fixed_bytes: shared_bytes + 500,
+            shared_bytes,
+            format: true,
+            item_bytes: (tasks * 500, tasks * 500),
+            answer_chars: (60, 120),
+            max_tokens: 4_096,
+            thinking: 0,
+            price: Price {
+                input: 100,
+                output: 500,
+                cache_write: 125,
+                cache_read: 10,
+                min_cacheable: 512,
+                batch_percent: 50,
+                long: None,
+                dearest_percent: 110,
+            },
+            more: 1.0,
+            fee_nano: 0,
+            pace: Pace {
+                concurrency: 50,
+                limits: None,
+            },
+        }
+    }
+
+    fn cost(table: &[Alternative], way: Way) -> Dollars {
+        table.iter().find(|row| row.way == way).unwrap().cost_usd
+    }
+
+    #[test]
+    fn what_many_calls_share_is_paid_once_and_read_for_a_tenth() {
+        let table = table(&[stage(1_000, 10_000)], None);
+        let (live, cached) = (cost(&table, Way::Live), cost(&table, Way::Cached));
+        assert!(cached.low < live.low / 2.0 && cached.high < live.high / 2.0);
+        assert!(cached.low > 0.0 && cached.low < cached.high);
+        let batch = cost(&table, Way::Batch);
+        assert!((batch.low - live.low / 2.0).abs() < 1e-5);
+        assert!(table.iter().all(|row| row.calls == table[0].calls));
+        assert_eq!(
+            table.iter().filter(|row| row.way == Way::Cascade).count(),
+            0
+        );
+    }
+
+    #[test]
+    fn a_prefix_that_is_too_short_or_read_once_saves_nothing() {
+        for figures in [stage(1_000, 500), stage(1, 10_000)] {
+            let table = table(&[figures], None);
+            let (live, cached) = (cost(&table, Way::Live), cost(&table, Way::Cached));
+            assert_eq!(live.low, cached.low);
+            assert!(cached.high <= live.high);
+        }
+    }
+}
