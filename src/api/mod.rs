@@ -10,7 +10,7 @@
 //! - [`params`], [`cursor`], [`body`]: what stands in URLs and bodies
 //! - [`submit`]: a job comes in, with [`not_yet`], [`items`], [`documents`], [`shape`] and [`rules`] for its checks
 //! - [`upload`]: one whose input is a file, by [`rows`]
-//! - [`jobs`], [`tasks`], [`results`] (with [`table`]), [`report`], [`limits`]: what is read
+//! - [`jobs`], [`tasks`], [`results`] (with [`table`]), [`report`], [`overview`], [`limits`]: what is read
 //! - [`events`]: a job is watched
 //! - [`tokens`]: who may call
 //! - [`mcp`]: all of it as tools of the Model Context Protocol
@@ -52,6 +52,7 @@ mod limits;
 mod mcp;
 mod not_yet;
 mod openapi;
+mod overview;
 mod params;
 mod plans;
 pub mod problem;
@@ -134,6 +135,14 @@ pub fn router<P: Ports>(api: Api<P>) -> Router {
         )
         .route("/jobs/{id}/results", allowing(READ, get(results::get::<P>)))
         .route("/jobs/{id}/report", allowing(READ, get(report::get::<P>)))
+        .route(
+            "/jobs/{id}/states",
+            allowing(READ, get(overview::states::<P>)),
+        )
+        .route(
+            "/jobs/{id}/timeline",
+            allowing(READ, get(overview::timeline::<P>)),
+        )
         .route("/jobs/{id}/events", allowing(READ_POST, watch))
         .route("/tokens", allowing(READ_POST, tokens))
         .route("/tokens/{id}", allowing(READ_CHANGE, token))

@@ -23,8 +23,8 @@ use super::schedules::{ScheduleBody, ScheduleChange};
 use super::shape::Shape;
 use super::submit::SubmitBody;
 use super::{
-    control, deliveries, events, health, jobs, limits, mcp, plans, recipes, reply, report, results,
-    schedules, submit, tasks, tokens,
+    control, deliveries, events, health, jobs, limits, mcp, overview, plans, recipes, reply,
+    report, results, schedules, submit, tasks, tokens,
 };
 use crate::app::plan::{EstimateView, PlanView};
 use crate::app::view::{Cost, ItemCounts, JobView, Progress, TaskCounts, Usage};
@@ -57,6 +57,8 @@ use crate::core::token::Scope;
         tasks::get,
         results::get,
         report::get,
+        overview::states,
+        overview::timeline,
         events::watch,
         events::ticket,
         tokens::make,

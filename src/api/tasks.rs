@@ -25,6 +25,7 @@ use crate::ports::Ports;
         ("id" = String, Path, description = "The job", pattern = "^job_[0-9a-f]{32}$"),
         ("state" = Option<TaskState>, Query, description = "Only tasks in this state."),
         ("stage" = Option<String>, Query, description = "Only tasks of the stage with this name."),
+        ("item" = Option<String>, Query, description = "Only tasks that have this item, a slice of it, or the result that bears this label."),
         ("limit" = Option<u32>, Query, description = "Entries on a page.", minimum = 1, maximum = 200),
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
     ),
@@ -38,6 +39,7 @@ pub async fn list<P: Ports>(
 ) -> Result<Response, ApiError> {
     let state = query.parsed("state", "the state of a task", TaskState::parse);
     let stage = query.text("stage");
+    let item = query.text("item");
     let limit = query.limit();
     let after = query.cursor().map(|AfterTask { index }| index);
     query.end()?;
@@ -45,8 +47,11 @@ pub async fn list<P: Ports>(
         &api.app,
         &caller.tenant,
         &job,
-        state,
-        stage.as_deref(),
+        query::TasksLike {
+            state,
+            stage: stage.as_deref(),
+            item: item.as_deref(),
+        },
         after,
         limit,
     )

@@ -57,6 +57,7 @@ pub mod limits;
 pub mod log;
 pub mod message;
 pub mod notify;
+pub mod overview;
 pub mod plan;
 pub mod planning;
 pub mod pump;

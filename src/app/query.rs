@@ -50,26 +50,35 @@ pub async fn jobs<P: Ports>(
     Ok((rows.iter().map(job_view).collect(), next))
 }
 
+/// Which tasks of a job are wanted.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TasksLike<'a> {
+    pub state: Option<TaskState>,
+    pub stage: Option<&'a str>,
+    /// Of an item, of slices of it, or with a result of this label.
+    pub item: Option<&'a str>,
+}
+
 /// Tasks of the map stages (or of the stage named) by index; `after` is the last index of the page before.
 pub async fn tasks<P: Ports>(
     app: &App<P>,
     tenant: &str,
     job: &str,
-    state: Option<TaskState>,
-    stage: Option<&str>,
+    like: TasksLike<'_>,
     after: Option<u32>,
     limit: u32,
 ) -> Result<(Vec<TaskView>, Option<u32>), AppError> {
     owned(app, tenant, job).await?;
-    if let Some(name) = stage {
+    if let Some(name) = like.stage {
         must_have_stage(app, job, name).await?;
     }
     let after = after.map_or(-1, i64::from);
     let statement = listing::tasks(
         job,
         after,
-        state.map(TaskState::as_str),
-        stage,
+        like.state.map(TaskState::as_str),
+        like.stage,
+        like.item,
         limit.saturating_add(1),
     );
     let mut rows = rows(app, statement).await?;

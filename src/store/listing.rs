@@ -70,7 +70,9 @@ SELECT t.idx, t.state, t.ids, t.attempts, t.error, t.purpose, s.name AS stage
 FROM tasks t JOIN stages s ON s.job = t.job AND s.idx = t.stage
 WHERE t.job = ?1 AND t.idx > ?2 AND (?3 IS NULL OR t.state = ?3)
   AND CASE WHEN ?4 IS NULL THEN s.kind = 'map' ELSE s.name = ?4 END
-ORDER BY t.idx LIMIT ?5";
+  AND (?5 IS NULL OR t.label = ?5 OR EXISTS (SELECT 1 FROM json_each(t.ids)
+    WHERE value = ?5 OR substr(value, 1, length(?5) + 1) = ?5 || '#'))
+ORDER BY t.idx LIMIT ?6";
 
 /// Tasks by index, after `after` (-1: from the first).
 pub fn tasks(
@@ -78,9 +80,10 @@ pub fn tasks(
     after: i64,
     state: Option<&str>,
     stage: Option<&str>,
+    item: Option<&str>,
     limit: u32,
 ) -> Statement {
-    sql(TASKS, params![job, after, state, stage, limit])
+    sql(TASKS, params![job, after, state, stage, item, limit])
 }
 
 const TASK: &str = "-- task_whole

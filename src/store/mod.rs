@@ -35,6 +35,7 @@ pub mod follow;
 pub mod inputs;
 pub mod jobs;
 pub mod listing;
+pub mod overview;
 pub mod plans;
 pub mod reduce;
 pub mod removals;

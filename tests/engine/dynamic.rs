@@ -32,7 +32,11 @@ fn names(story: &Story) -> Vec<String> {
 fn questions(story: &Story) -> Vec<TaskView> {
     let (app, id) = (story.app.clone(), story.id.clone());
     let listed = story.world.block_on(async move {
-        query::tasks(&app, TENANT, &id, None, Some("plan"), None, 50)
+        let like = query::TasksLike {
+            stage: Some("plan"),
+            ..Default::default()
+        };
+        query::tasks(&app, TENANT, &id, like, None, 50)
             .await
             .unwrap()
     });

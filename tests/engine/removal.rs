@@ -100,7 +100,7 @@ fn a_deleted_job_is_gone_at_once_and_then_without_a_trace() {
         let gone = AppError::NotFound("job");
         assert_eq!(query::job(&app2, TENANT, &id2).await.unwrap_err(), gone);
         assert_eq!(
-            query::tasks(&app2, TENANT, &id2, None, None, None, 10)
+            query::tasks(&app2, TENANT, &id2, query::TasksLike::default(), None, 10)
                 .await
                 .unwrap_err(),
             gone

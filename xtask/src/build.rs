@@ -88,7 +88,33 @@ pub fn snapshot(into: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What the page takes from npm, as it is: `public/` is served without a build.
+const VENDORED: [(&str, &str); 1] = [("marked/lib/marked.esm.js", "marked.js")];
+
+/// Copies the page's library to where the page looks for it.
+fn vendor() -> Result<()> {
+    let folder = root::dir().join("public/vendor");
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("could not make {}", folder.display()))?;
+    for (from, name) in VENDORED {
+        let from = root::dir().join("node_modules").join(from);
+        let text = std::fs::read_to_string(&from)
+            .with_context(|| format!("could not read {}", from.display()))?;
+        // Its map is not served, and browsers with their tools open would ask for it.
+        let own = text.lines().filter(|line| !line.starts_with("//# source"));
+        let text: String = own.flat_map(|line| [line, "\n"]).collect();
+        let path = folder.join(name);
+        if std::fs::read_to_string(&path).is_ok_and(|found| found == text) {
+            continue;
+        }
+        std::fs::write(&path, text)
+            .with_context(|| format!("could not write {}", path.display()))?;
+    }
+    Ok(())
+}
+
 fn worker_within(tools: &Tools, cancel: &Cancel) -> Result<()> {
+    vendor()?;
     let step = ui::Step::begin("worker", "compiling it to WebAssembly");
     let mut cargo = tools.wasm_command("cargo");
     cargo.args([

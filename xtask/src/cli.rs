@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{bench, build, demo, dev, drill, setup, simulate, test, ui};
+use crate::{bench, build, demo, dev, drill, pictures, setup, simulate, test, ui};
 
 /// The project's own commands. Each sets up what it needs; the first one takes some minutes.
 #[derive(Parser, Debug)]
@@ -27,6 +27,8 @@ pub enum Command {
     Drill(drill::Args),
     /// How fast and how heavy it is, on this machine
     Bench(bench::Args),
+    /// The README's pictures, taken anew into docs/pictures/
+    Pictures,
     /// Only the tools, for later
     Setup,
     /// The Worker as Wasm, into build/; wrangler deploy calls it
@@ -41,6 +43,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Simulate(args) => simulate::run(&args),
         Command::Drill(args) => drill::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Pictures => pictures::run(),
         Command::Setup => setup::prepare().map(|_| ui::say("all tools are there")),
         Command::Build => build::worker(&setup::prepare()?),
     }

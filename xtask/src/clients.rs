@@ -3,10 +3,11 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::dev::{NO_KEY, claude_vars};
+use crate::dev::{self, NO_KEY, claude_vars};
 use crate::root;
 use crate::setup::{self, Tools, plain};
 use crate::standin::Standin;
@@ -17,12 +18,26 @@ use crate::worker::{Options, Worker};
 pub struct Hosted {
     // Ended in this order: the Worker first, so that it does not see its Claude vanish.
     worker: Worker,
-    _standin: Standin,
+    standin: Standin,
     token: String,
 }
 
 impl Hosted {
+    /// Beside it runs a cron that comes often: schedules that are run by hand wait for nothing else.
+    pub fn with_cron(tools: &Tools, program: &Path) -> Result<Hosted> {
+        Self::begin(tools, program, &[], Some(dev::CRON))
+    }
+
     pub fn start(tools: &Tools, program: &Path, vars: &[(&str, &str)]) -> Result<Hosted> {
+        Self::begin(tools, program, vars, None)
+    }
+
+    fn begin(
+        tools: &Tools,
+        program: &Path,
+        vars: &[(&str, &str)],
+        cron: Option<Duration>,
+    ) -> Result<Hosted> {
         let state = State::temporary("clients")?;
         let token = state.token()?;
         let standin = Standin::start(program, state.dir(), &[])?;
@@ -34,11 +49,11 @@ impl Hosted {
         let options = Options {
             port: 0,
             vars: all,
-            cron: None,
+            cron,
         };
         Ok(Hosted {
             worker: Worker::start(tools, state, options)?,
-            _standin: standin,
+            standin,
             token,
         })
     }
@@ -65,6 +80,17 @@ pub fn mcp_typescript(tools: &Tools, hosted: &Hosted) -> Command {
     command.arg(root::dir().join("tests/clients/mcp_client.mjs"));
     hosted.tell(&mut command);
     command
+}
+
+/// The page in headless Chromium, by a script of `tests/page`.
+pub fn page(tools: &Tools, hosted: &Hosted, script: &str) -> Result<Command> {
+    let mut command = tools.command("node");
+    command
+        .arg(root::dir().join("tests/page").join(script))
+        .env("CHROMIUM", setup::browser()?)
+        .env("STANDIN_URL", hosted.standin.url());
+    hosted.tell(&mut command);
+    Ok(command)
 }
 
 /// Streams that end soon: schemathesis reads each to its end.

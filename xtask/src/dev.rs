@@ -78,6 +78,7 @@ pub fn run(args: Args) -> Result<()> {
         "  answers come from {}",
         answers_from(standin.is_some(), &url)
     ));
+    ui::say(format!("  page {}", worker.url()));
     ui::say(format!("  token {token}"));
     ui::say(format!("  log {}", worker.log().display()));
     ui::print(format!("ready {}", worker.url()));

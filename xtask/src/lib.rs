@@ -10,6 +10,7 @@
 //! - [`client`]: a small HTTP client for the Worker's API
 //! - [`clients`]: clients that others wrote, against a running Worker
 //! - [`dev`], [`demo`], [`test`], [`simulate`]: one file for each command
+//! - [`pictures`]: the README's pictures, taken anew
 //! - [`mutations`]: whether the simulation notices a broken engine
 //! - [`bench`]: how fast and how heavy it is
 //! - [`drill`]: what becomes of a job while everything goes wrong
@@ -25,6 +26,7 @@ pub mod demo;
 pub mod dev;
 pub mod drill;
 pub mod mutations;
+pub mod pictures;
 pub mod proc;
 pub mod report;
 pub mod root;

@@ -16,7 +16,7 @@ use crate::{build, root, ui};
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Only the suites whose name contains this: native, sdk, mcp, schemathesis, e2e
+    /// Only the suites whose name contains this: native, sdk, mcp, schemathesis, page, e2e
     #[arg(long)]
     pub only: Option<String>,
 }
@@ -67,6 +67,13 @@ pub fn run(args: &Args) -> Result<()> {
         let hosted = Hosted::start(&tools, &program, &clients::SCHEMATHESIS_VARS)?;
         let mut client = clients::schemathesis(&hosted)?;
         outcomes.push(suite("schemathesis", &mut client)?);
+    }
+    if wanted("page") {
+        let hosted = Hosted::with_cron(&tools, &program)?;
+        outcomes.push(suite(
+            "page",
+            &mut clients::page(&tools, &hosted, "run.mjs")?,
+        )?);
     }
     if wanted("e2e") {
         outcomes.push(suite("e2e", &mut end_to_end(&tools))?);

@@ -56,7 +56,7 @@ pub fn run(items: u32) -> Result<()> {
         bail!("a job of the table failed:\n{text}");
     }
     let bills = read(&text)?;
-    ui::print(table(&bills));
+    ui::print(table(&bills).to_string());
     ui::print(format!("{}, compiling included", ui::took(began.elapsed())));
     let missed = missed(&bills)?;
     if missed.is_empty() {

@@ -330,7 +330,7 @@ fn speed(args: &Args, measured: &Measured) -> String {
             Some(r.phases.to_first_call)
         }),
         row(
-            format!("  calls for items, {} in all", args.items),
+            format!("  calls for items, {} in all", args.items()),
             "s",
             None,
             &|r| Some(r.phases.items),

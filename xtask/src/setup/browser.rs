@@ -14,7 +14,7 @@ pub fn browser() -> Result<PathBuf> {
     if let Some(found) = NAMES.into_iter().find_map(which) {
         return Ok(found);
     }
-    let need = "the tests of event streams need Chromium in PATH";
+    let need = "the tests of event streams and of the page need Chromium in PATH";
     debian::apt_get_install(&["chromium"], need, &Cancel::default())?;
     which("chromium").ok_or_else(|| anyhow!("apt-get installed chromium, but it is not in PATH"))
 }
