@@ -4,7 +4,7 @@
 import { fresh, h, put } from './dom.js';
 import { field, select } from './ui.js';
 import { chunkWords } from './draw/plan-drawing.js';
-import { model } from './words.js';
+import { models } from './words.js';
 
 const MODELS = [['', 'Default'], ['claude-haiku-5-5', 'Haiku 5.5: fast and small'], ['claude-sonnet-5-5', 'Sonnet 5.5: balanced'], ['claude-opus-5-5', 'Opus 5.5: strongest']];
 const EFFORTS = [['', 'Default'], ['low', 'Low'], ['medium', 'Medium'], ['high', 'High'], ['xhigh', 'Very high'], ['max', 'Most']];
@@ -64,7 +64,7 @@ export function planEditor(given, onchange) {
     const title = h('span');
     const head = () => {
       put(title, one.name);
-      put(summary, `${one.kind === 'map' ? 'fan-out' : 'fan-in'}, ${chunkWords(one)}, ${model(one.model)}`);
+      put(summary, `${one.kind === 'map' ? 'fan-out' : 'fan-in'}, ${chunkWords(one)}, ${models(one)}`);
     };
     const set = (key, value) => {
       if (value === '' || value === null || value === undefined) delete one[key];
@@ -90,7 +90,7 @@ export function planEditor(given, onchange) {
           map ? 'What each worker is told. Its items come with it.' : 'What is made of all results.'),
         h('div', { class: 'fields' },
           field('Name', text('name')),
-          field('Model', (id) => select(id, MODELS.some(([key]) => key === (one.model ?? '')) ? MODELS : [...MODELS, [one.model, one.model]], one.model ?? '', (value) => set('model', value))),
+          one.models ? field('Models, the cheapest first', (id) => h('input', { id, class: 'input', value: one.models.join(', '), spellcheck: 'false', oninput: (event) => set('models', list(event.target.value)) }), 'The next one gets what the one before could not do.') : field('Model', (id) => select(id, MODELS.some(([key]) => key === (one.model ?? '')) ? MODELS : [...MODELS, [one.model, one.model]], one.model ?? '', (value) => set('model', value))),
           field('Effort', (id) => select(id, EFFORTS, one.effort ?? '', (value) => set('effort', value))),
           field('Most tokens of an answer', number(one.max_tokens, (value) => set('max_tokens', value), { min: '1', step: '1' })),
           map && !one.group_by ? [

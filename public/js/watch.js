@@ -30,9 +30,17 @@ export function watch(id, on) {
     timers.add(timer);
   };
 
-  const quiet = (work) => work.catch((problem) => {
+  let troubled = false;
+  const trouble = (problem) => {
+    if (problem || troubled) on.trouble(problem);
+    troubled = problem !== null;
+  };
+
+  const quiet = (work) => work.then(() => trouble(null), (problem) => {
     if (problem.name === 'AbortError' || signal.aborted) return;
-    on.trouble(problem);
+    // What could not be read is read again.
+    dirty = true;
+    trouble(problem);
   });
 
   async function refresh() {
@@ -72,14 +80,14 @@ export function watch(id, on) {
       ticket = await post(`${at}/events`, {}, { signal });
     } catch (problem) {
       if (problem.name === 'AbortError') return;
-      on.trouble(problem);
+      trouble(problem);
       if (problem.status === 0 || problem.status >= 500) later(RETRY_MS, connect);
       return;
     }
     // Of the address only what is ours: the origin is this page's own.
     const { pathname, search } = new URL(ticket.url, location.href);
     source = new EventSource(pathname + search);
-    source.addEventListener('open', () => on.trouble(null));
+    source.addEventListener('open', () => trouble(null));
     source.addEventListener('progress', (event) => {
       const progress = JSON.parse(event.data);
       if (job) job = { ...job, state: progress.state, run: progress.run, stage: progress.stage, progress: { tasks: progress.tasks, items: progress.items }, cost: progress.cost, usage: { ...job.usage, calls: progress.calls } };

@@ -100,6 +100,11 @@ export function model(id) {
   return id ? id.replace(/^claude-/, '') : 'default model';
 }
 
+/** Who works on a stage: one model, or several, the cheapest first. */
+export function models(stage) {
+  return stage.models?.length ? stage.models.map(model).join(', then ') : model(stage.model);
+}
+
 export function label(state) {
   return state.replaceAll('_', ' ');
 }

@@ -305,7 +305,10 @@ async fn look<P: Ports>(
     for portion in chosen.chunks(PORTION) {
         statements.push(sql::choose(job, stage.idx, portion));
     }
-    statements.push(if chosen.is_empty() && known.iter().all(asked_already) {
+    // An earlier run may have asked and ended before the answer could take its place.
+    let answered = query::rows(app, sql::answers(job, stage.idx, 1)).await?;
+    let nothing = chosen.is_empty() && answered.is_empty() && known.iter().all(asked_already);
+    statements.push(if nothing {
         sql::end(job, stage.idx)
     } else {
         sql::begin(job, stage.idx, "redo")

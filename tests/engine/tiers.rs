@@ -299,3 +299,25 @@ fn a_cascade_that_cannot_work_is_refused_with_the_place() {
         "at most 64000",
     );
 }
+
+#[test]
+fn what_a_cancelled_run_had_asked_of_the_dear_model_takes_its_place_in_the_next() {
+    let body = json!({"stages": plan(json!(["haiku", "sonnet"])), "limits": {"concurrency": 1}});
+    let story = Story::begin(json!({}), &[], &tickets(), body);
+    let sql = format!(
+        "SELECT COUNT(*) AS n FROM tasks WHERE job = '{}' AND purpose = 'redo'",
+        story.id
+    );
+    let world = story.world.clone();
+    story.world.run(&story.app, 10_000, 600_000, move || {
+        world.query(&sql)[0]["n"] == 1
+    });
+    story.cancel();
+    story.retry(Limits::default());
+    let view = story.until_over();
+    assert_eq!(view.state, "succeeded", "{view:?}");
+    assert_eq!(calls_of(&story, SONNET), 1);
+    let report = story.report();
+    assert_eq!(report.cascades[0].models[1].results, 4);
+    assert!(report.coverage.flagged.is_empty());
+}

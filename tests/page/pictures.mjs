@@ -32,7 +32,7 @@ await shoot(live, 'report');
 
 const plan = await newPage(browser, SIZE);
 await signIn(plan, '#/jobs/new');
-await plan.getByRole('button', { name: 'try a sample of 60 tickets' }).click();
+await plan.getByRole('button', { name: 'try a sample of 300 tickets' }).click();
 await plan.getByRole('img', { name: /^Plan/ }).waitFor();
 await plan.getByRole('region', { name: 'Plan and cost' }).evaluate((one) => one.scrollIntoView({ block: 'end' }));
 await plan.mouse.wheel(0, 200);

@@ -22,21 +22,21 @@ check('from the token to the report', async (page) => {
   await page.getByLabel('Token').fill(TOKEN);
   await page.keyboard.press('Enter');
   await page.getByRole('link', { name: 'New job', exact: true }).click();
-  await page.getByRole('button', { name: 'try a sample of 60 tickets' }).click();
-  await page.getByText('60 items. The first:').waitFor();
+  await page.getByRole('button', { name: 'try a sample of 300 tickets' }).click();
+  await page.getByText('300 items. The first:').waitFor();
   await until('the recipe', () => page.getByRole('radio', { name: /Support tickets/ }).isChecked());
-  const drawing = page.getByRole('img', { name: /^Plan: 60 items; classify, map, 6 tasks by/ });
+  const drawing = page.getByRole('img', { name: /^Plan: 300 items; classify, map, 30 tasks by/ });
   await drawing.waitFor();
   // The plan is changed: other chunks, more tasks, in the drawing and in the job.
   await page.getByText('Change the plan').click();
   await page.locator('.stage-edit .stage-edit summary').first().click();
   await page.getByLabel('Items a task').fill('5');
-  await page.getByRole('img', { name: /classify, map, 12 tasks by/ }).waitFor();
+  await page.getByRole('img', { name: /classify, map, 60 tasks by/ }).waitFor();
   await page.getByLabel('Most it may cost').fill('2');
   await page.getByRole('button', { name: /^Start for \$/ }).click();
   await page.getByText('Done: every item is covered.').waitFor({ timeout: 120_000 });
   const job = await api('GET', `/v1/jobs/${jobAt(page)}`);
-  assert.deepEqual([job.state, job.progress.tasks.total, job.cost.limit_usd], ['succeeded', 12, 2]);
+  assert.deepEqual([job.state, job.progress.tasks.total, job.cost.limit_usd], ['succeeded', 60, 2]);
   await page.getByRole('link', { name: 'Read the report' }).click();
   const article = page.getByRole('article', { name: 'Report' });
   await article.waitFor();

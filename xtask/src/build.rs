@@ -88,16 +88,19 @@ pub fn snapshot(into: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What the page takes from npm, as it is: `public/` is served without a build.
-const VENDORED: [(&str, &str); 1] = [("marked/lib/marked.esm.js", "marked.js")];
+/// What the page takes from elsewhere in the repository, as it is: `public/` is served without a build.
+const VENDORED: [(&str, &str); 2] = [
+    ("node_modules/marked/lib/marked.esm.js", "marked.js"),
+    ("samples/support-tickets.jsonl", "sample.jsonl"),
+];
 
-/// Copies the page's library to where the page looks for it.
+/// Copies the page's library and its sample to where the page looks for them.
 fn vendor() -> Result<()> {
     let folder = root::dir().join("public/vendor");
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("could not make {}", folder.display()))?;
     for (from, name) in VENDORED {
-        let from = root::dir().join("node_modules").join(from);
+        let from = root::dir().join(from);
         let text = std::fs::read_to_string(&from)
             .with_context(|| format!("could not read {}", from.display()))?;
         // Its map is not served, and browsers with their tools open would ask for it.

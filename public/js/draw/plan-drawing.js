@@ -3,7 +3,7 @@
 
 import { h, put, s } from '../dom.js';
 import { compact, duration, money, range } from '../format.js';
-import { model } from '../words.js';
+import { models } from '../words.js';
 
 /** Half of what a single task, and the input as a whole, is wide. */
 const POINT = 12;
@@ -40,7 +40,7 @@ export function planDrawing(plan, items) {
   const draw = () => {
     const width = Math.floor(box.clientWidth);
     if (!width) return;
-    const text = `Plan: ${compact(items)} items; ${all.map((step) => `${step.stage.name}, ${step.stage.kind}, ${compact(step.tasks)} tasks by ${model(step.stage.model)}`).join('; ')}`;
+    const text = `Plan: ${compact(items)} items; ${all.map((step) => `${step.stage.name}, ${step.stage.kind}, ${compact(step.tasks)} tasks by ${models(step.stage)}`).join('; ')}`;
     put(box, width / (all.length + 1) < 150 ? down(all, items, width, text) : across(all, items, width, text));
   };
   const sizes = new ResizeObserver(draw);
@@ -57,7 +57,7 @@ function label(x, y, lines, anchor) {
 function wordsOf({ stage, figures, tasks }) {
   return [
     [stage.name, 'd-name'],
-    [`${model(stage.model)}`, 'd-soft'],
+    [models(stage), 'd-soft'],
     [chunkWords(stage), 'd-soft'],
     [figures ? `${range(figures.calls.low, figures.calls.high, compact)} calls` : `${compact(tasks)} tasks`, 'd-soft'],
     figures ? [range(figures.cost_usd.low, figures.cost_usd.high, money), 'd-cost'] : null,
@@ -154,4 +154,16 @@ export function totals(expected) {
     fact('Time', range(Math.max(1, expected.seconds.low) * 1000, expected.seconds.high * 1000, duration)),
     fact('Input tokens', range(expected.input_tokens.low, expected.input_tokens.high, compact)),
     fact('Output tokens', range(expected.output_tokens.low, expected.output_tokens.high, compact)));
+}
+
+const WAYS = { live: 'Each call by itself, at once', cached: 'With the shared part cached', batch: 'As batches, within a day a stage', cascade: 'The cheap model first' };
+
+/** What the same would cost in other ways; they are chosen in the plan. */
+export function ways(alternatives) {
+  if (!alternatives?.length) return null;
+  return h('details', { class: 'stage-edit spaced' }, h('summary', {}, 'What it would cost in other ways'),
+    h('div', { class: 'scroll', tabindex: '0', role: 'group', 'aria-label': 'Other ways' }, h('table', { class: 'table' }, h('caption', { class: 'hush' }, 'What the same costs in other ways'),
+      h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'Way'), h('th', { scope: 'col', class: 'num' }, 'Cost'), h('th', { scope: 'col', class: 'num' }, 'Time'))),
+      h('tbody', {}, alternatives.map((one) => h('tr', {}, h('td', {}, WAYS[one.way] ?? one.way),
+        h('td', { class: 'num' }, range(one.cost_usd.low, one.cost_usd.high, money)), h('td', { class: 'num' }, range(Math.max(1, one.seconds.low) * 1000, one.seconds.high * 1000, duration))))))));
 }

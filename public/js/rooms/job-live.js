@@ -92,7 +92,7 @@ function makeGauges() {
     setBar(bars.cover, [['done', items.total ? items.covered / items.total : 0], ['lost', over && items.total ? items.missing / items.total : 0]]);
     most = Math.max(most, tasks.running);
     say(flight.big, count(tasks.running));
-    say(flight.under, over ? 'nothing is under way' : `${count(tasks.queued + tasks.pending)} wait, at most ${count(most)} at once`);
+    say(flight.under, over ? 'nothing is under way' : `${count(tasks.queued + tasks.pending)} waiting, peak ${count(most)}`);
     setBar(bars.flight, [['spent', most ? tasks.running / most : 0]]);
     const { spent_usd: paid, reserved_usd: held, limit_usd: cap, saved_usd: saved } = job.cost;
     put(spent.big, money(paid), cap === null ? null : h('small', {}, ` of ${money(cap)}`));

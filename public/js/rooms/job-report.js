@@ -4,10 +4,10 @@
 import { get } from '../api.js';
 import { frequencies } from '../draw/frequencies.js';
 import { h, icon, put } from '../dom.js';
-import { count } from '../format.js';
+import { count, money, plural } from '../format.js';
 import { prose } from '../prose.js';
 import { bar, busy, empty, problemNote, sortable, toast, waiting } from '../ui.js';
-import { flag, isOver, reason } from '../words.js';
+import { flag, isOver, model, reason } from '../words.js';
 import { taskOf } from './job.js';
 import { data } from './task.js';
 
@@ -61,6 +61,7 @@ function draw(report, room) {
     h('aside', { class: 'stack', 'aria-label': 'Figures and downloads' },
       downloads(room),
       cover(coverage, cite),
+      (report.cascades ?? []).map(cascade),
       Object.entries(merged.count_by).map(([name, counts]) => frequencies(name, counts)),
       merged.distinct === undefined ? null : h('p', { class: 'soft' }, `${count(merged.distinct)} distinct results`),
       earlier.map(([stage, merge]) => Object.entries(merge.count_by).map(([name, counts]) => frequencies(`${stage}: ${name}`, counts)))));
@@ -77,6 +78,15 @@ function downloads(room) {
       get('Results, CSV', 'results?format=csv', 'results.csv'),
       get('Results, JSON lines', 'results?format=jsonl', 'results.jsonl'),
       get('Results, JSON', 'results?format=json', 'results.json')));
+}
+
+/** What each model of a cascade gave and cost. */
+function cascade(one) {
+  const saved = one.saved_usd >= 0 ? `Saved ${money(one.saved_usd)} by asking the cheapest first.` : `Asking the cheapest first cost ${money(-one.saved_usd)} more.`;
+  return h('section', { class: 'card stack-s', 'aria-label': `Models of ${one.stage}` }, h('h2', {}, `${one.stage}: models`),
+    h('ul', { class: 'freq list' }, one.models.map((share) => h('li', { class: 'line' },
+      h('span', {}, model(share.model)), h('strong', {}, plural(share.results, 'result')), h('span', { class: 'soft' }, `${plural(share.calls, 'call')}, ${money(share.cost_usd)}`), bar([['spent', share.share]])))),
+    h('p', { class: 'small soft' }, saved));
 }
 
 function cover(coverage, cite) {

@@ -26,20 +26,13 @@ export function open(address) {
 
   const watched = watch(id, {
     job(next) {
-      const first = job === null;
-      const before = job?.state;
-      job = next;
+      take(next);
       drawHead();
-      if (first) route(here());
-      else if (before !== job.state) tab?.state?.(job);
       tab?.job?.(job);
     },
     progress(progress, next) {
-      if (next) {
-        const moved = job?.state !== next.state;
-        job = next;
-        if (moved) drawHead();
-      }
+      if (!next) return;
+      if (take(next)) drawHead();
       tab?.progress?.(progress, job);
     },
     states(states) {
@@ -59,13 +52,23 @@ export function open(address) {
     },
     trouble(problem) {
       if (!job && problem) {
-        put(element, h('a', { class: 'crumb', href: to('jobs') }, '← Jobs'), problemNote(problem));
+        put(element, h('a', { class: 'crumb', href: to('jobs') }, '← Jobs'), problemNote(problem, problem.status === 404 ? null : () => location.reload()));
         return;
       }
       say(link, problem ? 'The connection is gone; trying again.' : '');
     },
   });
   const link = h('span', { class: 'small soft', role: 'status' });
+
+  /** The job as it is now; whether its state has changed. Where the address names no tab, the state chooses it. */
+  function take(next) {
+    const before = job?.state;
+    job = next;
+    if (before === job.state) return false;
+    if (before === undefined || !here().parts[2]) route(here());
+    if (before !== undefined) tab?.state?.(job);
+    return true;
+  }
 
   /** Runs a command that answers with the job. */
   const command = (name, body = {}) => async () => watched.moved(await post(`/v1/jobs/${id}/${name}`, body));
@@ -80,7 +83,6 @@ export function open(address) {
     };
     const cancel = sure({ title: 'Cancel this job?', text: 'No new call begins. Calls in flight end, are paid, and their results are kept.', yes: 'Cancel the job', danger: true }, command('cancel'));
     const shown = [];
-    if (job.state === 'awaiting_approval') shown.push(button('Approve', 'main', command('approve'), 'play'));
     if (isAtWork(job.state)) shown.push(button('Pause', '', command('pause'), 'pause'));
     if (job.state === 'paused') shown.push(button('Resume', 'main', command('resume'), 'play'));
     if (!isOver(job.state)) shown.push(button('Limits', '', limits), button('Cancel', 'danger', cancel));

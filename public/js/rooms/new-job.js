@@ -2,7 +2,7 @@
 // looked at after the submit, where it waits for approval.
 
 import { get, post } from '../api.js';
-import { planDrawing, totals } from '../draw/plan-drawing.js';
+import { planDrawing, totals, ways } from '../draw/plan-drawing.js';
 import { h, icon, put } from '../dom.js';
 import { bytes, money, plural, range } from '../format.js';
 import { ESTIMATE_BYTES, KINDS, guess, itemsOf, read, submitBody } from '../input.js';
@@ -30,7 +30,7 @@ export function open(address) {
     inputChanged();
   } });
   const files = h('input', { type: 'file', multiple: true, hidden: true, 'aria-label': 'Files', accept: '.csv,.jsonl,.ndjson,.json,.txt,.md,.html,text/*,application/json', onchange: () => take([...files.files]) });
-  const drop = h('div', { class: 'drop' }, icon('up'), h('div', {}, h('strong', {}, 'Drop a file here'), ', or ', h('button', { class: 'link', type: 'button', onclick: () => files.click() }, 'choose one'), ', or ', h('button', { class: 'link', type: 'button', onclick: sample }, 'try a sample of 60 tickets')),
+  const drop = h('div', { class: 'drop' }, icon('up'), h('div', {}, h('strong', {}, 'Drop a file here'), ', or ', h('button', { class: 'link', type: 'button', onclick: () => files.click() }, 'choose one'), ', or ', h('button', { class: 'link', type: 'button', onclick: sample }, 'try a sample of 300 tickets')),
     h('div', { class: 'small soft' }, 'CSV, JSON lines, JSON or text, up to 100 MB and 100,000 items. Several text files are several documents.'), files);
   for (const name of ['dragover', 'dragleave', 'drop']) {
     drop.addEventListener(name, (event) => {
@@ -60,7 +60,7 @@ export function open(address) {
   }
 
   async function sample() {
-    const response = await fetch('sample.jsonl');
+    const response = await fetch('vendor/sample.jsonl');
     await take([new File([await response.text()], 'support-tickets.jsonl')]);
     await ready;
     const recipe = recipes.find((one) => one.name === 'support-tickets');
@@ -187,7 +187,7 @@ export function open(address) {
   const drawing = h('div');
   const below = h('div');
   function drawPlan(estimate, problem) {
-    put(drawing, problem ? problemNote(problem) : [planDrawing(estimate, estimate.items), totals(estimate.expected)]);
+    put(drawing, problem ? problemNote(problem) : [planDrawing(estimate, estimate.items), totals(estimate.expected), ways(estimate.alternatives)]);
     put(below, startRow(estimate ? `Start for ${range(estimate.expected.cost_usd.low, estimate.expected.cost_usd.high, money)}` : 'Start', problem));
     // The form stays as it is while it is typed into.
     if (planBox.querySelector('.keep') && editorShown === draft.stages) return;
@@ -211,8 +211,8 @@ export function open(address) {
     } });
     return h('div', { class: 'fields' },
       field('Most it may cost, in dollars', number('max_cost_usd', { min: '0', step: 'any' }), 'Never passed. Empty: no cap.'),
-      field('Calls side by side', number('concurrency', { min: '1', max: '1000', placeholder: '50' })),
-      h('label', { class: 'check' }, h('input', { type: 'checkbox', checked: draft.approval, onchange: (event) => {
+      field('Calls side by side', number('concurrency', { min: '1', max: '1000', placeholder: '50' }), 'Empty: 50, or as configured.'),
+      h('label', { class: 'check wide' }, h('input', { type: 'checkbox', checked: draft.approval, onchange: (event) => {
         draft.approval = event.target.checked;
       } }), 'Wait for approval before anything is paid'));
   }

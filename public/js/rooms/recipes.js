@@ -5,7 +5,7 @@ import { chunkWords } from '../draw/plan-drawing.js';
 import { h, put } from '../dom.js';
 import { to } from '../router.js';
 import { problemNote, waiting } from '../ui.js';
-import { model } from '../words.js';
+import { models } from '../words.js';
 
 export function open() {
   const body = h('div', {}, waiting('the recipes'));
@@ -30,6 +30,6 @@ function card(recipe) {
   return h('section', { class: 'card stack-s recipe', 'aria-label': recipe.title },
     h('h2', {}, recipe.title), h('p', {}, recipe.summary),
     h('p', { class: 'small soft' }, recipe.input),
-    h('ol', { class: 'recipe-stages' }, recipe.stages.map((stage) => h('li', {}, h('strong', {}, stage.name), h('span', { class: 'soft small' }, ` ${chunkWords(stage)}, ${model(stage.model)}`)))),
+    h('ol', { class: 'recipe-stages' }, recipe.stages.map((stage) => h('li', {}, h('strong', {}, stage.name), h('span', { class: 'soft small' }, ` ${chunkWords(stage)}, ${models(stage)}`)))),
     h('div', { class: 'row recipe-foot' }, h('a', { class: 'button', href: to('jobs', 'new', { recipe: recipe.name }) }, 'Use it', h('span', { class: 'hush' }, ` ${recipe.title}`)), h('code', { class: 'soft' }, recipe.name)));
 }

@@ -193,9 +193,6 @@ impl Story {
                 if let Some(values) = values {
                     *values = json!(["login", "bug", UNSURE]);
                 }
-                if dice.chance(0.3) {
-                    stage["verify"] = json!({"sample": dice.pick(&[0.2, 1.0])});
-                }
             }
             if dice.chance(0.4) {
                 plan.body["limits"]["redo_ratio"] = json!(dice.pick(&[0.0, 0.2, 1.0]));

@@ -18,7 +18,7 @@ use crate::{root, ui};
 /// What the test writes before each line that is meant for us.
 const MARK: &str = "bill: ";
 const NAIVE: &str = "naive";
-const CHUNKED: &str = "chunked";
+const CHUNKED: &str = "chunked, cached";
 const AGAIN: &str = "re-run";
 const EXTENSION: &str = "extension of 1 %";
 
