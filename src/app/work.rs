@@ -693,7 +693,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 && read.classes.iter().any(|row| row.class.name == task.class)
         });
         let (purses, purse_of) = super::tokens::purses(&read.jobs);
-        let snapshot = Snapshot {
+        let mut snapshot = Snapshot {
             now: self.now(),
             purses,
             slots: self.free_slots(),
@@ -713,9 +713,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                     id: job.id.clone(),
                     tenant: job.tenant.clone(),
                     in_flight: job.in_flight,
-                    concurrency: job
-                        .concurrency
-                        .saturating_add(self.ahead_of(&job.id, job.concurrency)),
+                    concurrency: job.concurrency,
                     budget: job
                         .limit_nano
                         .map(|limit| limit - job.used_nano - job.held_nano),
@@ -752,6 +750,26 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 })
                 .collect(),
         };
+        let ahead: Vec<u32> = (0..)
+            .zip(&snapshot.jobs)
+            .map(|(index, job)| {
+                let mut calls = snapshot.tasks.iter().filter(|task| task.job == index);
+                let roomy = calls.all(|task| {
+                    task.free
+                        || snapshot.classes.get(task.class).is_some_and(|class| {
+                            class.roomy(snapshot.now, job.concurrency, task.input, task.output)
+                        })
+                });
+                if roomy {
+                    self.ahead_of(&job.id, job.concurrency)
+                } else {
+                    0
+                }
+            })
+            .collect();
+        for (job, ahead) in snapshot.jobs.iter_mut().zip(ahead) {
+            job.concurrency = job.concurrency.saturating_add(ahead);
+        }
         (snapshot, read)
     }
 
