@@ -15,6 +15,8 @@
 //!   hand. So the id in the body and the one in the header cannot differ.
 //! - Use cases know nothing of HTTP: [`AppError`] is mapped here and nowhere else.
 
+use std::borrow::Cow;
+
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -35,6 +37,7 @@ const RETRY_AFTER_SECONDS: u64 = 2;
 
 /// What kind of error it is. Stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     InvalidJson,
@@ -72,6 +75,7 @@ impl Code {
 
 /// One thing that is wrong with a request, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 pub struct Fault {
     /// A path into the body (`stages[0].chunk.items`), or the name of a query parameter or header.
     #[schema(examples("input.items[17].id"))]
@@ -82,12 +86,13 @@ pub struct Fault {
 
 /// The document of an error (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 pub struct Problem {
     #[schema(examples("about:blank"))]
-    pub r#type: &'static str,
+    pub r#type: Cow<'static, str>,
     /// The name of the status.
     #[schema(examples("Unprocessable Entity"))]
-    pub title: &'static str,
+    pub title: Cow<'static, str>,
     #[schema(minimum = 400, maximum = 599)]
     pub status: u16,
     pub detail: String,
@@ -298,8 +303,8 @@ impl ApiError {
     pub fn into_problem(self, request_id: String) -> Problem {
         let status = self.code.status();
         Problem {
-            r#type: "about:blank",
-            title: status.canonical_reason().unwrap_or("Error"),
+            r#type: "about:blank".into(),
+            title: status.canonical_reason().unwrap_or("Error").into(),
             status: status.as_u16(),
             detail: self.detail,
             code: self.code,

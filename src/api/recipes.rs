@@ -1,5 +1,7 @@
 //! `GET /v1/recipes` and `GET /v1/recipes/{name}`, and a recipe's part in the body of a submit.
 
+use std::borrow::Cow;
+
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -16,33 +18,35 @@ use crate::ports::Ports;
 
 /// A ready plan for a common kind of job.
 #[derive(Debug, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 #[schema(as = Recipe)]
 pub struct RecipeView {
     #[schema(examples("support-tickets"))]
-    name: &'static str,
-    title: &'static str,
+    pub name: Cow<'static, str>,
+    pub title: Cow<'static, str>,
     /// What it does, in a sentence.
-    summary: &'static str,
+    pub summary: Cow<'static, str>,
     /// What its items should be.
-    input: &'static str,
+    pub input: Cow<'static, str>,
     /// What the job is for, where the submit names nothing else.
-    task: &'static str,
-    stages: Vec<Stage>,
+    pub task: Cow<'static, str>,
+    pub stages: Vec<Stage>,
 }
 
 /// All recipes.
 #[derive(Debug, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 pub struct Recipes {
-    data: Vec<RecipeView>,
+    pub data: Vec<RecipeView>,
 }
 
 fn view(recipe: &'static Recipe) -> RecipeView {
     RecipeView {
-        name: recipe.name,
-        title: &recipe.title,
-        summary: &recipe.summary,
-        input: &recipe.input,
-        task: &recipe.task,
+        name: recipe.name.into(),
+        title: recipe.title.as_str().into(),
+        summary: recipe.summary.as_str().into(),
+        input: recipe.input.as_str().into(),
+        task: recipe.task.as_str().into(),
         // A test reads every stage, so none is left out here.
         stages: recipe
             .stages

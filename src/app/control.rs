@@ -14,8 +14,9 @@ use crate::ports::{Clock, Db, DbError, Ports, Queue, Statement};
 use crate::store::row::Columns;
 use crate::store::{control as sql, jobs, listing, settle, tasks};
 
-/// Ends the job. From the moment this returns no new call begins for it; what is in flight ends unseen, but its cost
-/// is counted and its result kept in the ledger.
+/// Ends the job. From the moment this returns nothing more is claimed for it; a call that was claimed and waits for a
+/// connection may still begin for half a second (see [`super::work`]). What is in flight ends unseen, but its cost is
+/// counted and its result kept in the ledger.
 pub async fn cancel<P: Ports>(app: &App<P>, tenant: &str, id: &str) -> Result<JobView, AppError> {
     let now = app.ports.clock().now_ms();
     let reason = json!({"code": "cancelled", "message": "the job was cancelled"});

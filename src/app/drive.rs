@@ -81,7 +81,7 @@ pub async fn load<P: Ports>(app: &App<P>, id: &str) -> Result<Option<Loaded>, Ap
         .first()
         .and_then(|row| row.json("spec"))
         .ok_or_else(|| AppError::Unavailable("the job's plan is not readable".into()))
-        .and_then(|spec| Kit::new(app, spec))?;
+        .and_then(|spec| Kit::kept(app, spec))?;
     Ok(Some(Loaded {
         job,
         stages: rows(1).iter().map(StageRow::read).collect(),

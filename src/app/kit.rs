@@ -51,7 +51,21 @@ pub struct StageKit {
 }
 
 impl Kit {
+    /// Of a plan that is new: every schema is compiled, so that one that cannot be is known.
     pub fn new<P: Ports>(app: &App<P>, spec: Spec) -> Result<Kit, AppError> {
+        let kit = Kit::kept(app, spec)?;
+        let all = kit.stages.iter().chain(&kit.plan).chain(&kit.reduce);
+        let around = kit.verify.iter().flatten();
+        let models = kit.above.iter().chain(&kit.redo).flatten();
+        if !all.chain(around).chain(models).all(StageKit::is_usable) {
+            let message = "the stage's schema is not usable".to_owned();
+            return Err(AppError::Unavailable(message));
+        }
+        Ok(kit)
+    }
+
+    /// Of a plan that a job has had since it came in.
+    pub fn kept<P: Ports>(app: &App<P>, spec: Spec) -> Result<Kit, AppError> {
         let stages = spec
             .stages
             .iter()
@@ -171,11 +185,7 @@ impl StageKit {
             StageKind::Map => Some(stage.output_schema.clone().unwrap_or_else(default_schema)),
             StageKind::Synthesis | StageKind::Plan => stage.output_schema.clone(),
         };
-        let schema = source
-            .as_ref()
-            .map(Schema::compile)
-            .transpose()
-            .map_err(|_| AppError::Unavailable("the stage's schema is not usable".into()))?;
+        let schema = source.clone().map(Schema::found_sound);
         let output = wire_output(stage);
         let format = source
             .as_ref()
@@ -203,6 +213,11 @@ impl StageKit {
             frame,
             format,
         })
+    }
+
+    /// Its results can be judged.
+    pub fn is_usable(&self) -> bool {
+        self.schema.as_ref().is_none_or(Schema::is_usable)
     }
 
     /// Bytes with which all requests of the stage begin alike, as far as they are cached together.

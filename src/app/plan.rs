@@ -24,6 +24,7 @@ use crate::store::row::Columns;
 
 /// A job's plan.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 #[schema(as = Plan)]
 pub struct PlanView {
     #[schema(value_type = JobState)]
@@ -47,6 +48,7 @@ pub struct PlanView {
 
 /// One time that stages were given, made or added.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 #[schema(as = Round)]
 pub struct RoundView {
     /// 0 is the plan that the job began with.
@@ -65,6 +67,7 @@ pub struct RoundView {
 
 /// What a job would take.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 #[schema(as = Estimate)]
 pub struct EstimateView {
     pub mode: Mode,

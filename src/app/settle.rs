@@ -111,6 +111,9 @@ fn lessons(ended: &[Resolved], heads: &[HeadNote]) -> Vec<Lesson> {
             lesson.limited += u32::from(one.limited);
             lesson.slow_until = lesson.slow_until.max(one.slow_until);
             lesson.held_input = lesson.held_input.max(one.held_input);
+            let attempt = one.attempt.as_ref();
+            let since = attempt.filter(|attempt| attempt.finished_at >= lesson.headers_at);
+            lesson.ended_since.extend(since.map(|attempt| attempt.id));
         }
     }
     lessons
@@ -154,6 +157,15 @@ pub async fn over_budget<P: Ports>(
         Err(DbError::Guard(_)) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// These jobs came to work after the breaker had opened: they pause as those do that it halted then. Harmless if it
+/// has closed meanwhile: nothing is written.
+pub async fn halted<P: Ports>(app: &App<P>, jobs: &[&String], now: i64) -> Result<(), AppError> {
+    let statements = sql::halt_late(jobs, now);
+    let answers = app.ports.db().batch(statements).await?;
+    log::moved(app, &answers, "breaker");
+    Ok(())
 }
 
 /// The day's cap is used up: the job pauses until the next UTC day.

@@ -18,6 +18,7 @@ use crate::core::webhook::{WebhookEvent, WebhookFormat};
 
 /// A job.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 pub struct JobView {
     pub id: String,
     #[schema(value_type = JobState)]
@@ -48,6 +49,7 @@ pub struct JobView {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 pub struct Progress {
     pub tasks: TaskCounts,
     pub items: ItemCounts,
@@ -55,6 +57,7 @@ pub struct Progress {
 
 /// Tasks of all map stages by state.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 pub struct TaskCounts {
     pub total: u64,
     pub pending: u64,
@@ -67,6 +70,7 @@ pub struct TaskCounts {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 pub struct ItemCounts {
     pub total: u64,
     /// Items with a valid result in every map stage. Of several stages those of the last one are counted while it runs,
@@ -76,6 +80,7 @@ pub struct ItemCounts {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 pub struct Usage {
     pub calls: u64,
     pub input_tokens: u64,
@@ -86,6 +91,7 @@ pub struct Usage {
 
 /// Dollars.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 pub struct Cost {
     /// Of calls whose end is known.
     pub spent_usd: f64,
@@ -118,6 +124,7 @@ pub struct ErrorView {
 
 /// A schedule.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 #[schema(as = Schedule)]
 pub struct ScheduleView {
     #[schema(examples("sched_0199c1d2e3f47a5b8c6d7e8f90a1b2c3"))]
@@ -145,6 +152,7 @@ pub struct ScheduleView {
 
 /// One time that a schedule was due, or was run by hand.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 #[schema(as = ScheduleRun)]
 pub struct ScheduleRunView {
     /// Of several times that were missed, the first.
@@ -164,6 +172,7 @@ pub struct ScheduleRunView {
 
 /// An event of a job on its way to a webhook.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 #[schema(as = Delivery)]
 pub struct DeliveryView {
     /// The header `webhook-id`, the same in each try.
@@ -194,6 +203,7 @@ pub struct DeliveryView {
 
 /// `failed`: no try succeeded for a day, or the receiver answered 410.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryStatus {
     Pending,
@@ -203,6 +213,7 @@ pub enum DeliveryStatus {
 
 /// One try of a delivery.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 #[schema(as = DeliveryTry)]
 pub struct TryView {
     pub n: u32,
@@ -217,6 +228,7 @@ pub struct TryView {
 
 /// What receivers of webhooks check signatures with.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 pub struct WebhookSecret {
     #[schema(examples("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))]
     pub secret: String,
@@ -224,6 +236,7 @@ pub struct WebhookSecret {
 
 /// A task in a list.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 pub struct TaskView {
     /// Counts over the whole job.
     pub index: u32,
@@ -242,6 +255,7 @@ pub struct TaskView {
 
 /// A task whole.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 pub struct TaskDetail {
     pub index: u32,
     pub stage: String,
@@ -260,6 +274,7 @@ pub struct TaskDetail {
 
 /// One call to Claude.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 pub struct AttemptView {
     pub number: u32,
     /// `open`, `done`, or `unknown`: its end was not seen, it is possibly paid.
@@ -292,6 +307,7 @@ pub struct AttemptView {
 
 /// One line of results: for an item of `output: item`; for all `ids` of a task of `output: chunk`.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 #[serde(untagged)]
 pub enum ResultLine {
     Item {
@@ -314,6 +330,7 @@ pub enum ResultLine {
 
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 pub struct Report {
     /// A text, or an object by the stage's `output_schema`; `null` where there is none.
     pub synthesis: Value,
@@ -369,6 +386,7 @@ pub struct StageMerge {
 
 /// Which items have a valid result, which do not, and why.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 pub struct Coverage {
     pub total: u64,
     pub covered: u64,
@@ -386,6 +404,7 @@ pub struct Missing {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 pub struct Flagged {
     pub id: String,
     pub flag: String,
@@ -393,6 +412,7 @@ pub struct Flagged {
 
 /// What the account allows, and what is left of it.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 #[schema(as = Governor)]
 pub struct LimitsView {
     pub classes: Vec<ClassView>,
@@ -401,6 +421,7 @@ pub struct LimitsView {
 
 /// One class of models that share their rate limits.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 #[schema(as = ModelClass)]
 pub struct ClassView {
     pub class: String,
@@ -422,6 +443,7 @@ pub struct ClassView {
 
 /// One limit. It refills all the time, up to `capacity`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 #[schema(as = Limit)]
 pub struct BucketView {
     pub limit_per_minute: u64,
@@ -436,6 +458,7 @@ pub struct BucketView {
 
 /// Stops all calls while the account cannot pay for any, or its key is refused.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 #[schema(as = Breaker)]
 pub struct BreakerView {
     pub state: BreakerState,
@@ -448,6 +471,7 @@ pub struct BreakerView {
 
 /// `half_open`: one call is tried before others may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
     Closed,
@@ -457,6 +481,7 @@ pub enum BreakerState {
 
 /// A token, without its text.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 #[schema(as = Token)]
 pub struct TokenView {
     pub id: String,
@@ -480,6 +505,7 @@ pub struct TokenView {
 
 /// A token that was just made. Its text is shown this once.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 #[schema(as = NewToken)]
 pub struct MadeToken {
     pub token: String,
@@ -489,6 +515,7 @@ pub struct MadeToken {
 
 /// How a job stands; the event `progress`, and at its end `done`.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 pub struct ProgressEvent {
     #[schema(value_type = JobState)]
     pub state: String,
@@ -504,6 +531,7 @@ pub struct ProgressEvent {
 
 /// Where an `EventSource` may watch a job.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 pub struct EventsUrl {
     #[schema(examples(
         "https://fanwise.example/v1/jobs/job_0199c1d2e3f47a5b8c6d7e8f90a1b2c3/events?ticket=…"
@@ -516,6 +544,7 @@ pub struct EventsUrl {
 
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 pub struct Page<T> {
     pub data: Vec<T>,
     /// Opaque; `null` on the last page.

@@ -51,7 +51,7 @@ const IDLE_LOOK_MS: u64 = 2_000;
 const SETTLE_BYTES: usize = 800_000;
 /// A call begins if it was heard within this that its task is still to be done: the platform gives an invocation six
 /// connections, so one that was claimed may wait in line while its job is cancelled.
-const HEARD_MS: i64 = 2_000;
+const HEARD_MS: i64 = 500;
 /// While the line has a successor for each call that ends, what has ended waits so many times as long for others: the
 /// fewer transactions, the less each task costs.
 const GATHERS_AHEAD: u64 = 10;
@@ -698,6 +698,8 @@ impl<'a, P: Ports> Consumer<'a, P> {
             purses,
             slots: self.free_slots(),
             governor_start: config.governor_start,
+            account_day: (read.jobs.first())
+                .and_then(|job| day_cap(config.account_daily_usd, job.day_account)),
             breaker: if self.stopped {
                 Breaker::Open { until: i64::MAX }
             } else {
@@ -717,10 +719,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                     budget: job
                         .limit_nano
                         .map(|limit| limit - job.used_nano - job.held_nano),
-                    day: least(
-                        day_cap(config.token_daily_usd, job.day_tenant),
-                        day_cap(config.account_daily_usd, job.day_account),
-                    ),
+                    day: day_cap(config.token_daily_usd, job.day_tenant),
                 })
                 .collect(),
             tasks: read
@@ -795,6 +794,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 .kits
                 .get(&task.job)
                 .and_then(|kit| kit.of(task.stage, task.purpose, task.tier))
+                .filter(|kit| kit.is_usable())
             else {
                 continue;
             };
@@ -946,7 +946,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             let Some(spec) = row.json("spec") else {
                 continue;
             };
-            match Kit::new(self.app, spec) {
+            match Kit::kept(self.app, spec) {
                 Ok(kit) => {
                     self.kits.insert(row.text("job"), Arc::new(kit));
                 }
@@ -956,7 +956,8 @@ impl<'a, P: Ports> Consumer<'a, P> {
         Ok(())
     }
 
-    /// Jobs whose rest does not fit their budget, or the day's cap, end or pause as their caller wished.
+    /// Jobs whose rest does not fit their budget, or the day's cap, end or pause as their caller wished; those that met an
+    /// open breaker pause.
     async fn exhausted(&mut self, admission: &Admission, read: &Read) -> Result<(), AppError> {
         let over: Vec<&String> = admission
             .over_budget
@@ -970,6 +971,15 @@ impl<'a, P: Ports> Consumer<'a, P> {
             .filter_map(|index| read.jobs.get(*index))
             .map(|job| &job.id)
             .collect();
+        let halted: Vec<&String> = admission
+            .halted
+            .iter()
+            .filter_map(|index| read.jobs.get(*index))
+            .map(|job| &job.id)
+            .collect();
+        if !halted.is_empty() {
+            ended::halted(self.app, &halted, self.now()).await?;
+        }
         if over.is_empty() && day.is_empty() {
             return Ok(());
         }
@@ -1084,13 +1094,6 @@ fn expected_output(max_tokens: u32, answers: u64, answer_tokens: u64) -> f64 {
         return most;
     }
     (answer_tokens as f64 / answers as f64 * 4.0 / 3.0 + 16.0).min(most)
-}
-
-fn least(a: Option<i64>, b: Option<i64>) -> Option<i64> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
 }
 
 fn earliest(wait_ms: Option<u64>, due: Option<i64>, now: i64) -> Option<u64> {

@@ -117,7 +117,7 @@ pub struct Job {
     /// Nano-dollars that calls may still reserve: the cap less what is spent, reserved, possibly paid and held
     /// back for the synthesis. `None`: no cap.
     pub budget: Option<i64>,
-    /// Nano-dollars left of the day, the least of the tenant's and the account's.
+    /// Nano-dollars left of the tenant's day.
     pub day: Option<i64>,
     /// Index into [`Snapshot::purses`]: the token that submitted it, where that has caps of its own.
     pub purse: Option<usize>,
@@ -165,6 +165,8 @@ pub struct Snapshot {
     /// Calls in flight in a class whose headers were never seen.
     pub governor_start: u32,
     pub breaker: Breaker,
+    /// Nano-dollars left of the account's day, which all tenants share.
+    pub account_day: Option<i64>,
     pub classes: Vec<Class>,
     pub jobs: Vec<Job>,
     pub purses: Vec<Purse>,
@@ -185,6 +187,8 @@ pub struct Admission {
     pub over_budget: Vec<usize>,
     /// The same for the day's cap.
     pub over_day: Vec<usize>,
+    /// Jobs that came to work while the breaker is open, and have nothing that could be done without a call.
+    pub halted: Vec<usize>,
 }
 
 /// Decides.
@@ -207,6 +211,8 @@ pub fn admit(snapshot: &Snapshot) -> Admission {
         })
         .collect();
     let mut purses = snapshot.purses.clone();
+    let mut account_day = snapshot.account_day;
+    let mut in_flight = snapshot.jobs.iter().any(|job| job.in_flight > 0);
     let mut waiting: Vec<std::collections::VecDeque<usize>> =
         vec![Default::default(); snapshot.jobs.len()];
     for (index, task) in snapshot.tasks.iter().enumerate() {
@@ -225,6 +231,10 @@ pub fn admit(snapshot: &Snapshot) -> Admission {
             if snapshot.tasks.iter().any(|task| !task.free) {
                 admission.hold(until - snapshot.now);
             }
+            let of = |job: usize| snapshot.tasks.iter().filter(move |task| task.job == job);
+            admission.halted = (0..snapshot.jobs.len())
+                .filter(|job| of(*job).next().is_some() && of(*job).all(|task| !task.free))
+                .collect();
             0
         }
     };
@@ -268,6 +278,12 @@ pub fn admit(snapshot: &Snapshot) -> Admission {
             seat.short_of_day = true;
             continue;
         }
+        if account_day.is_some_and(|left| task.worst > left) {
+            // Whatever is in flight may give back what it reserved.
+            seat.blocked |= in_flight;
+            seat.short_of_day = true;
+            continue;
+        }
         if let Some(purse) = &purse
             && purse.day.is_some_and(|left| task.worst > left)
         {
@@ -292,6 +308,8 @@ pub fn admit(snapshot: &Snapshot) -> Admission {
         }
         seat.in_flight += 1;
         seat.budget = seat.budget.map(|left| left - task.worst);
+        account_day = account_day.map(|left| left - task.worst);
+        in_flight = true;
         slots -= 1;
         probes -= 1;
         admission.take.push(index);
@@ -477,6 +495,7 @@ mod tests {
             slots: 100,
             governor_start: 50,
             breaker: Breaker::Closed,
+            account_day: None,
             classes,
             jobs,
             purses: Vec::new(),
@@ -529,6 +548,41 @@ mod tests {
         };
         let decided = admit(&snapshot(vec![busy], vec![job("a")], tasks));
         assert_eq!(decided.take, vec![1]);
+    }
+
+    /// Or the claim's guard would refuse both, for ever.
+    #[test]
+    fn the_account_s_day_is_shared_by_tenants() {
+        let other = Job {
+            tenant: "other".into(),
+            ..job("b")
+        };
+        let tasks = vec![task(0, 0), task(1, 0)];
+        let mut both = snapshot(vec![class(100.0)], vec![job("a"), other], tasks);
+        both.account_day = Some(15);
+        let decided = admit(&both);
+        assert_eq!(decided.take, [0]);
+        // What the first reserves may come back.
+        assert_eq!(decided.over_day, [] as [usize; 0]);
+        both.account_day = Some(5);
+        assert_eq!(admit(&both).over_day, [0, 1]);
+    }
+
+    #[test]
+    fn an_open_breaker_halts_what_only_calls_could_bring_on() {
+        let free = Candidate {
+            free: true,
+            ..task(1, 0)
+        };
+        let jobs = vec![job("a"), job("b"), job("c")];
+        let tasks = vec![task(0, 0), free, task(1, 1)];
+        let open = Snapshot {
+            breaker: Breaker::Open { until: 9_000 },
+            ..snapshot(vec![class(100.0)], jobs, tasks)
+        };
+        let decided = admit(&open);
+        assert_eq!((decided.take, decided.halted), (vec![1], vec![0]));
+        assert_eq!(decided.wait_ms, Some(9_000));
     }
 
     #[test]

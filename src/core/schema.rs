@@ -7,6 +7,7 @@
 //! schema, and size and depth are limited so that no schema can exhaust stack or processor time.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -60,9 +61,13 @@ pub const MAX_VALUE_DEPTH: usize = 24;
 
 /// A schema ready to check values.
 pub struct Schema {
-    compiled: boon::Schemas,
-    index: boon::SchemaIndex,
+    compiled: OnceLock<Compiled>,
     source: Value,
+}
+
+struct Compiled {
+    schemas: boon::Schemas,
+    index: boon::SchemaIndex,
 }
 
 impl fmt::Debug for Schema {
@@ -81,26 +86,32 @@ impl Schema {
     /// When it is no schema, refers outside itself, or is too large; one fault for each reason,
     /// with paths into the schema.
     pub fn compile(source: &Value) -> Result<Self, Vec<Fault>> {
-        bounds::check(source)?;
-        let mut compiler = boon::Compiler::new();
-        compiler.set_default_draft(boon::Draft::V2020_12);
-        compiler.enable_format_assertions();
-        compiler.use_loader(Box::new(NoLoader));
-        compiler
-            .add_resource(HOME, source.clone())
-            .map_err(|error| vec![faults::of_compilation(&error)])?;
-        let mut compiled = boon::Schemas::new();
-        let index = compiler
-            .compile(HOME, &mut compiled)
-            .map_err(|error| match error {
-                boon::CompileError::ValidationError { src, .. } => faults::of(&src, source),
-                other => vec![faults::of_compilation(&other)],
-            })?;
-        Ok(Self {
-            compiled,
-            index,
-            source: source.clone(),
-        })
+        let schema = Schema::found_sound(source.clone());
+        schema.compiled()?;
+        Ok(schema)
+    }
+
+    /// One that was compiled before: again when it is first used, for whoever moves a job on does not check results, and
+    /// compiling was an eighth of all that the engine did.
+    #[must_use]
+    pub fn found_sound(source: Value) -> Self {
+        Self {
+            compiled: OnceLock::new(),
+            source,
+        }
+    }
+
+    /// It compiles.
+    pub fn is_usable(&self) -> bool {
+        self.compiled().is_ok()
+    }
+
+    fn compiled(&self) -> Result<&Compiled, Vec<Fault>> {
+        if let Some(known) = self.compiled.get() {
+            return Ok(known);
+        }
+        let compiled = compiled(&self.source)?;
+        Ok(self.compiled.get_or_init(|| compiled))
     }
 
     /// Checks a value as it stands.
@@ -112,8 +123,10 @@ impl Schema {
             let message = format!("nested more than {MAX_VALUE_DEPTH} levels deep");
             return Err(vec![Fault::new("", message)]);
         }
-        self.compiled
-            .validate(value, self.index)
+        let compiled = self.compiled()?;
+        compiled
+            .schemas
+            .validate(value, compiled.index)
             .map_err(|error| faults::of(&error, value))
     }
 
@@ -138,6 +151,26 @@ impl Schema {
     pub fn source(&self) -> &Value {
         &self.source
     }
+}
+
+/// What boon makes of a schema.
+fn compiled(source: &Value) -> Result<Compiled, Vec<Fault>> {
+    bounds::check(source)?;
+    let mut compiler = boon::Compiler::new();
+    compiler.set_default_draft(boon::Draft::V2020_12);
+    compiler.enable_format_assertions();
+    compiler.use_loader(Box::new(NoLoader));
+    compiler
+        .add_resource(HOME, source.clone())
+        .map_err(|error| vec![faults::of_compilation(&error)])?;
+    let mut schemas = boon::Schemas::new();
+    let index = compiler
+        .compile(HOME, &mut schemas)
+        .map_err(|error| match error {
+            boon::CompileError::ValidationError { src, .. } => faults::of(&src, source),
+            other => vec![faults::of_compilation(&other)],
+        })?;
+    Ok(Compiled { schemas, index })
 }
 
 /// Refuses every reference that would leave the schema.

@@ -66,6 +66,8 @@ pub struct TokenAtWork {
     pub day_nano: i64,
 }
 
+// A job in `planning` is at work while it asks the orchestrator: it stands at `PLAN_STAGE` (1000) then. One that stands
+// elsewhere is on its way to `running`, with tasks of an earlier run that must wait for that.
 const AT_WORK: &str = "-- jobs_at_work
 SELECT j.id, j.tenant, j.state, j.stage, j.in_flight, j.concurrency, j.max_attempts, j.limit_nano,
   j.spent_nano + j.reserved_nano + j.unknown_nano AS used_nano,
@@ -77,14 +79,14 @@ SELECT j.id, j.tenant, j.state, j.stage, j.in_flight, j.concurrency, j.max_attem
   k.id AS token, k.concurrency AS token_concurrency, k.daily_nano AS token_daily_nano,
   (SELECT SUM(in_flight) FROM jobs WHERE token = k.id AND in_flight > 0) AS token_in_flight,
   (SELECT spent_nano + reserved_nano FROM token_days WHERE day = ?1 AND token = k.id) AS token_day_nano
-FROM jobs j LEFT JOIN tokens k ON k.id = j.token WHERE j.state IN ('planning', 'running', 'synthesizing') AND (j.deadline_at IS NULL
+FROM jobs j LEFT JOIN tokens k ON k.id = j.token WHERE j.state IN ('planning', 'running', 'synthesizing') AND (j.state <> 'planning' OR j.stage = 1000) AND (j.deadline_at IS NULL
   OR j.deadline_at + CASE j.state WHEN 'synthesizing' THEN ?3 ELSE 0 END > ?2)
 ORDER BY j.in_flight, j.created_at LIMIT 64";
 const WAITING: &str = "-- waiting_tasks
 SELECT t.id, t.job, t.stage, t.idx, t.class, t.bytes, t.max_tokens, t.worst_nano, t.form, t.purpose, t.tier, s.answers, s.answer_tokens,
   t.form = 'fetch' OR (at_work.reuse = 1 AND EXISTS (SELECT 1 FROM ledger l
     WHERE l.tenant = at_work.tenant AND l.key = t.key AND l.expires_at > ?1)) AS free
-FROM (SELECT id, tenant, reuse FROM jobs WHERE state IN ('planning', 'running', 'synthesizing')
+FROM (SELECT id, tenant, reuse FROM jobs WHERE state IN ('planning', 'running', 'synthesizing') AND (state <> 'planning' OR stage = 1000)
     ORDER BY in_flight, created_at LIMIT 64) at_work CROSS JOIN tasks t ON t.id IN (
     SELECT c.id FROM tasks c WHERE c.job = at_work.id AND c.state IN ('pending', 'queued') AND c.not_before <= ?1
     ORDER BY c.not_before, c.idx LIMIT ?2)
@@ -98,7 +100,7 @@ const NEXT_DUE: &str = "-- next_due
 SELECT MIN((SELECT MIN(t.not_before) FROM tasks t
     WHERE t.job = j.id AND t.state IN ('pending', 'queued') AND t.not_before > ?1)) AS due,
   MAX(EXISTS (SELECT 1 FROM tasks t WHERE t.job = j.id AND t.state IN ('pending', 'queued'))) AS waiting
-FROM jobs j WHERE j.state IN ('planning', 'running', 'synthesizing')";
+FROM jobs j WHERE j.state IN ('planning', 'running', 'synthesizing') AND (j.state <> 'planning' OR j.stage = 1000)";
 
 /// The statements of a snapshot; [`read`] takes their answers.
 pub fn snapshot(now: i64, day: &str, per_job: u32, grace_ms: i64) -> Vec<Statement> {
@@ -328,7 +330,7 @@ INSERT INTO guards SELECT NOT EXISTS (
 const GUARD_JOBS: &str = "-- guard_jobs
 INSERT INTO guards SELECT NOT EXISTS (
   SELECT 1 FROM json_each(?1) e LEFT JOIN jobs j ON j.id = e.value->>'$.job' WHERE
-    j.id IS NULL OR j.state NOT IN ('planning', 'running', 'synthesizing')
+    j.id IS NULL OR j.state NOT IN ('planning', 'running', 'synthesizing') OR (j.state = 'planning' AND j.stage <> 1000)
     OR j.in_flight + e.value->>'$.calls' > j.concurrency + e.value->>'$.ahead'
     OR (e.value->>'$.calls' > 0 AND j.spent_nano + j.reserved_nano + j.unknown_nano
       + e.value->>'$.held' + e.value->>'$.worst' > j.limit_nano)

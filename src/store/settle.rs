@@ -279,6 +279,9 @@ pub struct Lesson {
     pub slow_until: i64,
     /// The most input tokens its bucket is known to have held.
     pub held_input: f64,
+    /// Attempts that this settle closes and that ended after those headers came, which therefore do not know of all
+    /// their output. From the second header on our own count does.
+    pub ended_since: Vec<i64>,
 }
 
 const LEARN: &str = "-- learn
@@ -295,7 +298,9 @@ UPDATE classes SET
   output_limit = IFNULL(?10, output_limit), output_cap = MAX(output_cap, IFNULL(?11, 0)),
   output_level = CASE WHEN ?10 IS NULL THEN output_level ELSE MIN(MAX(MAX(output_cap, ?11) * 0.9, 1.0),
     CASE seen WHEN 1 THEN output_level + output_limit * 0.97 / 60000.0 * MAX(0, ?2 - at) ELSE 1e18 END,
-    ?11 + ?10 * 0.97 / 60000.0 * MAX(0, ?2 - ?3) - output_open) END,
+    ?11 + ?10 * 0.97 / 60000.0 * MAX(0, ?2 - ?3) - output_open - CASE seen WHEN 1 THEN 0 ELSE COALESCE((
+      SELECT SUM(CASE a.state WHEN 'done' THEN a.output_tokens ELSE a.reserved_output END)
+      FROM json_each(?17) e CROSS JOIN attempts a ON a.id = e.value), 0) END) END,
   at = CASE WHEN ?4 IS NULL THEN at ELSE MAX(at, ?2) END, seen = MAX(seen, ?4 IS NOT NULL),
   slow_until = MAX(slow_until, ?13), refused = refused + ?16,
   window = (SELECT CASE WHEN w > 1000 THEN NULL WHEN w < 1 THEN 1.0 ELSE w END
@@ -336,7 +341,8 @@ pub fn learn(lesson: &Lesson, now: i64) -> Option<Statement> {
             lesson.slow_until,
             lesson.ok,
             lesson.refused,
-            lesson.limited
+            lesson.limited,
+            to_json(&lesson.ended_since)
         ],
     ))
 }
@@ -349,6 +355,12 @@ const HALT_ALL: &str = "-- halt_all
 UPDATE jobs SET resume_state = state, state = 'paused', updated_at = ?2, halt = ?1
 WHERE state IN ('queued', 'planning', 'running', 'synthesizing')
 RETURNING id, state AS moved_to, run, 'breaker' AS why";
+const HALT_LATE: &str = "-- halt_late
+UPDATE jobs SET resume_state = state, state = 'paused', updated_at = ?2, halt = (SELECT json_object('reason', 'quota',
+  'cause', 'breaker', 'detail', 'no call of this account goes out at present: ' || COALESCE(reason, '')) FROM breaker WHERE id = 1)
+WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('planning', 'running', 'synthesizing')
+  AND (SELECT state FROM breaker WHERE id = 1) = 'open'
+RETURNING id, state AS moved_to, run, 'breaker' AS why";
 // Also of those that were halted before: a breaker that trips again stays open for longer than they were told.
 const TELL_WHEN: &str = "-- tell_when
 UPDATE jobs SET halt = json_set(halt, '$.resumes_at', strftime('%Y-%m-%dT%H:%M:%fZ',
@@ -360,6 +372,14 @@ pub fn trip(reason: &str, until: i64, halt: &Value, now: i64, longest_ms: i64) -
     vec![
         sql(TRIP, params![reason, until, now, longest_ms]),
         sql(HALT_ALL, params![halt.to_string(), now]),
+        sql(TELL_WHEN, params![]),
+    ]
+}
+
+/// Halts jobs that came to work while the breaker is open.
+pub fn halt_late(jobs: &[&String], now: i64) -> Vec<Statement> {
+    vec![
+        sql(HALT_LATE, params![to_json(jobs), now]),
         sql(TELL_WHEN, params![]),
     ]
 }

@@ -169,7 +169,7 @@ UPDATE tasks SET state = 'queued', queued_at = ?2 WHERE id IN (
     AND state = 'pending'
   ORDER BY not_before, idx
   LIMIT MAX(0, COALESCE((SELECT concurrency - in_flight - (SELECT SUM(queued) FROM stages WHERE job = ?1)
-    FROM jobs WHERE id = ?1 AND state IN ('planning', 'running', 'synthesizing')), 0)))
+    FROM jobs WHERE id = ?1 AND state IN ('planning', 'running', 'synthesizing') AND (state <> 'planning' OR stage = 1000)), 0)))
 RETURNING job, idx, state AS moved_to";
 
 /// Marks as many waiting tasks as the job has places for; a message must then be sent for them.
@@ -187,7 +187,7 @@ pub fn renew(lease: &str, until: i64) -> Statement {
 
 const UNWANTED: &str = "-- unwanted_tasks
 SELECT e.value AS id FROM json_each(?1) e LEFT JOIN tasks t ON t.id = e.value AND t.lease = ?2 AND t.state = 'running'
-  LEFT JOIN jobs j ON j.id = t.job AND j.state IN ('running', 'synthesizing')
+  LEFT JOIN jobs j ON j.id = t.job AND j.state IN ('planning', 'running', 'synthesizing') AND (j.state <> 'planning' OR j.stage = 1000)
 WHERE j.id IS NULL";
 
 /// Which of these tasks are not this lease's any more, or of a job that is not at work.

@@ -1,6 +1,9 @@
 //! What the simulation found once, told small.
 
-use fanwise::app::report;
+use fanwise::app::consume::{self, Settle};
+use fanwise::app::{control, report};
+use fanwise::core::plan::Limits;
+use fanwise::store::settle::{self, ClosedAttempt, Lesson, Settlement};
 use fanwise::store::tasks;
 use serde_json::json;
 
@@ -60,4 +63,97 @@ fn a_deadline_in_the_first_of_two_stages_ends_the_job_with_every_item_missing_on
     missing.dedup();
     assert_eq!(missing.len(), 9);
     assert_eq!(report.coverage.covered, 0);
+}
+
+/// A retried job stands in `planning` for a moment on its way back to work. A consumer that came by then took its tasks.
+#[test]
+fn tasks_of_an_earlier_run_wait_until_the_job_runs_again() {
+    let slow = standin::Config {
+        latency_ms: 5_000,
+        ..Default::default()
+    };
+    let world = World::new(1, slow);
+    let app = world.app(&[]);
+    let body = json!({"stages": stages(1), "limits": {"concurrency": 2}});
+    let id = world.submit(&app, job(&texts(6), body)).job.id;
+    world.run(&app, 60_000, 60_000, || world.now() > START + 2_000);
+    let (caller, of) = (app.clone(), id.clone());
+    world.block_on(async move {
+        control::cancel(&caller, TENANT, &of).await.unwrap();
+        let limits = Limits::default();
+        control::retry(&caller, TENANT, &of, &limits).await.unwrap();
+    });
+    world.execute("UPDATE jobs SET state = 'planning'");
+    let calls = || world.query("SELECT COUNT(*) AS n FROM attempts")[0]["n"].clone();
+    let before = calls();
+    let consumer = app.clone();
+    let wake = r#"{"v":1}"#.to_owned();
+    let settle = world.block_on(async move { consume::tasks(&consumer, vec![wake]).await });
+    assert_eq!(settle, Settle::Ack);
+    assert_eq!(calls(), before);
+    world.run(&app, 1_000, 600_000, || over(&world, &id));
+    assert!(calls().as_i64() > before.as_i64());
+}
+
+/// A question to the orchestrator that waited in line for a connection was given back, as if its job had been halted.
+#[test]
+fn a_question_to_the_orchestrator_waits_in_line_like_any_call() {
+    let claude = json!({"latency_ms": 8_000, "first_byte": 0.9});
+    let world = World::new(1, standin::Config::default().with(&claude).unwrap());
+    let app = world.app(&[("CONNECTIONS", "1")]);
+    let first = world.submit(&app, job(&texts(1), json!({"stages": stages(1)})));
+    let second = world.submit(&app, job(&texts(1), json!({})));
+    world.run(&app, 60_000, 3_600_000, || {
+        over(&world, &first.job.id) && over(&world, &second.job.id)
+    });
+    let unsent = "SELECT job, role, error FROM attempts WHERE error_class = 'not_sent'";
+    assert_eq!(world.query(unsent), []);
+}
+
+/// Planned seed 89: the first head of a class came together with the ends of its calls. It knew nothing of their output yet,
+/// and nothing else was counted, so the next call was refused.
+#[test]
+fn the_first_head_of_a_class_is_read_less_the_output_that_came_after_it() {
+    let world = World::new(1, standin::Config::default());
+    world.execute(
+        "INSERT INTO classes (class) VALUES ('c');
+         INSERT INTO attempts (id, job, idx, n, tenant, stage, lease, form, role, model, class, ids, day, bytes,
+           reserved_nano, reserved_input, reserved_output, started_at)
+         SELECT value, 'j', value, 1, 't', 0, 'l', 'fresh', 'worker', 'm', 'c', '[]', '2026-11-22', 1, 1, 1, 3000, 0
+         FROM json_each('[1, 2, 3]');",
+    );
+    let closed = |id, state, output_tokens| ClosedAttempt {
+        id,
+        state,
+        output_tokens,
+        finished_at: 20,
+        ..ClosedAttempt::default()
+    };
+    // The third was cut off: what it had written is not known.
+    let attempts = vec![
+        closed(1, "done", 400),
+        closed(2, "done", 300),
+        closed(3, "unknown", 0),
+    ];
+    let settlement = Settlement {
+        attempts,
+        ..Settlement::default()
+    };
+    let lesson = Lesson {
+        class: "c".into(),
+        headers_at: 10,
+        output: Some((8_000.0, 1_000.0)),
+        ended_since: vec![1, 2, 3],
+        ..Lesson::default()
+    };
+    let level = || world.query("SELECT output_level AS n FROM classes")[0]["n"].as_f64();
+    let mut statements = settle::settle(&settlement, "l", 10, 10);
+    statements.extend(settle::learn(&lesson, 10));
+    world.batch_now(statements).unwrap();
+    assert_eq!(level(), Some(1_000.0 - 700.0 - 3_000.0));
+    // Later heads are held against our own count.
+    world
+        .batch_now(settle::learn(&lesson, 10).into_iter().collect())
+        .unwrap();
+    assert_eq!(level(), Some(1_000.0 - 700.0 - 3_000.0));
 }

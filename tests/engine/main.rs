@@ -14,6 +14,7 @@ mod flows;
 mod found;
 mod inputs;
 mod log;
+mod messages;
 mod overview;
 mod pace;
 mod plans;

@@ -126,3 +126,25 @@ fn a_halted_job_says_when_the_breaker_will_really_try_again() {
     let minutes: Vec<i64> = waits.iter().map(|ms| (ms + 1_000) / MINUTE).collect();
     assert_eq!(minutes, [1, 2, 4, 8]);
 }
+
+/// Seed 1877: a job that came in while the breaker was open stood there as `running`, for nine days, and nobody said why.
+#[test]
+fn a_job_that_meets_an_open_breaker_is_halted_as_those_before_it() {
+    let refuse = json!({"rules": [{"match": {}, "fault": "credit_400", "times": 1}]});
+    let world = World::new(4, claude(refuse));
+    let app = world.app(&[("BREAKER_MS", "3600000")]);
+    let first = begin(&world, &app, TENANT, 10);
+    world.run(&app, MINUTE, MINUTE, || state(&world, &first) == "paused");
+    let second = begin(&world, &app, "other", 10);
+    world.run(&app, MINUTE, MINUTE, || state(&world, &second) == "paused");
+    let halts = [(TENANT, &first), ("other", &second)]
+        .map(|(tenant, id)| view(&world, &app, tenant, id).halt.unwrap());
+    assert_eq!(halts[1].reason, "quota");
+    assert!(halts[1].resumes_at.is_some());
+    assert_eq!(halts[0].resumes_at, halts[1].resumes_at);
+    // Both go on when the breaker tries again.
+    world.run(&app, MINUTE, 2 * 60 * MINUTE, || {
+        over(&world, &first) && over(&world, &second)
+    });
+    assert_eq!(state(&world, &second), "succeeded");
+}

@@ -3,12 +3,13 @@
 //!
 //! Time stands still until nothing can go on; then it jumps to whatever comes next: a timer, or a message that is due.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 
 use chrono::{DateTime, Offset as _, TimeZone};
@@ -99,12 +100,12 @@ thread_local! {
 /// A database as the migrations leave it.
 fn database() -> Connection {
     let conn = Connection::open_in_memory().unwrap();
-    conn.set_prepared_statement_cache_capacity(256);
+    conn.set_prepared_statement_cache_capacity(1_024);
     // Or every statement would be planned anew with the values of each of its runs.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
         .unwrap();
     for migration in fanwise::store::MIGRATIONS {
-        conn.execute_batch(migration).unwrap();
+        conn.execute_batch(&broken(migration)).unwrap();
     }
     conn
 }
@@ -589,9 +590,13 @@ impl Db for World {
             answers
         };
         if watching {
-            let seen = run(&lock(&self.0.conn), "SELECT text FROM violations", &[]).unwrap();
-            for row in seen.rows {
-                let text = row["text"].as_str().unwrap().to_owned();
+            let seen: Vec<String> = {
+                let conn = lock(&self.0.conn);
+                let mut seen = conn.prepare_cached("SELECT text FROM violations").unwrap();
+                let rows = seen.query_map([], |row| row.get(0)).unwrap();
+                rows.map(Result::unwrap).collect()
+            };
+            for text in seen {
                 self.tell(|| format!("  !!! {text}"));
                 self.chaos().violations.push(text);
             }
@@ -623,7 +628,22 @@ fn names(statements: &[Statement]) -> String {
     format!("db {}", names.join(" "))
 }
 
+/// A line of SQL that `cargo xtask simulate --mutations` has broken on purpose: what stood there, and what does now.
+static BROKEN: LazyLock<Option<(String, String)>> = LazyLock::new(|| {
+    let of = |name: &str| std::env::var(name).ok();
+    Some((of("FANWISE_BREAK_SQL")?, of("FANWISE_BREAK_INTO")?))
+});
+
+/// The text as it is, or as it was broken.
+fn broken(sql: &str) -> Cow<'_, str> {
+    match &*BROKEN {
+        Some((from, to)) if sql.contains(from.as_str()) => sql.replace(from.as_str(), to).into(),
+        _ => sql.into(),
+    }
+}
+
 fn run(conn: &Connection, sql: &str, params: &[Value]) -> Result<Answer, DbError> {
+    let sql = &broken(sql);
     let refuse = |error: rusqlite::Error| {
         let text = error.to_string();
         if text.contains("guard failed") {

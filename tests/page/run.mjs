@@ -163,6 +163,70 @@ check('kinds of input are told apart and read', async (page) => {
   await page.getByRole('alert').filter({ hasText: 'line 2 is not JSON' }).waitFor();
 });
 
+check('files are taken, and a plan is edited as a form and as JSON', async (page) => {
+  await claude(CALM);
+  await signIn(page, '#/jobs/new');
+  const files = page.getByLabel('Files', { exact: true });
+  const named = (name, text) => ({ name, mimeType: 'text/plain', buffer: Buffer.from(text) });
+  await files.setInputFiles([named('a.md', '# A'), named('b.md', '# B')]);
+  assert.equal(await page.getByLabel('What it is').inputValue(), 'documents');
+  await page.getByRole('button', { name: 'Take it away' }).click();
+  await files.setInputFiles([named('tickets.csv', 'id,text,plan\nA,"late, again",pro\nB,crashes,free\nC,fine,pro\n')]);
+  await page.getByText('3 items. The first:').waitFor();
+  await page.getByRole('radio', { name: /From scratch/ }).check();
+  await page.getByLabel('Task', { exact: true }).fill('What is it about?');
+  await page.getByRole('img', { name: /^Plan: 3 items; read, map, 3 tasks by .*; report, synthesis/ }).waitFor();
+  await page.getByText('Change the plan').click();
+  await page.getByRole('button', { name: 'Add a fan-out' }).click();
+  await page.getByRole('img', { name: /read, map.*; stage-\d+, map, .*; report, synthesis/ }).waitFor();
+  await page.getByRole('button', { name: /^Remove stage-/ }).click();
+  await page.getByRole('button', { name: 'Edit as JSON' }).click();
+  const json = page.getByLabel('Stages, as JSON');
+  const stages = JSON.parse(await json.inputValue());
+  assert.deepEqual(stages.map((stage) => stage.name), ['read', 'report']);
+  stages[0].group_by = 'plan';
+  stages[0].output = 'chunk';
+  delete stages[0].chunk;
+  await json.fill('[');
+  await page.getByText('Not read yet').waitFor();
+  await json.fill(JSON.stringify([{ ...stages[0], max_tokens: 0 }, stages[1]]));
+  await page.getByRole('alert').filter({ hasText: 'stages[0].max_tokens' }).waitFor();
+  assert.ok(await page.getByRole('button', { name: 'Start' }).isDisabled());
+  await json.fill(JSON.stringify(stages));
+  await page.getByText('one task for each plan', { exact: true }).waitFor();
+  await page.getByRole('button', { name: /^Start for/ }).click();
+  await page.getByText('Done: every item is covered.').waitFor({ timeout: 60_000 });
+  const id = jobAt(page);
+  const found = await api('GET', `/v1/jobs/${id}/tasks?item=C`);
+  assert.deepEqual(found.data.map((task) => task.item_ids), [['A', 'C']]);
+  // Results open their tasks, and tasks lead to their neighbours.
+  await page.getByRole('link', { name: 'Results', exact: true }).click();
+  await page.getByRole('button', { name: 'pro#1' }).click();
+  const sheet = page.getByRole('dialog', { name: 'Task' });
+  await sheet.getByText('late, again').waitFor();
+  await sheet.getByRole('button', { name: found.data[0].index === 0 ? 'The next task' : 'The task before' }).click();
+  await sheet.getByText('crashes').waitFor();
+  await sheet.getByRole('button', { name: 'Close' }).click();
+  await page.getByRole('link', { name: 'Plan', exact: true }).click();
+  await page.getByRole('link', { name: 'New job with this plan' }).click();
+  await until('the plan to be taken', () => page.getByRole('radio', { name: /The plan of that job/ }).isChecked());
+});
+
+check('a large file is uploaded first and its plan approved after', async (page) => {
+  await claude({ ...CALM, latency_ms: 1500 });
+  await signIn(page, '#/jobs/new?recipe=support-tickets');
+  const rows = Array.from({ length: 1300 }, (_, n) => `T-${n},${'the parcel came late '.repeat(480)}`);
+  await page.getByLabel('Files', { exact: true }).setInputFiles([{ name: 'large.csv', mimeType: 'text/csv', buffer: Buffer.from(`id,text\n${rows.join('\n')}\n`) }]);
+  await page.getByRole('button', { name: 'Upload, then look at the plan' }).click();
+  await page.getByRole('img', { name: /^Plan: 1,300 items; classify, map, 130 tasks/ }).waitFor({ timeout: 60_000 });
+  assert.equal((await api('GET', `/v1/jobs/${jobAt(page)}`)).state, 'awaiting_approval');
+  await page.getByRole('button', { name: 'Approve and start' }).click();
+  await page.getByRole('application', { name: /^Tasks of classify: / }).waitFor();
+  await page.getByRole('button', { name: 'Cancel' }).click();
+  await page.getByRole('button', { name: 'Cancel the job' }).click();
+  await page.getByText('Cancelled').first().waitFor();
+});
+
 check('what a model or a customer wrote is text, whatever it looks like', async (page) => {
   await claude(CALM);
   const evil = '<img src=x onerror="window.owned=1"><script>window.owned=1</script>';
@@ -371,6 +435,11 @@ check('the first view is small, and comes from here alone', async (page) => {
   const head = (await page.request.get(URL_)).headers();
   assert.match(head['content-security-policy'], /default-src 'none'.*require-trusted-types-for 'script'/);
   assert.equal(head['x-content-type-options'], 'nosniff');
+  // Addresses that are no file are the Worker's, and files do not stand in front of the API.
+  for (const [path, status, code] of [['/nowhere', 404, 'not_found'], ['/v1/jobs', 401, 'unauthorized'], ['/v1/index.html', 401, 'unauthorized'], ['/mcp', 401, 'unauthorized']]) {
+    const answer = await page.request.get(URL_ + path);
+    assert.deepEqual([answer.status(), (await answer.json()).code], [status, code], path);
+  }
 });
 
 const only = process.argv[2] ?? '';

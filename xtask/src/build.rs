@@ -167,6 +167,21 @@ fn standin_within(cancel: &Cancel, pace: Pace) -> Result<PathBuf> {
     Ok(program)
 }
 
+/// The command line `fanwise`, for this machine.
+pub fn cli() -> Result<PathBuf> {
+    let _turn = Turn::take()?;
+    let step = ui::Step::begin("cli", "compiling it");
+    let mut cargo = setup::plain("cargo");
+    cargo
+        .args(["build", "--package", "fanwise-cli"])
+        .current_dir(root::dir());
+    let said = compile("the command line", "cli", &mut cargo, &Cancel::default())?;
+    let program = executable(&said, "fanwise")
+        .ok_or_else(|| anyhow!("cargo did not say where it put the command line"))?;
+    step.done();
+    Ok(program)
+}
+
 const CANCELLED: &str = "stopped, because another build failed";
 
 /// Runs cargo so that it names what it made; answers all it said.

@@ -264,7 +264,8 @@ fn still_running(client: &Client, id: &str, token: &str) -> String {
     let base = client.base();
     let auth = format!("-H 'authorization: Bearer {token}'");
     format!(
-        "Still running, until Ctrl-C. Next, in another terminal:\n\
+        "Still running, until Ctrl-C. Look at it in a browser: {base}/#/jobs/{id} (the token is {token});\n\
+         or, in another terminal:\n\
          curl -s {auth} {base}/v1/jobs/{id}\n\
          curl -s {auth} '{base}/v1/jobs/{id}/results?format=csv'\n\
          curl -s {auth} {base}/v1/jobs/{id}/tasks/0\n\

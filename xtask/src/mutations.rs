@@ -1,7 +1,8 @@
 //! `simulate --mutations`: whether the simulation would notice. For each promise the engine is broken on purpose, one line at a
 //! time (`tests/engine/simulation/mutations.toml`), and the stories are played until one breaks.
 //!
-//! The broken engine is a copy of the sources in `.fanwise/mutations`; the project's own are never touched.
+//! SQL is broken where the world hands it to SQLite, so nothing is compiled for it. Rust is broken in a copy of the sources
+//! in `.fanwise/mutations`; the project's own are never touched.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -36,6 +37,9 @@ struct Mutation {
     file: String,
     from: String,
     to: String,
+    /// What is broken is Rust, and must be compiled.
+    #[serde(default)]
+    rust: bool,
 }
 
 /// What noticed it: the first story that broke, and what was said of it.
@@ -50,14 +54,28 @@ pub fn run(seeds: u64, only: Option<&str>) -> Result<()> {
     let wanted = |mutation: &&Mutation| {
         only.is_none_or(|only| mutation.promise == only || mutation.what.contains(only))
     };
-    let copy = Copy::make()?;
+    let mut copy = None;
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
     table.set_header(["promise", "broken", "caught by", "story"]);
     let mut missed = Vec::new();
     for mutation in list.iter().filter(wanted) {
         let step = ui::Step::begin(&mutation.promise, &mutation.what);
-        let caught = copy.with(mutation, || play(copy.dir(), seeds))?;
+        let caught = if mutation.rust {
+            let copy = match &mut copy {
+                Some(copy) => copy,
+                none => none.insert(Copy::make()?),
+            };
+            copy.with(mutation, || play(copy.dir(), seeds, &[]))?
+        } else {
+            // That it stands there, once.
+            mutation.apply(&fs::read_to_string(root::dir().join(&mutation.file))?)?;
+            let broken = [
+                ("FANWISE_BREAK_SQL", mutation.from.as_str()),
+                ("FANWISE_BREAK_INTO", mutation.to.as_str()),
+            ];
+            play(&root::dir(), seeds, &broken)?
+        };
         step.done();
         let (by, seed) = match caught {
             Some(caught) => (caught.by, caught.seed.to_string()),
@@ -144,7 +162,7 @@ fn place(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// The lowest story that broke, if any did.
-fn play(dir: &Path, seeds: u64) -> Result<Option<Caught>> {
+fn play(dir: &Path, seeds: u64, broken: &[(&str, &str)]) -> Result<Option<Caught>> {
     let mut cargo = plain("cargo");
     cargo
         .args(["test", "--package", "fanwise", "--test", "engine"])
@@ -155,6 +173,7 @@ fn play(dir: &Path, seeds: u64) -> Result<Option<Caught>> {
             "--nocapture",
         ])
         .env("FANWISE_SEEDS", seeds.to_string())
+        .envs(broken.iter().copied())
         .env("CARGO_TARGET_DIR", target_dir())
         .current_dir(dir)
         .stdout(Stdio::piped())

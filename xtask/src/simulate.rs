@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// How many stories (10,000)
+    /// How many stories (10,000); a tenth as many of planned jobs come on top, and of cascades of models
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: Option<u64>,
     /// The first one
@@ -26,6 +26,9 @@ pub struct Args {
     /// Play only this seed and print its whole transcript
     #[arg(long, conflicts_with_all = ["seeds", "start"])]
     pub seed: Option<u64>,
+    /// With --seed: whose story that is
+    #[arg(long, requires = "seed", value_parser = ["one", "planned", "tiered"], default_value = "one")]
+    pub of: String,
     /// Break the engine on purpose, one line at a time, and see whether the stories notice (up to 2,000 each, if no
     /// other number is given); with a promise (P3) or a part of a name, only those
     #[arg(long, num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["start", "seed"])]
@@ -42,18 +45,33 @@ pub fn run(args: &Args) -> Result<()> {
         return mutations::run(args.seeds.unwrap_or(MUTANT_SEEDS), only);
     }
     let seeds = args.seeds.unwrap_or(SEEDS);
-    let (test, variables) = match args.seed {
-        Some(seed) => ("simulation::one", vec![("SEED", seed)]),
+    let (tests, variables) = match args.seed {
+        Some(seed) => (
+            vec![format!("simulation::{}", args.of)],
+            vec![("SEED", seed)],
+        ),
         None => (
-            "simulation::every_seed_keeps_the_promises",
-            vec![("FANWISE_SEEDS", seeds), ("FANWISE_SEED_START", args.start)],
+            [
+                "",
+                "_when_jobs_are_planned",
+                "_when_models_follow_one_another",
+            ]
+            .map(|of| format!("simulation::every_seed_keeps_the_promises{of}"))
+            .to_vec(),
+            vec![
+                ("FANWISE_SEEDS", seeds),
+                ("FANWISE_PLANNED_SEEDS", seeds.div_ceil(10)),
+                ("FANWISE_TIERED_SEEDS", seeds.div_ceil(10)),
+                ("FANWISE_SEED_START", args.start),
+            ],
         ),
     };
     let began = Instant::now();
     let mut cargo = plain("cargo");
     cargo
         .args(["test", "--package", "fanwise", "--test", "engine"])
-        .args([test, "--", "--exact", "--nocapture"])
+        .args(["--", "--exact", "--nocapture"])
+        .args(tests)
         .envs(variables.iter().map(|(name, n)| (name, n.to_string())))
         .current_dir(root::dir())
         .stdout(Stdio::inherit())

@@ -5,6 +5,7 @@
 //! program; `cargo xtask test` has done so already.
 
 pub mod pages;
+pub mod terminal;
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -123,6 +124,15 @@ fn ready() -> Result<(Tools, std::path::PathBuf)> {
             };
             prepare().map_err(|error| format!("{error:#}"))
         })
+        .clone()
+        .map_err(anyhow::Error::msg)
+}
+
+/// The command line as a program, compiled once.
+pub fn cli() -> Result<std::path::PathBuf> {
+    static BUILT: OnceLock<Result<std::path::PathBuf, String>> = OnceLock::new();
+    BUILT
+        .get_or_init(|| build::cli().map_err(|error| format!("{error:#}")))
         .clone()
         .map_err(anyhow::Error::msg)
 }

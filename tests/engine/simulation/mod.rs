@@ -1,8 +1,9 @@
 //! The simulation: the whole engine over real SQL on a virtual clock, with everything going wrong that can. One seed
 //! is one story; the promises are asserted at every commit and at its end.
 //!
-//! `FANWISE_SEEDS=N FANWISE_SEED_START=S cargo test --test engine simulation -- --nocapture` plays more of
-//! them; `SEED=X cargo test --test engine simulation::one -- --nocapture` plays one and prints its transcript.
+//! `FANWISE_SEEDS=N FANWISE_PLANNED_SEEDS=M FANWISE_TIERED_SEEDS=L FANWISE_SEED_START=S cargo test --test engine simulation --
+//! --nocapture` plays more of them, with given plans, with plans that are made and with cascades of models; `SEED=X cargo test --test engine simulation::one --
+//! --nocapture` plays one and prints its transcript (`simulation::planned`, `simulation::tiered`: of those kinds).
 
 mod check;
 mod run;
@@ -19,9 +20,9 @@ use run::{Outcome, play};
 use story::Story;
 
 /// Seeds of a plain test run.
-const SEEDS: u64 = 600;
-const DYNAMIC_SEEDS: u64 = 80;
-const TIERED_SEEDS: u64 = 60;
+const SEEDS: u64 = 2_000;
+const DYNAMIC_SEEDS: u64 = 200;
+const TIERED_SEEDS: u64 = 200;
 /// Lines of a transcript that are shown of a failure.
 const SHOWN: usize = 400;
 
@@ -74,13 +75,13 @@ fn every_seed_keeps_the_promises() {
 
 #[test]
 fn every_seed_keeps_the_promises_when_jobs_are_planned() {
-    let count = variable("FANWISE_SEEDS").unwrap_or(DYNAMIC_SEEDS);
+    let count = variable("FANWISE_PLANNED_SEEDS").unwrap_or(DYNAMIC_SEEDS);
     keeps_the_promises(Kind::Dynamic, count);
 }
 
 #[test]
 fn every_seed_keeps_the_promises_when_models_follow_one_another() {
-    let count = variable("FANWISE_SEEDS").unwrap_or(TIERED_SEEDS);
+    let count = variable("FANWISE_TIERED_SEEDS").unwrap_or(TIERED_SEEDS);
     keeps_the_promises(Kind::Tiered, count);
 }
 

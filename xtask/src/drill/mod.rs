@@ -114,6 +114,7 @@ fn drilled(world: &mut World, args: &Args) -> Result<Evidence> {
     ]);
     let body = job(&format!("drill-{}", args.seed), args.items, 1, limits)?;
     let items = ids_of(&body);
+    let estimate = world.client.post("/v1/estimates", &body)?.ok()?.json()?;
     let began_ms = now_ms();
     let began = Instant::now();
     let id = id_of(&world.client.submit(&body)?)?;
@@ -148,6 +149,7 @@ fn drilled(world: &mut World, args: &Args) -> Result<Evidence> {
     Ok(Evidence {
         doubled: doubled(&std::fs::read_to_string(world.worker.log()).unwrap_or_default()),
         items,
+        estimate,
         began_ms,
         ended_ms,
         time,

@@ -14,6 +14,7 @@ use crate::ui;
 const AFTER_OUTAGE_MS: u64 = 10_000;
 /// The share of the limit that a run bound by it should use.
 const TARGET_USED: f64 = 0.85;
+const ESTIMATE: &str = "estimated before it began";
 
 /// From the kill until the Worker answered again.
 pub struct Outage {
@@ -35,6 +36,8 @@ pub struct Evidence {
     pub cap_usd: f64,
     pub outages: Vec<Outage>,
     pub job: Value,
+    /// What was foretold of it.
+    pub estimate: Value,
     pub report: Value,
     /// One JSON object with an `id` in each line.
     pub results: String,
@@ -68,6 +71,8 @@ pub struct Tally {
     /// The worst case of calls whose end nobody saw.
     possibly: f64,
     theirs: f64,
+    /// What it was to cost, at least and at most.
+    estimate: Option<(f64, f64)>,
 }
 
 impl Tally {
@@ -112,7 +117,14 @@ impl Tally {
             ours: dollars(&seen.job, "/cost/spent_usd"),
             possibly: dollars(&seen.job, "/cost/possibly_paid_usd"),
             theirs: dollars(&seen.stats, "/cost_usd"),
+            estimate: range(&seen.estimate),
         }
+    }
+
+    /// Whether the stand-in's count lies within the estimate; of a job that ended early it says nothing.
+    fn foretold(&self) -> Option<bool> {
+        let (low, high) = self.estimate.filter(|_| self.state == "succeeded")?;
+        Some((low..=high).contains(&self.theirs))
     }
 
     /// The promises that did not hold.
@@ -132,6 +144,9 @@ impl Tally {
         }
         if self.used.is_some_and(|(share, _)| share < TARGET_USED) {
             broken.push("the limit was not used".to_owned());
+        }
+        if self.foretold() == Some(false) {
+            broken.push("the cost is not within the estimate".to_owned());
         }
         broken
     }
@@ -192,10 +207,18 @@ impl Tally {
                 self.theirs <= self.ours + self.possibly + 1e-9,
             ),
         ];
+        let foretold = match self.estimate {
+            Some((low, high)) => format!("${low:.4} to ${high:.4}"),
+            None => "n/a".to_owned(),
+        };
+        let foretold = match self.foretold() {
+            Some(holds) => judged(ESTIMATE, foretold, "holds the stand-in's count", holds),
+            None => told(ESTIMATE, foretold),
+        };
         let mut table = Table::new();
         table.load_style(UTF8_FULL_CONDENSED);
         table.set_header(["", "", "target", ""]);
-        for row in rows {
+        for row in rows.into_iter().chain([foretold]) {
             table.add_row(row);
         }
         table
@@ -240,6 +263,13 @@ fn used(seen: &Evidence) -> Option<(f64, usize)> {
         .sum();
     let offered = seconds.len() as f64 * seen.rpm as f64 / 60.0;
     Some((requests as f64 / offered.max(1e-9), seconds.len()))
+}
+
+/// The dollars of an answer of `/v1/estimates`.
+fn range(estimate: &Value) -> Option<(f64, f64)> {
+    let dollars = estimate.pointer("/expected/cost_usd")?;
+    let of = |name: &str| dollars.get(name)?.as_f64();
+    Some((of("low")?, of("high")?))
 }
 
 /// The ids that have a result.
@@ -301,6 +331,7 @@ mod tests {
             cap_usd: 1.0,
             outages: Vec::new(),
             job: json!({"state": "partial", "cost": {"spent_usd": 0.5}}),
+            estimate: Value::Null,
             report: json!({"coverage": {"missing": [{"id": "b", "reason": "refusal"}]}}),
             results: "{\"id\":\"a\",\"output\":{}}\n{\"id\":\"c\"}\n".into(),
             stats: json!({"paid_twice": {"answers": 0}, "cost_usd": 0.4}),
@@ -352,6 +383,27 @@ mod tests {
             ["over the budget"]
         );
         assert_eq!(stats(json!({})).len(), 1, "no counters prove nothing");
+    }
+
+    #[test]
+    fn the_cost_of_a_whole_job_is_held_against_its_estimate() {
+        let broken = |state: &str, low: f64, high: f64| {
+            let estimate = json!({"expected": {"cost_usd": {"low": low, "high": high}}});
+            let job = json!({"state": state, "cost": {"spent_usd": 0.5}});
+            let tally = Tally::of(&Evidence {
+                estimate,
+                job,
+                ..evidence()
+            });
+            assert!(tally.table().to_string().contains(&format!("${low:.4} to")));
+            tally.broken()
+        };
+        let none = Vec::<String>::new();
+        assert_eq!(broken("succeeded", 0.3, 0.4), none);
+        let outside = ["the cost is not within the estimate"];
+        assert_eq!(broken("succeeded", 0.41, 0.9), outside);
+        assert_eq!(broken("succeeded", 0.1, 0.39), outside);
+        assert_eq!(broken("partial", 0.41, 0.9), none);
     }
 
     #[test]

@@ -1,0 +1,514 @@
+//! `fanwise deploy`: from a Cloudflare account to a running deployment.
+//!
+//! Each step looks first and does only what is missing, so it may be run again after any failure and for every new version. What the account
+//! has is asked for; nothing is remembered here. With `--dry-run` it looks, and says what it would do.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use serde_json::{Value, json};
+use toml_edit::{DocumentMut, Item};
+
+use crate::args::DeployArgs;
+use crate::ask;
+use crate::out::Out;
+use crate::settings::{self, Settings};
+use crate::wrangler::Wrangler;
+
+/// A new address may take a moment until it is known everywhere.
+const HEALTH_TRIES: u32 = 30;
+const HEALTH_WAIT: Duration = Duration::from_secs(2);
+
+const API_KEY: &str = "ANTHROPIC_API_KEY";
+const TOKEN: &str = "FANWISE_TOKEN";
+const SIGNING_KEY: &str = "WEBHOOK_SIGNING_KEY";
+
+/// `known`: the address, where the caller has put a domain of their own before it.
+pub async fn run(args: &DeployArgs, known: Option<&str>, out: &Out) -> Result<()> {
+    let config = Config::read(&args.dir)?;
+    let mut deploy = Deploy {
+        wrangler: Wrangler::new(&args.dir)?,
+        config,
+        out,
+        dry: args.dry_run,
+        steps: Vec::new(),
+    };
+    if !args.dry_run && !args.yes && ask::possible() {
+        let prompt = format!(
+            "Deploy `{}` from {}? [y]es, [N]o",
+            deploy.config.worker()?,
+            deploy.config.path.display()
+        );
+        if ask::letter(&prompt, "ny").await? != 'y' {
+            out.note("nothing was done; --dry-run says what would be");
+            return Ok(());
+        }
+    }
+    let logged_in = deploy.login().await?;
+    deploy.database(logged_in).await?;
+    deploy.namespace(logged_in).await?;
+    deploy.queues(logged_in).await?;
+    deploy.write_ids()?;
+    deploy.migrate().await?;
+    let token = deploy.secrets(logged_in).await?;
+    let address = deploy.deploy(known).await?;
+    let Some(address) = address else {
+        deploy.say("look", "GET /healthz at the address that wrangler prints");
+        return deploy.end(None);
+    };
+    deploy.health(&address).await?;
+    deploy.keep(&address, token)?;
+    deploy.end(Some(&address))
+}
+
+struct Deploy<'a> {
+    wrangler: Wrangler,
+    config: Config,
+    out: &'a Out,
+    dry: bool,
+    steps: Vec<Value>,
+}
+
+impl Deploy<'_> {
+    /// A step in a line.
+    fn say(&mut self, step: &str, what: &str) {
+        self.steps.push(json!({"step": step, "what": what}));
+        let would = if self.dry { "would " } else { "" };
+        if self.dry && !self.out.json {
+            let _ = self.out.line(format_args!("{would}{step}: {what}"));
+        } else {
+            self.out.note(format_args!("{would}{step}: {what}"));
+        }
+    }
+
+    fn there(&mut self, what: &str) {
+        self.steps.push(json!({"step": "there", "what": what}));
+        if self.dry && !self.out.json {
+            let _ = self.out.line(format_args!("is there: {what}"));
+        } else {
+            self.out.note(format_args!("is there: {what}"));
+        }
+    }
+
+    fn end(&self, address: Option<&str>) -> Result<()> {
+        if self.out.json {
+            return self.out.json(&json!({
+                "url": address, "dry_run": self.dry, "steps": self.steps,
+            }));
+        }
+        if let Some(address) = address {
+            self.out.line(address)?;
+        }
+        Ok(())
+    }
+
+    /// Runs what changes something, or says it.
+    async fn act(&mut self, step: &str, args: &[&str], input: Option<&str>) -> Result<()> {
+        self.say(step, &format!("wrangler {}", args.join(" ")));
+        if !self.dry {
+            self.wrangler.must(args, input).await?;
+        }
+        Ok(())
+    }
+
+    async fn login(&mut self) -> Result<bool> {
+        let said = self.wrangler.ask(&["whoami", "--json"], None).await?;
+        if said.ok {
+            let from = said.text.find('{').unwrap_or(0);
+            let who: Value =
+                serde_json::from_str(said.text.get(from..).unwrap_or_default()).unwrap_or_default();
+            let accounts = who.get("accounts").and_then(Value::as_array);
+            let accounts = accounts.map(Vec::as_slice).unwrap_or_default();
+            let chosen = std::env::var_os("CLOUDFLARE_ACCOUNT_ID").is_some()
+                || self.config.document.contains_key("account_id");
+            if accounts.len() > 1 && !chosen {
+                let lines = accounts.iter().map(|account| {
+                    let text = |key| account.get(key).and_then(Value::as_str).unwrap_or_default();
+                    format!("\n  {}  {}", text("id"), text("name"))
+                });
+                bail!(
+                    "this login has several accounts; name one in CLOUDFLARE_ACCOUNT_ID:{}",
+                    lines.collect::<String>()
+                );
+            }
+            let name = accounts
+                .first()
+                .and_then(|account| account.get("name")?.as_str());
+            self.there(&format!("login to {}", name.unwrap_or("Cloudflare")));
+            return Ok(true);
+        }
+        self.say("log in", "wrangler login");
+        if self.dry {
+            return Ok(false);
+        }
+        if !ask::possible() {
+            bail!(
+                "nobody is logged in: `wrangler login`, or CLOUDFLARE_API_TOKEN where there is no browser"
+            );
+        }
+        self.wrangler.hand_over(&["login"]).await?;
+        Ok(true)
+    }
+
+    async fn database(&mut self, logged_in: bool) -> Result<()> {
+        let name = self.config.text("d1_databases", "database_name")?;
+        let list = ["d1", "list", "--json"];
+        let find = |list: &Value| find(list, "name", &name, "uuid");
+        let mut id = match logged_in {
+            true => find(&self.wrangler.json(&list).await?),
+            false => None,
+        };
+        match id {
+            Some(_) => self.there(&format!("database {name}")),
+            None => {
+                self.act("make the database", &["d1", "create", &name], None)
+                    .await?;
+                if !self.dry {
+                    id = find(&self.wrangler.json(&list).await?);
+                    id.as_ref().ok_or_else(|| {
+                        anyhow!("the database {name} was made, and is not listed")
+                    })?;
+                }
+            }
+        }
+        self.config.set("d1_databases", "database_id", id);
+        Ok(())
+    }
+
+    async fn namespace(&mut self, logged_in: bool) -> Result<()> {
+        let title = format!("{}-kv", self.config.worker()?);
+        let list = ["kv", "namespace", "list"];
+        let find = |list: &Value| find(list, "title", &title, "id");
+        // One that an earlier deploy made has its id in the file already, under whatever title.
+        if let Ok(id) = self.config.text("kv_namespaces", "id") {
+            self.there(&format!("key-value namespace {id}"));
+            return Ok(());
+        }
+        let mut id = match logged_in {
+            true => find(&self.wrangler.json(&list).await?),
+            false => None,
+        };
+        match id {
+            Some(_) => self.there(&format!("key-value namespace {title}")),
+            None => {
+                let create = ["kv", "namespace", "create", &title];
+                self.act("make the key-value namespace", &create, None)
+                    .await?;
+                if !self.dry {
+                    id = find(&self.wrangler.json(&list).await?);
+                    id.as_ref().ok_or_else(|| {
+                        anyhow!("the namespace {title} was made, and is not listed")
+                    })?;
+                }
+            }
+        }
+        self.config.set("kv_namespaces", "id", id);
+        Ok(())
+    }
+
+    async fn queues(&mut self, logged_in: bool) -> Result<()> {
+        for queue in self.config.queues() {
+            let there = logged_in
+                && self
+                    .wrangler
+                    .ask(&["queues", "info", &queue], None)
+                    .await?
+                    .ok;
+            if there {
+                self.there(&format!("queue {queue}"));
+            } else {
+                self.act("make the queue", &["queues", "create", &queue], None)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_ids(&mut self) -> Result<()> {
+        let path = self.config.path.clone();
+        if self.dry {
+            if !self.config.is_complete() || self.config.changed() {
+                self.say(
+                    "write",
+                    &format!("the ids of database and namespace into {}", path.display()),
+                );
+            }
+            return Ok(());
+        }
+        if self.config.changed() {
+            self.say(
+                "write",
+                &format!("the ids of database and namespace into {}", path.display()),
+            );
+            self.config.write()?;
+        }
+        Ok(())
+    }
+
+    /// Before the code that wants the tables.
+    async fn migrate(&mut self) -> Result<()> {
+        let binding = self.config.text("d1_databases", "binding")?;
+        let args = ["d1", "migrations", "apply", &binding, "--remote"];
+        self.say(
+            "bring the tables up to date",
+            &format!("wrangler {}", args.join(" ")),
+        );
+        if !self.dry {
+            self.wrangler.show(&args).await?;
+        }
+        Ok(())
+    }
+
+    /// Before the code too, so that it never runs without them. The operator's token, where it was made here.
+    async fn secrets(&mut self, logged_in: bool) -> Result<Option<String>> {
+        let mut there = BTreeSet::new();
+        if logged_in {
+            let said = self
+                .wrangler
+                .ask(&["secret", "list", "--format", "json"], None)
+                .await?;
+            let from = said.text.find('[').unwrap_or(0);
+            match serde_json::from_str::<Value>(said.text.get(from..).unwrap_or_default()) {
+                Ok(list) if said.ok => there.extend(
+                    list.as_array()
+                        .into_iter()
+                        .flatten()
+                        .filter_map(|secret| Some(secret.get("name")?.as_str()?.to_owned())),
+                ),
+                // Cloudflare's code for a Worker that is not there yet.
+                _ if said.all().contains("10007") => {}
+                _ => bail!("`wrangler secret list` failed:\n{}", said.all().trim()),
+            }
+        }
+        let mut made = None;
+        for name in [API_KEY, TOKEN, SIGNING_KEY] {
+            if there.contains(name) {
+                self.there(&format!("secret {name}"));
+                continue;
+            }
+            let value = match (name, self.dry) {
+                (_, true) => Some(String::new()),
+                (API_KEY, _) => match std::env::var(API_KEY) {
+                    Ok(key) if !key.trim().is_empty() => Some(key.trim().to_owned()),
+                    _ if ask::possible() => {
+                        let key = ask::secret("Claude's API key (empty: later)").await?;
+                        Some(key.trim().to_owned()).filter(|key| !key.is_empty())
+                    }
+                    _ => None,
+                },
+                _ => Some(random()),
+            };
+            let Some(value) = value else {
+                self.say(
+                    "leave out",
+                    &format!("secret {name}; later: wrangler secret put {name}"),
+                );
+                continue;
+            };
+            if name == TOKEN && !self.dry {
+                // Kept before it is in force: what nobody has written down lets nobody in.
+                let path = settings::keep(&Settings {
+                    url: None,
+                    token: Some(value.clone()),
+                })?;
+                self.say(
+                    "keep",
+                    &format!("the operator's token in {}", path.display()),
+                );
+                made = Some(value.clone());
+            }
+            self.act("set the secret", &["secret", "put", name], Some(&value))
+                .await?;
+        }
+        Ok(made)
+    }
+
+    async fn deploy(&mut self, known: Option<&str>) -> Result<Option<String>> {
+        self.say("compile and deploy", "wrangler deploy");
+        if self.dry {
+            return Ok(None);
+        }
+        let said = self.wrangler.show(&["deploy"]).await?;
+        let known = known.map(|url| url.trim_end_matches('/').to_owned());
+        let address = known.or_else(|| address(&said.text)).ok_or_else(|| {
+            anyhow!("it is deployed, but wrangler printed no address; where it is reached by a route, say --url")
+        })?;
+        Ok(Some(address))
+    }
+
+    async fn health(&mut self, address: &str) -> Result<()> {
+        let url = format!("{address}/healthz");
+        self.say("look", &format!("GET {url}"));
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(10))
+            .build()?;
+        let mut last = String::new();
+        for _ in 0..HEALTH_TRIES {
+            match client.get(&url).send().await {
+                Ok(response) if response.status().is_success() => return Ok(()),
+                Ok(response) => {
+                    last = format!(
+                        "{} {}",
+                        response.status(),
+                        response.text().await.unwrap_or_default()
+                    )
+                }
+                Err(error) => last = format!("{:#}", anyhow!(error.without_url())),
+            }
+            tokio::time::sleep(HEALTH_WAIT).await;
+        }
+        bail!("it is deployed, but {url} does not answer well: {last}")
+    }
+
+    fn keep(&mut self, address: &str, token: Option<String>) -> Result<()> {
+        // An earlier try may have come as far as the token.
+        let kept = settings::load().unwrap_or_default();
+        let begun = kept.token.filter(|_| kept.url.is_none());
+        let Some(token) = token.or(begun) else {
+            return Ok(());
+        };
+        let settings = Settings {
+            url: Some(address.to_owned()),
+            token: Some(token),
+        };
+        let path = settings::keep(&settings)?;
+        self.say("keep", &format!("its address in {}", path.display()));
+        Ok(())
+    }
+}
+
+/// 244 random bits.
+fn random() -> String {
+    let half = || uuid::Uuid::new_v4().simple().to_string();
+    half() + &half()
+}
+
+/// In a list of objects, a field of the one that has this name.
+fn find(list: &Value, key: &str, name: &str, field: &str) -> Option<String> {
+    let mut entries = list.as_array()?.iter();
+    let found = entries.find(|entry| entry.get(key).and_then(Value::as_str) == Some(name))?;
+    Some(found.get(field)?.as_str()?.to_owned())
+}
+
+/// Where it runs now, by what wrangler printed: an address of workers.dev, or a domain of one's own.
+fn address(text: &str) -> Option<String> {
+    let plain = anstream::adapter::strip_str(text).to_string();
+    let words = || plain.split_whitespace();
+    let whole = words().find(|word| word.starts_with("https://") && word.contains(".workers.dev"));
+    if let Some(url) = whole {
+        return Some(url.trim_end_matches('/').to_owned());
+    }
+    let domain = plain
+        .lines()
+        .find_map(|line| line.trim().strip_suffix("(custom domain)"));
+    domain.map(|domain| format!("https://{}", domain.trim()))
+}
+
+/// `wrangler.toml`, with its comments.
+struct Config {
+    path: PathBuf,
+    before: String,
+    document: DocumentMut,
+}
+
+impl Config {
+    fn read(dir: &Path) -> Result<Config> {
+        let path = dir.join("wrangler.toml");
+        let before = std::fs::read_to_string(&path).with_context(|| {
+            format!(
+                "{} cannot be read: run this in a checkout of Fanwise, or say --dir",
+                path.display()
+            )
+        })?;
+        let document = before
+            .parse()
+            .with_context(|| format!("{} is no TOML", path.display()))?;
+        Ok(Config {
+            path,
+            before,
+            document,
+        })
+    }
+
+    fn worker(&self) -> Result<String> {
+        let name = self.document.get("name").and_then(Item::as_str);
+        name.map(str::to_owned)
+            .ok_or_else(|| anyhow!("{} has no `name`", self.path.display()))
+    }
+
+    /// A field of the first entry of a list of tables.
+    fn text(&self, list: &str, key: &str) -> Result<String> {
+        let entry = self
+            .document
+            .get(list)
+            .and_then(Item::as_array_of_tables)
+            .and_then(|list| list.get(0));
+        entry
+            .and_then(|entry| entry.get(key)?.as_str())
+            .map(str::to_owned)
+            .ok_or_else(|| anyhow!("{} has no `{key}` in [[{list}]]", self.path.display()))
+    }
+
+    fn set(&mut self, list: &str, key: &str, value: Option<String>) {
+        let entry = self
+            .document
+            .get_mut(list)
+            .and_then(Item::as_array_of_tables_mut)
+            .and_then(|list| list.get_mut(0));
+        if let (Some(entry), Some(value)) = (entry, value)
+            && entry.get(key).and_then(Item::as_str) != Some(value.as_str())
+        {
+            entry.insert(key, toml_edit::value(value));
+        }
+    }
+
+    /// All that are named, those for dead letters too.
+    fn queues(&self) -> BTreeSet<String> {
+        let queues = self.document.get("queues");
+        let tables = ["producers", "consumers"]
+            .into_iter()
+            .filter_map(|kind| queues.and_then(|queues| queues.get(kind)?.as_array_of_tables()));
+        let names = tables.flat_map(|list| list.iter()).flat_map(|table| {
+            ["queue", "dead_letter_queue"]
+                .into_iter()
+                .filter_map(|key| table.get(key)?.as_str())
+        });
+        names.map(str::to_owned).collect()
+    }
+
+    fn is_complete(&self) -> bool {
+        self.text("d1_databases", "database_id").is_ok() && self.text("kv_namespaces", "id").is_ok()
+    }
+
+    fn changed(&self) -> bool {
+        self.document.to_string() != self.before
+    }
+
+    fn write(&mut self) -> Result<()> {
+        let text = self.document.to_string();
+        std::fs::write(&self.path, &text)
+            .with_context(|| format!("could not write {}", self.path.display()))?;
+        self.before = text;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_found_in_what_wrangler_prints() {
+        let said = "Uploaded fanwise (4.1 sec)\nDeployed fanwise triggers (1.2 sec)\n  https://fanwise.acme.workers.dev\n  schedule: * * * * *\n";
+        assert_eq!(
+            address(said).as_deref(),
+            Some("https://fanwise.acme.workers.dev")
+        );
+        let own = "Deployed fanwise triggers\n  jobs.acme.com (custom domain)\n";
+        assert_eq!(address(own).as_deref(), Some("https://jobs.acme.com"));
+        assert_eq!(address("Uploaded fanwise"), None);
+    }
+}

@@ -1,0 +1,231 @@
+//! Plans: printed with their cost, edited, sent; and what a job would take before there is one.
+
+use anyhow::{Context as _, Result, bail};
+use fanwise::app::plan::{EstimateView, PlanView};
+use fanwise::core::estimate::{Expected, Span};
+use fanwise::core::plan::{Chunk, Stage};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::api::{Api, typed};
+use crate::args::{PlanArgs, SpecArgs};
+use crate::ask;
+use crate::input::Input;
+use crate::jobs::resolve;
+use crate::out::{self, Out, drawn, number, safe, span, usd};
+use crate::spec;
+
+pub async fn plan(api: &Api, args: &PlanArgs, out: &Out) -> Result<()> {
+    let id = resolve(api, &args.job).await?;
+    let path = format!("/v1/jobs/{id}/plan");
+    let mut value = match &args.send {
+        Some(file) => {
+            // The stages alone, or a plan as it was printed.
+            let stages = match spec::value_in(file)? {
+                Value::Object(mut map) => map.remove("stages").unwrap_or_default(),
+                list => list,
+            };
+            send(api, &id, &stages).await?
+        }
+        None => api.get(&path).await?,
+    };
+    if args.edit {
+        let before: PlanView = typed(value)?;
+        if edit(api, &id, &before).await?.is_none() {
+            out.note("the plan is as it was");
+        }
+        value = api.get(&path).await?;
+    }
+    if args.stages {
+        return out.json(value.get("stages").unwrap_or(&Value::Null));
+    }
+    if out.json {
+        return out.json(&value);
+    }
+    print(&typed(value)?, None, out, false)
+}
+
+async fn send(api: &Api, id: &str, stages: &Value) -> Result<Value> {
+    let body = json!({ "stages": stages });
+    api.call(Method::PUT, &format!("/v1/jobs/{id}/plan"), Some(&body))
+        .await
+}
+
+/// Hands the stages to the editor until they are taken or left; the new plan, if there is one.
+pub async fn edit(api: &Api, id: &str, plan: &PlanView) -> Result<Option<PlanView>> {
+    let mut text = serde_json::to_string_pretty(&plan.stages)?;
+    loop {
+        let edited = ask::edit(&text, ".json").await?;
+        let Some(edited) = edited.filter(|edited| *edited != text) else {
+            return Ok(None);
+        };
+        let sent = match serde_json::from_str::<Value>(&edited).context("this is not JSON") {
+            Ok(stages) => send(api, id, &stages).await,
+            Err(error) => Err(error),
+        };
+        match sent {
+            Ok(plan) => return Ok(Some(typed(plan)?)),
+            Err(error) => {
+                eprintln!("{}", safe(&format!("{error:#}")));
+                if ask::letter("[e]dit on, [l]eave the plan as it was", "el").await? == 'l' {
+                    return Ok(None);
+                }
+                text = edited;
+            }
+        }
+    }
+}
+
+/// A plan for a person. `aside`: on standard error, beside a question.
+pub fn print(plan: &PlanView, limit: Option<f64>, out: &Out, aside: bool) -> Result<()> {
+    let mut text = String::new();
+    if let Some(source) = &plan.source {
+        text.push_str(&format!("plan by the {}\n", safe(source)));
+    }
+    if let Some(rationale) = &plan.rationale {
+        text.push_str(&format!("{}\n", safe(rationale)));
+    }
+    for fault in plan.rounds.iter().flat_map(|round| &round.faults) {
+        text.push_str(&format!("not taken: {}\n", safe(fault)));
+    }
+    if plan.stages.is_empty() {
+        text.push_str("the plan is not made yet\n");
+    } else {
+        text.push_str(&table(&plan.stages, plan.expected.as_ref(), out, aside)?);
+    }
+    if let Some(expected) = &plan.expected {
+        text.push_str(&total(expected, limit));
+    }
+    if aside {
+        out.note(text.trim_end());
+        return Ok(());
+    }
+    out.line(text.trim_end())
+}
+
+fn table(stages: &[Stage], expected: Option<&Expected>, out: &Out, aside: bool) -> Result<String> {
+    let header = [
+        "stage", "kind", "model", "chunk", "tasks", "calls", "cost", "time",
+    ];
+    let mut rows = Vec::new();
+    for stage in stages {
+        let part = expected
+            .and_then(|expected| expected.stages.iter().find(|part| part.stage == stage.name));
+        let chunk = match (&stage.group_by, &stage.chunk) {
+            (Some(field), _) => format!("by {field}"),
+            (None, Some(chunk)) => chunked(chunk),
+            (None, None) => String::new(),
+        };
+        rows.push(vec![
+            stage.name.clone(),
+            stage.kind.as_str().to_owned(),
+            stage.model.clone().unwrap_or_default(),
+            chunk,
+            part.map(|part| counts(part.tasks)).unwrap_or_default(),
+            part.map(|part| counts(part.calls)).unwrap_or_default(),
+            part.map(|part| dollars(part.cost_usd.low, part.cost_usd.high))
+                .unwrap_or_default(),
+            part.map(|part| times(part.seconds)).unwrap_or_default(),
+        ]);
+    }
+    if out.terminal || aside {
+        return Ok(drawn(&header, rows, out::width()) + "\n");
+    }
+    let mut text = header.join("\t") + "\n";
+    for row in rows {
+        text.push_str(&(row.join("\t") + "\n"));
+    }
+    Ok(safe(&text))
+}
+
+fn chunked(chunk: &Chunk) -> String {
+    match (chunk.items, chunk.tokens) {
+        (_, Some(tokens)) => format!("{} tokens", number(u64::from(tokens))),
+        (Some(items), None) => format!("{} items", number(u64::from(items))),
+        (None, None) => String::new(),
+    }
+}
+
+fn total(expected: &Expected, limit: Option<f64>) -> String {
+    let mut text = format!(
+        "expected: {} calls, {}, {}",
+        counts(expected.calls),
+        dollars(expected.cost_usd.low, expected.cost_usd.high),
+        times(expected.seconds),
+    );
+    if !expected.limits_known {
+        text.push_str(" (the account's rate limits are not known yet)");
+    }
+    match limit {
+        Some(limit) => text.push_str(&format!("; never more than {}", usd(limit))),
+        None => text.push_str("; no cap (--max-cost sets one)"),
+    }
+    text
+}
+
+fn counts(span: Span) -> String {
+    match span.low == span.high {
+        true => number(span.low),
+        false => format!("{} to {}", number(span.low), number(span.high)),
+    }
+}
+
+fn dollars(low: f64, high: f64) -> String {
+    let (low, high) = (usd(low), usd(high));
+    if low == high {
+        low
+    } else {
+        format!("{low} to {high}")
+    }
+}
+
+fn times(seconds: Span) -> String {
+    let (low, high) = (span(seconds.low), span(seconds.high));
+    if low == high {
+        low
+    } else {
+        format!("{low} to {high}")
+    }
+}
+
+pub async fn estimate(api: &Api, args: SpecArgs, out: &Out) -> Result<()> {
+    let mut body = spec::body(&args)?;
+    if let Some(path) = &args.input {
+        let input = Input::open(path, &args.reading)?;
+        out.note(safe(&input.about));
+        body.insert("input".to_owned(), input.as_json()?);
+    }
+    let value = api
+        .post("/v1/estimates", Some(&Value::Object(body)))
+        .await?;
+    if out.json {
+        return out.json(&value);
+    }
+    let view: EstimateView = typed(value)?;
+    if view.stages.is_empty() {
+        bail!("the deployment named no stages");
+    }
+    out.line(format_args!("{} items", number(u64::from(view.items))))?;
+    let table = table(&view.stages, Some(&view.expected), out, false)?;
+    out.line(table.trim_end())?;
+    out.line(total(&view.expected, view.limit_usd))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_told_once_where_they_are_points() {
+        assert_eq!(counts(Span { low: 12, high: 12 }), "12");
+        assert_eq!(
+            counts(Span {
+                low: 4,
+                high: 1_300
+            }),
+            "4 to 1,300"
+        );
+        assert_eq!(dollars(0.0009, 0.6), "$0.0009 to $0.60");
+        assert_eq!(times(Span { low: 5, high: 5 }), "5 s");
+    }
+}

@@ -1,0 +1,281 @@
+//! `fanwise deploy` with a wrangler that only plays an account: what it is asked for, what becomes of the account and of
+//! `wrangler.toml`, and that a second time changes nothing.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![cfg(unix)]
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// Keeps what it is asked to make in files of its folder, one line each, and writes down every call.
+const WRANGLER: &str = r#"#!/bin/sh
+cd "$ACCOUNT" || exit 9
+echo "$*" >> calls
+touch d1 kv queues secrets
+case "$*" in
+  "whoami --json") [ -e logged_in ] || { echo '{"loggedIn":false}'; exit 1; }
+    echo '{"loggedIn":true,"accounts":[{"id":"a1","name":"Acme"}]}' ;;
+  "d1 list --json") echo 'A newer wrangler is there.'
+    echo '['; sep=; while read -r n; do echo "$sep{\"uuid\":\"uuid-of-$n\",\"name\":\"$n\"}"; sep=,; done < d1; echo ']' ;;
+  "d1 create "*) echo "$3" >> d1 ;;
+  "kv namespace list") echo '['; sep=; while read -r n; do echo "$sep{\"id\":\"id-of-$n\",\"title\":\"$n\"}"; sep=,; done < kv; echo ']' ;;
+  "kv namespace create "*) echo "$4" >> kv ;;
+  "queues info "*) grep -qx "$3" queues ;;
+  "queues create "*) grep -qx "$3" queues && { echo 'already taken' >&2; exit 1; }; echo "$3" >> queues ;;
+  "d1 migrations apply DB --remote") echo 'applied' ;;
+  "secret list --format json") [ -e deployed ] || [ -s secrets ] || { echo 'This Worker does not exist. [code: 10007]' >&2; exit 1; }
+    echo '['; sep=; while read -r n _; do echo "$sep{\"name\":\"$n\",\"type\":\"secret_text\"}"; sep=,; done < secrets; echo ']' ;;
+  "secret put "*) printf '%s %s\n' "$3" "$(cat)" >> secrets ;;
+  "deploy") [ -e broken ] && { echo 'no such compiler'; exit 1; }
+    touch deployed; printf 'Uploaded fanwise\n  https://fanwise.acme.workers.dev\n' ;;
+  *) echo "unknown: $*" >&2; exit 2 ;;
+esac
+"#;
+
+struct World {
+    folder: PathBuf,
+}
+
+impl World {
+    fn new() -> World {
+        let folder = std::env::temp_dir().join(format!("fanwise-deploy-{}", uuid::Uuid::new_v4()));
+        for name in ["bin", "account", "checkout", "home"] {
+            std::fs::create_dir_all(folder.join(name)).unwrap();
+        }
+        let program = folder.join("bin/wrangler");
+        std::fs::write(&program, WRANGLER).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wrangler.toml");
+        std::fs::copy(own, folder.join("checkout/wrangler.toml")).unwrap();
+        std::fs::write(folder.join("account/logged_in"), "").unwrap();
+        World { folder }
+    }
+
+    fn deploy(&self, args: &[&str]) -> Output {
+        let path =
+            std::env::join_paths([self.folder.join("bin"), "/usr/bin".into(), "/bin".into()])
+                .unwrap();
+        Command::new(env!("CARGO_BIN_EXE_fanwise"))
+            .arg("deploy")
+            .args(args)
+            .current_dir(self.folder.join("checkout"))
+            .env_clear()
+            .env("PATH", path)
+            .env("ACCOUNT", self.folder.join("account"))
+            .env("HOME", self.folder.join("home"))
+            .env("XDG_CONFIG_HOME", self.folder.join("home"))
+            .env("ANTHROPIC_API_KEY", "sk-ant-test")
+            .output()
+            .unwrap()
+    }
+
+    fn account(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.join("account").join(name)).unwrap_or_default()
+    }
+
+    fn config(&self) -> String {
+        std::fs::read_to_string(self.folder.join("checkout/wrangler.toml")).unwrap()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Says that it is well to everybody who asks.
+fn healthy() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}");
+        }
+    });
+    url
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+const LOOKS: [&str; 5] = [
+    "whoami",
+    "d1 list",
+    "kv namespace list",
+    "queues info",
+    "secret list",
+];
+
+#[test]
+fn an_empty_account_becomes_a_deployment_and_a_second_time_changes_nothing() {
+    let world = World::new();
+    let url = healthy();
+    let before = world.config();
+    let first = world.deploy(&["--url", &url]);
+    assert!(first.status.success(), "{}", text(&first.stderr));
+    assert_eq!(text(&first.stdout).trim(), url);
+    assert_eq!(world.account("d1"), "fanwise\n");
+    assert_eq!(world.account("kv"), "fanwise-kv\n");
+    let mut queues: Vec<String> = world.account("queues").lines().map(str::to_owned).collect();
+    queues.sort();
+    let kinds = [
+        "control",
+        "control-dlq",
+        "outbound",
+        "outbound-dlq",
+        "tasks",
+        "tasks-dlq",
+    ];
+    assert_eq!(queues, kinds.map(|kind| format!("fanwise-{kind}")));
+    // Tables and secrets are there before the code that wants them.
+    let calls = world.account("calls");
+    let at = |call: &str| {
+        calls
+            .lines()
+            .position(|line| line.starts_with(call))
+            .unwrap()
+    };
+    assert!(at("d1 migrations apply") < at("deploy"), "{calls}");
+    assert!(at("secret put FANWISE_TOKEN") < at("deploy"), "{calls}");
+    // The ids are in the file, and its comments still are.
+    let config = world.config();
+    assert!(
+        config.contains("database_id = \"uuid-of-fanwise\""),
+        "{config}"
+    );
+    assert!(config.contains("id = \"id-of-fanwise-kv\""), "{config}");
+    assert!(
+        before
+            .lines()
+            .filter(|l| l.starts_with('#'))
+            .all(|comment| config.contains(comment))
+    );
+    // Secrets went in by standard input alone, and nobody saw them.
+    let secrets = world.account("secrets");
+    assert!(
+        secrets.contains("ANTHROPIC_API_KEY sk-ant-test\n"),
+        "{secrets}"
+    );
+    let token = secrets
+        .lines()
+        .find_map(|l| l.strip_prefix("FANWISE_TOKEN "))
+        .unwrap();
+    assert_eq!(token.len(), 64);
+    for seen in [&calls, &text(&first.stdout), &text(&first.stderr)] {
+        assert!(
+            !seen.contains(token) && !seen.contains("sk-ant-test"),
+            "{seen}"
+        );
+    }
+    // The login is kept, for its owner alone.
+    let kept = world.folder.join("home/fanwise/config.toml");
+    let settings = std::fs::read_to_string(&kept).unwrap();
+    assert!(
+        settings.contains(token) && settings.contains(&url),
+        "{settings}"
+    );
+    assert_eq!(
+        std::fs::metadata(&kept).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+
+    let second = world.deploy(&["--url", &url]);
+    assert!(second.status.success(), "{}", text(&second.stderr));
+    assert_eq!(world.config(), config);
+    assert_eq!(world.account("secrets"), secrets);
+    let calls = world.account("calls");
+    let later = calls.lines().skip_while(|line| *line != "deploy").skip(1);
+    for call in later {
+        let harmless = LOOKS.iter().any(|look| call.starts_with(look))
+            || call == "deploy"
+            || call == "d1 migrations apply DB --remote";
+        assert!(harmless, "{call}");
+    }
+}
+
+#[test]
+fn a_dry_run_looks_says_every_step_and_does_nothing() {
+    for logged_in in [true, false] {
+        let world = World::new();
+        if !logged_in {
+            std::fs::remove_file(world.folder.join("account/logged_in")).unwrap();
+        }
+        let before = world.config();
+        let output = world.deploy(&["--dry-run"]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let said = text(&output.stdout);
+        for step in [
+            "wrangler d1 create fanwise",
+            "wrangler kv namespace create fanwise-kv",
+            "wrangler queues create fanwise-outbound-dlq",
+            "the ids of database and namespace",
+            "wrangler d1 migrations apply DB --remote",
+            "wrangler secret put ANTHROPIC_API_KEY",
+            "wrangler secret put FANWISE_TOKEN",
+            "wrangler secret put WEBHOOK_SIGNING_KEY",
+            "wrangler deploy",
+            "/healthz",
+        ] {
+            assert!(said.contains(step), "{step} is missing in:\n{said}");
+        }
+        assert_eq!(said.contains("wrangler login"), !logged_in, "{said}");
+        for call in world.account("calls").lines() {
+            assert!(LOOKS.iter().any(|look| call.starts_with(look)), "{call}");
+        }
+        assert_eq!(world.config(), before);
+        assert!(!world.folder.join("home/fanwise").exists());
+    }
+}
+
+#[test]
+fn what_failed_on_the_way_is_taken_up_again() {
+    let world = World::new();
+    let url = healthy();
+    std::fs::write(world.folder.join("account/broken"), "").unwrap();
+    let failed = world.deploy(&["--url", &url]);
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(
+        text(&failed.stderr).contains("`wrangler deploy` failed"),
+        "{}",
+        text(&failed.stderr)
+    );
+    let secrets = world.account("secrets");
+    std::fs::remove_file(world.folder.join("account/broken")).unwrap();
+    let output = world.deploy(&["--url", &url, "--json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(said["url"], url.as_str());
+    // The token of the first time is in force, and now kept with its address.
+    assert_eq!(world.account("secrets"), secrets);
+    let token = secrets
+        .lines()
+        .find_map(|l| l.strip_prefix("FANWISE_TOKEN "))
+        .unwrap();
+    let settings = std::fs::read_to_string(world.folder.join("home/fanwise/config.toml")).unwrap();
+    assert!(
+        settings.contains(token) && settings.contains(&url),
+        "{settings}"
+    );
+}
+
+#[test]
+fn nobody_logged_in_and_nobody_to_ask_is_an_error_with_the_remedy() {
+    let world = World::new();
+    std::fs::remove_file(world.folder.join("account/logged_in")).unwrap();
+    let output = world.deploy(&[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains("CLOUDFLARE_API_TOKEN"),
+        "{}",
+        text(&output.stderr)
+    );
+    assert_eq!(world.account("calls"), "whoami --json\n");
+}
