@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use fanwise::app::plan::{EstimateView, PlanView};
+use fanwise::core::alternatives::{Alternative, Way};
 use fanwise::core::estimate::{Expected, Span};
 use fanwise::core::plan::{Chunk, Stage};
 use reqwest::Method;
@@ -12,7 +13,7 @@ use crate::args::{PlanArgs, SpecArgs};
 use crate::ask;
 use crate::input::Input;
 use crate::jobs::resolve;
-use crate::out::{self, Out, drawn, number, safe, span, usd};
+use crate::out::{self, Out, drawn, number, plain, safe, span, usd};
 use crate::spec;
 
 pub async fn plan(api: &Api, args: &PlanArgs, out: &Out) -> Result<()> {
@@ -95,6 +96,7 @@ pub fn print(plan: &PlanView, limit: Option<f64>, out: &Out, aside: bool) -> Res
     }
     if let Some(expected) = &plan.expected {
         text.push_str(&total(expected, limit));
+        text.push_str(&others(&plan.alternatives));
     }
     if aside {
         out.note(text.trim_end());
@@ -163,6 +165,17 @@ fn total(expected: &Expected, limit: Option<f64>) -> String {
     text
 }
 
+/// What the same would take in the other ways that there are.
+fn others(alternatives: &[Alternative]) -> String {
+    let others = alternatives.iter().filter(|other| other.way != Way::Live);
+    let lines = others.map(|other| {
+        let name = serde_json::to_value(other.way).unwrap_or_default();
+        let cost = dollars(other.cost_usd.low, other.cost_usd.high);
+        format!("\n  {}: {cost}, {}", plain(&name), times(other.seconds))
+    });
+    lines.collect()
+}
+
 fn counts(span: Span) -> String {
     match span.low == span.high {
         true => number(span.low),
@@ -208,7 +221,8 @@ pub async fn estimate(api: &Api, args: SpecArgs, out: &Out) -> Result<()> {
     out.line(format_args!("{} items", number(u64::from(view.items))))?;
     let table = table(&view.stages, Some(&view.expected), out, false)?;
     out.line(table.trim_end())?;
-    out.line(total(&view.expected, view.limit_usd))
+    let total = total(&view.expected, view.limit_usd);
+    out.line(total + &others(&view.alternatives))
 }
 
 #[cfg(test)]

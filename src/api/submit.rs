@@ -32,7 +32,7 @@ use super::items::{self, Input, Taken, json_len};
 use super::params::NoQuery;
 use super::problem::{ApiError, Faults, Problem};
 use super::upload::{self, Upload};
-use super::{Api, body, not_yet, openapi, recipes, reply, rules};
+use super::{Api, body, contract, not_yet, recipes, reply, rules};
 use crate::app::submit::{self, Submit, Submitted};
 use crate::app::view::JobView;
 use crate::config::Config;
@@ -231,7 +231,7 @@ pub fn plan(
         return Err(ApiError::invalid(faults));
     }
     check_metadata(&value, &mut faults);
-    openapi::submit_shape()?.check(&value, &mut faults);
+    contract::submit_shape()?.check(&value, &mut faults);
     // What is out of range can still be read, so that the rules add their faults to the list; what cannot be
     // read has been named already.
     let body = match SubmitBody::deserialize(value) {

@@ -343,6 +343,7 @@ pub struct Report {
 
 /// The models of one stage, and what it saved to ask the cheap one first.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 pub struct Cascade {
     pub stage: String,
     /// In the order in which they are asked.
@@ -354,6 +355,7 @@ pub struct Cascade {
 
 /// One model's part.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 pub struct ModelShare {
     pub model: String,
     /// Items whose result it gave, and the share of those that all models of the stage gave.

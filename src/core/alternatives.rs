@@ -13,6 +13,7 @@ const BATCH_SECONDS: (u64, u64) = (120, 86_400);
 
 /// A way to do the same work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 #[serde(rename_all = "snake_case")]
 pub enum Way {
     /// Each call by itself, at once, in full; where a stage has a cascade, by its last model alone.
@@ -28,6 +29,7 @@ pub enum Way {
 
 /// What the job takes in one way.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(serde::Deserialize))]
 pub struct Alternative {
     pub way: Way,
     pub calls: Span,
