@@ -74,7 +74,7 @@ pub fn run(seeds: u64, only: Option<&str>) -> Result<()> {
                 ("FANWISE_BREAK_SQL", mutation.from.as_str()),
                 ("FANWISE_BREAK_INTO", mutation.to.as_str()),
             ];
-            play(&root::dir(), seeds, &broken)?
+            play(root::dir(), seeds, &broken)?
         };
         step.done();
         let (by, seed) = match caught {
