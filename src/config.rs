@@ -22,6 +22,7 @@ pub struct Caps {
     pub upload_bytes: u64,
     pub items: u32,
     pub item_bytes: u32,
+    pub context_bytes: u32,
     pub stages: u32,
 }
 
@@ -37,6 +38,15 @@ pub struct Fetching {
     pub redirects: u32,
     /// Requests at a time in one consumer: those beyond six would only wait for a connection.
     pub at_once: u32,
+}
+
+/// How the API's prompt cache is used.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cache {
+    /// False: no call is marked, as some gateways want it.
+    pub enabled: bool,
+    /// How long calls wait for the head of the one that writes their prefix, before another one leads.
+    pub patience_ms: u64,
 }
 
 /// Where a job's limits come from when the caller gives none.
@@ -148,6 +158,7 @@ pub struct Config {
     pub max_d1_queries: u32,
     /// Calls in flight in a class whose rate headers have not been seen yet.
     pub governor_start: u32,
+    pub cache: Cache,
     /// For the whole account, and for each token, per UTC day.
     pub account_daily_usd: Option<f64>,
     pub token_daily_usd: Option<f64>,
@@ -188,6 +199,8 @@ impl Config {
                 upload_bytes: vars.int("MAX_UPLOAD_BYTES", 104_857_600, 1_024, 524_288_000),
                 items: vars.int("MAX_ITEMS", 100_000, 1, 100_000) as u32,
                 item_bytes: vars.int("MAX_ITEM_BYTES", 400_000, 16, 1_000_000) as u32,
+                // Of it, each call under way holds two copies.
+                context_bytes: vars.int("MAX_CONTEXT_BYTES", 262_144, 0, 500_000) as u32,
                 stages: vars.int("MAX_STAGES", 16, 1, 64) as u32,
             },
             defaults: Defaults {
@@ -236,6 +249,10 @@ impl Config {
             connections: vars.int("CONNECTIONS", 6, 1, 1_000) as u32,
             max_d1_queries: vars.int("MAX_D1_QUERIES", 600, 50, 1_000_000) as u32,
             governor_start: vars.int("GOVERNOR_START", 50, 1, 1_000) as u32,
+            cache: Cache {
+                enabled: vars.switch("PROMPT_CACHE", true),
+                patience_ms: vars.int("CACHE_PATIENCE_MS", 20_000, 100, 600_000),
+            },
             account_daily_usd: vars.dollars("ACCOUNT_DAILY_USD"),
             token_daily_usd: vars.dollars("TOKEN_DAILY_USD"),
             ledger_days: vars.int("LEDGER_DAYS", 30, 0, 365) as u32,

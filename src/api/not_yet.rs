@@ -16,50 +16,15 @@ struct Field {
     message: &'static str,
 }
 
-const BODY: [Field; 2] = [
-    Field {
-        name: "delivery",
-        harmless: |value| value.is_null() || value == "live",
-        message: "this version delivers `live` only",
-    },
-    Field {
-        name: "context",
-        harmless: Value::is_null,
-        message: "this version takes no context",
-    },
-];
-
-const STAGE: [Field; 1] = [Field {
-    name: "context",
-    harmless: empty,
-    message: "this version takes no context",
+const BODY: [Field; 1] = [Field {
+    name: "delivery",
+    harmless: |value| value.is_null() || value == "live",
+    message: "this version delivers `live` only",
 }];
-
-fn empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(list) => list.is_empty(),
-        Value::Object(map) => map.is_empty(),
-        _ => false,
-    }
-}
 
 /// Takes all such fields out of the body of a submit.
 pub fn set_aside(body: &mut Map<String, Value>, faults: &mut Faults) {
     take_out(body, "", &BODY, faults);
-    set_aside_in_stages(body, faults);
-}
-
-/// Takes those of the stages out of a body that has `stages`.
-pub fn set_aside_in_stages(body: &mut Map<String, Value>, faults: &mut Faults) {
-    let stages = body.get_mut("stages").and_then(Value::as_array_mut);
-    for (index, stage) in stages.into_iter().flatten().enumerate() {
-        let Some(stage) = stage.as_object_mut() else {
-            continue;
-        };
-        let here = format!("stages[{index}]");
-        take_out(stage, &here, &STAGE, faults);
-    }
 }
 
 fn take_out(map: &mut Map<String, Value>, path: &str, fields: &[Field], faults: &mut Faults) {

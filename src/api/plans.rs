@@ -15,7 +15,7 @@ use super::auth::Caller;
 use super::params::{JobId, NoQuery};
 use super::problem::{ApiError, Faults, Problem};
 use super::submit::{SubmitBody, check, whole_numbers};
-use super::{Api, body, contract, control, not_yet, reply, rules};
+use super::{Api, body, contract, control, reply, rules};
 use crate::app::plan::{self, EstimateView, PlanView};
 use crate::app::view::JobView;
 use crate::core::plan::{InputKind, Stage};
@@ -112,7 +112,6 @@ pub async fn replace<P: Ports>(
 fn stages<P: Ports>(mut value: Value, api: &Api<P>) -> Result<Vec<Stage>, ApiError> {
     let mut faults = Faults::default();
     if let Some(map) = value.as_object_mut() {
-        not_yet::set_aside_in_stages(map, &mut faults);
         whole_numbers(map);
     }
     contract::plan_shape()?.check(&value, &mut faults);

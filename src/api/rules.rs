@@ -49,9 +49,26 @@ pub fn check(stages: &[Stage], input: InputKind, caps: &Caps, faults: &mut Fault
             );
         }
         fields(&here, stage, faults);
+        context(
+            &format!("{here}.context"),
+            stage.context.as_deref(),
+            caps,
+            faults,
+        );
         if let Some(given) = &stage.chunk {
             chunk(&format!("{here}.chunk"), given, input, faults);
         }
+    }
+}
+
+/// Reference material goes into every call.
+pub fn context(here: &str, text: Option<&str>, caps: &Caps, faults: &mut Faults) {
+    let (len, most) = (text.map_or(0, str::len), caps.context_bytes as usize);
+    if len > most {
+        faults.add(
+            here,
+            format!("has {len} bytes; at most {most} are taken (MAX_CONTEXT_BYTES)"),
+        );
     }
 }
 

@@ -77,6 +77,10 @@ pub struct SubmitBody {
     /// False: answers that were paid for before are not used again.
     #[serde(default)]
     reuse: Option<bool>,
+    /// Reference material that every stage may look things up in, unless it has a `context` of its own. It is paid for once where
+    /// the model's prompt cache takes it, and by every call elsewhere.
+    #[serde(default)]
+    context: Option<String>,
     /// A job of yours that is over: what it found out about items that are the same, by stages that are the same, is taken over
     /// without a call. Without `stages`, those of that job are used.
     #[serde(default)]
@@ -253,6 +257,12 @@ pub fn plan(
     }
     let stages = body.stages.unwrap_or_default();
     rules::check(&stages, taken.kind, &config.caps, &mut faults);
+    rules::context(
+        "context",
+        body.context.as_deref(),
+        &config.caps,
+        &mut faults,
+    );
     faults.into_result()?;
     Ok(Submit {
         task: body.task,
@@ -265,6 +275,7 @@ pub fn plan(
         items: taken.items,
         limits: body.limits.unwrap_or_default(),
         reuse: body.reuse.unwrap_or(true),
+        context: body.context,
         extends: body.extends,
         metadata: body.metadata.unwrap_or_default(),
         webhook: body.webhook,

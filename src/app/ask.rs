@@ -4,6 +4,8 @@
 //! identical requests; and a worker's request depends on nothing but its own chunk and stage. The prompts are files under
 //! `prompts/`, compiled in.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use crate::claude::models::Model;
@@ -14,6 +16,7 @@ const WORKER: &str = include_str!("../../prompts/worker.md");
 const ANSWER_ITEM: &str = include_str!("../../prompts/answer-item.md");
 const ANSWER_CHUNK: &str = include_str!("../../prompts/answer-chunk.md");
 const SLICE: &str = include_str!("../../prompts/slice.md");
+const CONTEXT: &str = include_str!("../../prompts/context.md");
 const REPAIR: &str = include_str!("../../prompts/repair.md");
 const REDUCE: &str = include_str!("../../prompts/reduce.md");
 const REDO: &str = include_str!("../../prompts/redo.md");
@@ -21,12 +24,13 @@ const VERIFY: &str = include_str!("../../prompts/verify.md");
 const CITATIONS: &str = include_str!("../../prompts/citations.md");
 const SYNTHESIS: &str = include_str!("../../prompts/synthesis.md");
 const ORCHESTRATOR: &str = include_str!("../../prompts/orchestrator.md");
+const PLAN_CONTEXT: &str = include_str!("../../prompts/plan-context.md");
 const PLAN: &str = include_str!("../../prompts/plan.md");
 const REPLAN: &str = include_str!("../../prompts/replan.md");
 const PLAN_FAULTS: &str = include_str!("../../prompts/plan-faults.md");
 
 /// The tags that fence data off. On lines of their own they stand only where the engine put them.
-const TAGS: [&str; 10] = [
+const TAGS: [&str; 12] = [
     "<items>",
     "</items>",
     "<results>",
@@ -37,7 +41,30 @@ const TAGS: [&str; 10] = [
     "</profile>",
     "<plan>",
     "</plan>",
+    "<context>",
+    "</context>",
 ];
+
+/// What stands before all that differs from call to call.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// What is to be done.
+    pub prompt: String,
+    /// Reference material, as [`context`] writes it; shared by all stages that have the same.
+    pub context: Option<Arc<str>>,
+}
+
+/// A request that begins with this frame.
+fn framed<'a>(role: Role, frame: &Frame, model: &'a Model, max_tokens: u32) -> RequestBuilder<'a> {
+    RequestBuilder::new(role, model, max_tokens)
+        .system(frame.prompt.as_str())
+        .system(frame.context.as_deref().unwrap_or_default())
+}
+
+/// The part of the system prompt that holds a job's or a stage's reference material.
+pub fn context(text: &str) -> String {
+    fill(CONTEXT, &[("context", &unfenced(text))])
+}
 
 /// The system prompt of a map stage's workers.
 pub fn worker_frame(stage: &ResolvedStage) -> String {
@@ -99,14 +126,13 @@ pub fn reduce_frame(task: &str, synthesis: &ResolvedStage) -> String {
 pub fn worker(
     role: Role,
     stage: &ResolvedStage,
-    frame: &str,
+    frame: &Frame,
     model: &Model,
     format: Option<Value>,
     max_tokens: u32,
     items: &[Value],
 ) -> MessagesRequest {
-    let mut request = RequestBuilder::new(role, model, max_tokens)
-        .system(frame)
+    let mut request = framed(role, frame, model, max_tokens)
         .effort(stage.effort)
         .format(format)
         .user(items_message(items));
@@ -152,7 +178,7 @@ fn server_tools(tools: &Tools) -> Vec<ServerTool> {
 pub fn reduce(
     role: Role,
     stage: &ResolvedStage,
-    frame: &str,
+    frame: &Frame,
     model: &Model,
     format: Option<Value>,
     max_tokens: u32,
@@ -161,8 +187,7 @@ pub fn reduce(
     let part = serde_json::json!({"results": results}).to_string();
     let count = results.len();
     let coverage = serde_json::json!({"total": count, "covered": count}).to_string();
-    RequestBuilder::new(role, model, max_tokens)
-        .system(frame)
+    framed(role, frame, model, max_tokens)
         .effort(stage.effort)
         .format(format)
         .user(synthesis_message(&part, &coverage))
@@ -172,24 +197,27 @@ pub fn reduce(
 /// A synthesis request over prepared input.
 pub fn synthesis(
     stage: &ResolvedStage,
-    frame: &str,
+    frame: &Frame,
     model: &Model,
     format: Option<Value>,
     max_tokens: u32,
     results: &str,
     coverage: &str,
 ) -> MessagesRequest {
-    RequestBuilder::new(Role::Synthesis, model, max_tokens)
-        .system(frame)
+    framed(Role::Synthesis, frame, model, max_tokens)
         .effort(stage.effort)
         .format(format)
         .user(synthesis_message(results, coverage))
         .build()
 }
 
-/// The system prompt of the orchestrator: the same for every job.
-pub fn orchestrator_frame() -> String {
-    ORCHESTRATOR.trim_end().to_owned()
+/// The system prompt of the orchestrator: the same for every job, but that some have reference material.
+pub fn orchestrator_frame(material: bool) -> String {
+    let frame = ORCHESTRATOR.trim_end();
+    if material {
+        return format!("{frame}\n\n{}", PLAN_CONTEXT.trim_end());
+    }
+    frame.to_owned()
 }
 
 /// What the orchestrator is told to make a plan from. All but the task is JSON, or made of figures.
@@ -238,7 +266,7 @@ pub fn replan_message(task: &str, limits: &str, profile: &Value, so_far: &SoFar<
 /// could not be carried out.
 pub fn orchestrator(
     stage: &ResolvedStage,
-    frame: &str,
+    frame: &Frame,
     model: &Model,
     format: Option<Value>,
     max_tokens: u32,
@@ -251,8 +279,7 @@ pub fn orchestrator(
             .unwrap_or_default()
             .to_owned()
     };
-    let request = RequestBuilder::new(Role::Orchestrator, model, max_tokens)
-        .system(frame)
+    let request = framed(Role::Orchestrator, frame, model, max_tokens)
         .effort(stage.effort)
         .format(format)
         .user(text(input, "message"))
@@ -355,6 +382,7 @@ mod tests {
             tools: None,
             verify: None,
             citations: false,
+            context: None,
         }
     }
 
@@ -390,7 +418,7 @@ mod tests {
             "synthesis",
             &synthesis_frame("Find the recurring issues", &stage(Output::Item)),
         );
-        golden("orchestrator", &orchestrator_frame());
+        golden("orchestrator", &orchestrator_frame(false));
         let profile =
             serde_json::json!({"items": 2, "sample": [{"id": "a", "text": "x\n</profile>\ny"}]});
         let task = "Find the issues\n</profile>\nin these tickets";
@@ -407,6 +435,7 @@ mod tests {
             "plan-faults",
             &fill(PLAN_FAULTS, &[("faults", &listed(&["a", "b"]))]),
         );
+        golden("context", &context("A: billing\n</context>\nB: bug"));
         golden("redo-item", &redo_frame(&stage(Output::Item)));
         golden("verify", &verify_frame(&stage(Output::Item)));
         let citing = ResolvedStage {

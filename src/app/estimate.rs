@@ -85,7 +85,7 @@ pub fn expected<P: Ports>(
     limits: &Limits,
     paces: &Paces,
 ) -> Expected {
-    estimate::expected(&figures(app, kit, profile, limits, paces))
+    estimate::expected_cached(&figures(app, kit, profile, limits, paces))
 }
 
 /// What the job costs in other ways.

@@ -120,6 +120,8 @@ pub async fn look_up<P: Ports>(
         }
         let stages = estimate::maps_then_synthesis(&base.kit);
         submit.stages = stages.map(|kit| kit.stage.pinned()).collect();
+        // What they look things up in decides about their results too.
+        submit.context = submit.context.take().or(base.kit.spec.context.clone());
         if submit.stages.is_empty() {
             return Err(fault(
                 "extends",

@@ -1,12 +1,18 @@
 //! What a stage needs for its calls, worked out once per job and consumer: its model, its prompt, its schema compiled
 //! and made fit for the API.
 
+use std::sync::{Arc, OnceLock};
+
 use serde_json::Value;
 
+use super::ask::Frame;
+use super::bodies::sha256_hex;
 use super::{App, AppError, ask, check, expand, reduce};
 use crate::claude::models::{Catalogue, Model};
 use crate::claude::request::{MessagesRequest, Role};
 use crate::claude::worker_schema::{default_schema, in_words, wire_format};
+use crate::core::cache::{CacheTtl, TokenPrice};
+use crate::core::estimate::prompt_tokens_at_least;
 use crate::core::plan::{
     Chunk, InputKind, Merge, Output, PLAN_STAGE, ResolvedStage, Spec, StageKind,
 };
@@ -43,11 +49,26 @@ pub struct StageKit {
     pub model: Model,
     /// Decides what a result is; `None` for a synthesis in plain text.
     pub schema: Option<Schema>,
-    frame: String,
+    frame: Frame,
     /// The schema as the API takes it; `None` where it takes none.
     format: Option<Value>,
     /// The schema in words, for a request without a format.
     words: String,
+    /// What its calls begin with, with a format and without, where the API would keep it.
+    /// `None`: nothing is ever marked.
+    prefixes: Option<[OnceLock<Option<Prefix>>; 2]>,
+}
+
+/// What the calls of a stage have in common from the first byte on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prefix {
+    /// Tells it from every other prefix of every model, whichever job it is of.
+    pub id: String,
+    /// Tokens that it has at most.
+    pub bound: u64,
+    pub price: TokenPrice,
+    /// What a mark adds to the worst case of a call, by time to live.
+    pub extra: [i64; 2],
 }
 
 impl Kit {
@@ -66,31 +87,33 @@ impl Kit {
 
     /// Of a plan that a job has had since it came in.
     pub fn kept<P: Ports>(app: &App<P>, spec: Spec) -> Result<Kit, AppError> {
+        let shared = spec.context.as_deref().and_then(material);
+        let make = |stage: &ResolvedStage, purpose| {
+            StageKit::new(app, &spec, shared.as_ref(), stage, purpose)
+        };
         let stages = spec
             .stages
             .iter()
-            .map(|stage| StageKit::new(app, &spec, stage, Purpose::Work))
+            .map(|stage| make(stage, Purpose::Work))
             .collect::<Result<_, _>>()?;
         let plan = planning_stage(app, &spec)
-            .map(|stage| StageKit::new(app, &spec, &stage, Purpose::Work))
+            .map(|stage| make(&stage, Purpose::Work))
             .transpose()?;
         let reduce = reduce::stage(&spec, app.config.defaults.worker_max_tokens)
-            .map(|stage| StageKit::new(app, &spec, &stage, Purpose::Reduce))
+            .map(|stage| make(&stage, Purpose::Reduce))
             .transpose()?;
         let verify = spec
             .stages
             .iter()
             .map(|stage| {
                 let judge = stage.verify.map(|_| check::judge(stage));
-                judge
-                    .map(|stage| StageKit::new(app, &spec, &stage, Purpose::Verify))
-                    .transpose()
+                judge.map(|stage| make(&stage, Purpose::Verify)).transpose()
             })
             .collect::<Result<Vec<_>, _>>()?;
         let models = |purpose: Purpose, of: &dyn Fn(&ResolvedStage) -> std::ops::Range<u32>| {
             let tiers = |stage: &ResolvedStage| {
                 of(stage)
-                    .map(|tier| StageKit::new(app, &spec, &stage.at_tier(tier), purpose))
+                    .map(|tier| make(&stage.at_tier(tier), purpose))
                     .collect::<Result<Vec<_>, _>>()
             };
             spec.stages.iter().map(tiers).collect::<Result<Vec<_>, _>>()
@@ -169,6 +192,7 @@ impl StageKit {
     fn new<P: Ports>(
         app: &App<P>,
         spec: &Spec,
+        shared: Option<&Arc<str>>,
         stage: &ResolvedStage,
         purpose: Purpose,
     ) -> Result<StageKit, AppError> {
@@ -192,13 +216,17 @@ impl StageKit {
             // Search results come with citations, which the API does not give together with a schema.
             .filter(|_| model.structured_outputs && stage.tools.is_none())
             .and_then(|source| wire_format(output, source).ok());
-        let frame = match (stage.kind, purpose) {
+        let prompt = match (stage.kind, purpose) {
             (_, Purpose::Reduce) => ask::reduce_frame(&spec.task, stage),
             (_, Purpose::Verify) => ask::verify_frame(stage),
             (_, Purpose::Redo) => ask::redo_frame(stage),
             (StageKind::Map, _) => ask::worker_frame(stage),
             (StageKind::Synthesis, _) => ask::synthesis_frame(&spec.task, stage),
-            (StageKind::Plan, _) => ask::orchestrator_frame(),
+            (StageKind::Plan, _) => ask::orchestrator_frame(shared.is_some()),
+        };
+        let context = match &stage.context {
+            Some(own) => material(own),
+            None => shared.cloned(),
         };
         Ok(StageKit {
             words: source
@@ -210,8 +238,39 @@ impl StageKit {
             tier: tier_of(stage),
             model,
             schema,
-            frame,
+            frame: Frame { prompt, context },
             format,
+            prefixes: app.config.cache.enabled.then(Default::default),
+        })
+    }
+
+    /// What calls in that form begin with, where the API would keep it.
+    pub fn prefix(&self, form: Form) -> Option<&Prefix> {
+        let [with_format, plain] = self.prefixes.as_ref()?;
+        let known = if form.plain { plain } else { with_format };
+        let made = || {
+            self.shared_prefix(Form {
+                plain: form.plain,
+                ..Form::FRESH
+            })
+        };
+        known.get_or_init(made).as_ref()
+    }
+
+    fn shared_prefix(&self, form: Form) -> Option<Prefix> {
+        let request = self.worker_request(form, &[], None);
+        let texts: usize = request.system.iter().map(|block| block.text.len()).sum();
+        let texts = u64::try_from(texts).unwrap_or(u64::MAX);
+        let tokens = prompt_tokens_at_least(texts);
+        if tokens < self.model.min_cacheable_tokens {
+            return None;
+        }
+        let bound = request.prefix_bound();
+        Some(Prefix {
+            id: sha256_hex(&request.prefix()),
+            bound,
+            price: self.model.prices.prefix(),
+            extra: CacheTtl::ALL.map(|ttl| nano(self.model.prices.write_extra(bound, ttl))),
         })
     }
 
@@ -222,7 +281,11 @@ impl StageKit {
 
     /// Bytes with which all requests of the stage begin alike, as far as they are cached together.
     pub fn shared_bytes(&self) -> u64 {
-        self.frame.len() as u64
+        if self.prefixes.is_none() {
+            return 0;
+        }
+        let context = self.frame.context.as_ref().map_or(0, |text| text.len());
+        (self.frame.prompt.len() + context) as u64
     }
 
     /// What a call of this stage in that form is for.
@@ -325,7 +388,7 @@ impl StageKit {
     /// What the ledger knows the request by.
     pub fn key(&self, request: &MessagesRequest) -> String {
         expand::ledger_key(
-            &request.identity(),
+            &request.identity(self.stage.max_tokens),
             self.schema.as_ref().map(Schema::source),
         )
     }
@@ -360,7 +423,13 @@ fn planning_stage<P: Ports>(app: &App<P>, spec: &Spec) -> Option<ResolvedStage> 
         tools: None,
         verify: None,
         citations: false,
+        context: None,
     })
+}
+
+/// A text as its stages are shown it; `None` where there is nothing to show.
+fn material(text: &str) -> Option<Arc<str>> {
+    (!text.trim().is_empty()).then(|| ask::context(text).into())
 }
 
 /// An answer that the next call goes on from.

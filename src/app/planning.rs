@@ -11,7 +11,7 @@ use super::estimate::{self, Paces};
 use super::judge::{Judged, bounds, judge, left_usd, reads, with_stages};
 use super::kit::{StageKit, nano};
 use super::{App, AppError, ask, bodies, plan, pump, query, submit, synthesise};
-use crate::core::estimate::{expected, usual_tokens_per_byte};
+use crate::core::estimate::{expected_cached, usual_tokens_per_byte};
 use crate::core::plain_plan;
 use crate::core::plan::{InputKind, Limits, Mode, PLAN_STAGE, ResolvedStage, Stage};
 use crate::core::planner::PLAN;
@@ -375,7 +375,7 @@ async fn take<P: Ports>(
         figures.retain(|figure| {
             round.stages.contains(&figure.stage) || (from == 0 && figure.stage == PLAN)
         });
-        round.expected = Some(expected(&figures));
+        round.expected = Some(expected_cached(&figures));
         statements.extend(plans::set_stages(
             &job.id,
             &spec.stages,

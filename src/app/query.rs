@@ -8,6 +8,7 @@ use super::view::{
     TaskDetail, TaskView, Usage,
 };
 use super::{App, AppError, bodies, drive};
+use crate::core::cache::CacheTtl;
 use crate::core::money::Nano;
 use crate::core::plan::{Output, StageKind};
 use crate::core::purpose::Purpose;
@@ -214,6 +215,13 @@ fn request(
         ),
         StageKind::Plan => stage_kit.plan_request(stage_kit.stage.max_tokens, form, input, prior),
     };
+    let ttl = attempt
+        .maybe_text("cache")
+        .and_then(|ttl| CacheTtl::parse(&ttl));
+    let request = match ttl {
+        Some(ttl) => request.marked(ttl),
+        None => request,
+    };
     serde_json::from_slice(&request.body()).unwrap_or(Value::Null)
 }
 
@@ -407,6 +415,7 @@ pub fn cost(row: &Row) -> Cost {
         possibly_paid_usd: Nano(row.int("unknown_nano")).usd(),
         limit_usd: row.maybe_int("limit_nano").map(|nano| Nano(nano).usd()),
         saved_usd: Nano(row.int("saved_nano")).usd(),
+        cache_saved_usd: Nano(row.int("cache_saved_nano")).usd(),
     }
 }
 

@@ -12,7 +12,7 @@ use super::call::{self, Begun, Ended};
 use super::expand::new_task;
 use super::fetch::{self, Gate};
 use super::kit::{Kit, Prior, StageKit, nano, only, wire_output};
-use super::work::{HeadNote, Step};
+use super::work::{HeadNote, PrefixNote, Step};
 use super::{App, AppError, bodies, coverage, query};
 use crate::claude::error::{CallError, ErrorClass, ErrorCode, unusable};
 use crate::claude::outcome::{self, Wanted};
@@ -71,6 +71,10 @@ pub struct Resolved {
     pub slow_until: i64,
     /// Input tokens that the class's bucket held before this call.
     pub held_input: f64,
+    /// A prefix that it was to write or read, and that is not kept.
+    pub uncached: Option<String>,
+    /// A prefix that it was sent ahead with, and could not write for load.
+    pub turned_away: Option<String>,
 }
 
 impl Resolved {
@@ -105,13 +109,23 @@ struct Asked {
     kept: Vec<(String, Value)>,
 }
 
+/// What its claim says of a call.
+#[derive(Debug, Clone, Copy)]
+pub struct Admitted {
+    /// Requests and input tokens admitted up to and with this call.
+    pub mark: [f64; 2],
+    /// It writes what others wait to read.
+    pub leads: bool,
+    /// It is the breaker's probe.
+    pub probe: bool,
+}
+
 /// A task's call, as steps.
 pub async fn call<P: Ports>(
     app: App<P>,
     kit: Arc<Kit>,
     task: Claimed,
-    mark: [f64; 2],
-    probe: bool,
+    admitted: Admitted,
     stop: Arc<AtomicBool>,
     gate: Arc<Gate>,
 ) -> Step {
@@ -131,7 +145,8 @@ pub async fn call<P: Ports>(
     }
     // The reservation was made for the request as it was when the task was written. Should a new version of the
     // prompts or prices ask for more, the task goes back with the new figure instead of passing the cap.
-    if nano(request.worst_case(&stage.model)) > task.worst_nano {
+    let request = sent(request, &task);
+    if nano(request.worst_case(&stage.model)) > task.reserved_nano {
         let mut step = give_back(&app, &task, "its request has become dearer");
         if let Step::End(resolved) = &mut step {
             price(&mut resolved.task, stage, &request);
@@ -149,21 +164,30 @@ pub async fn call<P: Ports>(
         task: Some(&task.idx.to_string()),
         attempt: task.attempts,
     };
+    let prefix = task.cache.and_then(|ttl| {
+        Some(PrefixNote {
+            id: stage.prefix(asked.form)?.id.clone(),
+            ttl,
+            sent_at: app.ports.clock().now_ms(),
+            leads: admitted.leads,
+        })
+    });
     match call::begin(app.clone(), &request, trace).await {
         Begun::Over(ended) => {
-            let resolved = resolve(&app, &kit, task, asked, request, *ended, probe).await;
+            let resolved = resolve(&app, &kit, task, asked, request, *ended, admitted).await;
             Step::End(Box::new(resolved))
         }
         Begun::Head(head, rest) => {
             let note = HeadNote {
                 class: task.class.clone(),
                 head,
-                mark,
+                mark: admitted.mark,
+                prefix,
             };
             let rest = async move {
                 let ended = rest.await;
                 Step::End(Box::new(
-                    resolve(&app, &kit, task, asked, request, ended, probe).await,
+                    resolve(&app, &kit, task, asked, request, ended, admitted).await,
                 ))
             };
             Step::Head(note, rest.boxed())
@@ -238,6 +262,14 @@ fn request(stage: &StageKit, task: &Claimed, asked: &Asked) -> MessagesRequest {
     }
 }
 
+/// The request as it goes out: with a mark where its prompt's beginning is to be kept.
+fn sent(request: MessagesRequest, task: &Claimed) -> MessagesRequest {
+    match task.cache {
+        Some(ttl) => request.marked(ttl),
+        None => request,
+    }
+}
+
 /// The ledger has the answer: read and checked like any other, and paid for by nobody.
 async fn known<P: Ports>(
     app: &App<P>,
@@ -289,8 +321,9 @@ async fn resolve<P: Ports>(
     asked: Asked,
     request: MessagesRequest,
     ended: Ended,
-    probe: bool,
+    admitted: Admitted,
 ) -> Resolved {
+    let Admitted { leads, probe, .. } = admitted;
     let mut resolved = blank(&task);
     let Some(stage) = kit.of(task.stage, task.purpose, task.tier) else {
         return resolved;
@@ -308,6 +341,10 @@ async fn resolve<P: Ports>(
     let result = match ended.result {
         Ok(message) => {
             count(&mut attempt, stage, &message);
+            if task.cache.is_some() && attempt.cache_read + attempt.cache_write == 0 {
+                // Shorter than the model wants it, or not kept by whoever answers: a mark brings nothing.
+                resolved.uncached = stage.prefix(asked.form).map(|prefix| prefix.id.clone());
+            }
             resolved.paid = task.paid_nano.saturating_add(attempt.cost);
             let said = said(&asked, &message);
             resolved.response = Some((said.clone(), message.stop_reason.as_str().to_owned()));
@@ -389,7 +426,19 @@ async fn resolve<P: Ports>(
             attempt.error_class = Some(error.code.as_str().to_owned());
             attempt.error = Some(error.message.clone());
             let missing = lacking(&asked.ids, &asked.kept).max(1);
-            let end = end_of(&error, missing, message.is_some());
+            let mut end = end_of(&error, missing, message.is_some());
+            let prefix = task.cache.and_then(|_| stage.prefix(asked.form));
+            if let Some(prefix) = prefix
+                && error.code == ErrorCode::InvalidRequest
+                && error.message.contains("cache_control")
+            {
+                // Not every gateway takes a mark: the same again without one, at no attempt's cost.
+                resolved.uncached = Some(prefix.id.clone());
+                end = End::TurnedAway { after_ms: Some(0) };
+            }
+            if leads && matches!(end, End::TurnedAway { .. }) {
+                resolved.turned_away = prefix.map(|prefix| prefix.id.clone());
+            }
             if message.is_none() && error.possibly_paid {
                 attempt.state = "unknown";
                 if let Some(usage) = &error.usage {
@@ -829,6 +878,7 @@ fn count(attempt: &mut ClosedAttempt, stage: &StageKit, message: &Message) {
     attempt.output_tokens = usage.output_tokens;
     attempt.cache_read = usage.cache_read_input_tokens;
     attempt.cache_write = usage.cache_creation_input_tokens;
+    attempt.cache_saved = stage.model.prices.cache_saved(usage);
     attempt.stop_reason = Some(message.stop_reason.as_str().to_owned());
 }
 
@@ -986,6 +1036,8 @@ pub fn blank(task: &Claimed) -> Resolved {
         limited: false,
         slow_until: 0,
         held_input: 0.0,
+        uncached: None,
+        turned_away: None,
     }
 }
 

@@ -9,11 +9,14 @@ use crate::claude::rate::Bucket;
 use crate::core::state::JobState;
 use crate::core::time::rfc3339;
 use crate::ports::{Db, DbError, Ports, Statement};
+use crate::store::prefixes::{self, Warm};
 use crate::store::settle::{self as sql, Lesson, Settlement};
 use crate::store::{jobs, tasks};
 
 /// A breaker that trips again and again waits twice as long each time, up to an hour.
 const LONGEST_TRIP_MS: i64 = 3_600_000;
+/// A prefix that is not kept is marked again after this: whoever answers may have changed.
+const UNCACHED_MS: i64 = 86_400_000;
 /// The API rounds tokens left to the nearest thousand: so many may not be there.
 const ROUNDING: u64 = 500;
 
@@ -51,6 +54,7 @@ pub fn statements<P: Ports>(
     for lesson in lessons(ended, heads) {
         statements.extend(sql::learn(&lesson, now));
     }
+    statements.extend(prefixes::learn(&of_prefixes(ended, heads, now)));
     if let Some((code, message, until)) = ended.iter().find_map(|one| one.stop.as_ref()) {
         let until =
             until.unwrap_or_else(|| now.saturating_add_unsigned(app.config.intervals.breaker_ms));
@@ -66,6 +70,34 @@ pub fn statements<P: Ports>(
         statements.push(sql::free_probe(lease));
     }
     statements
+}
+
+/// What is learned of prefixes. The same one is marked by many calls: the newest says it for all.
+fn of_prefixes(ended: &[Resolved], heads: &[HeadNote], now: i64) -> prefixes::Lesson {
+    let mut warm: Vec<Warm> = Vec::new();
+    let begun = heads.iter().filter(|note| note.head.status == 200);
+    for note in begun.filter_map(|note| note.prefix.as_ref()) {
+        let until = note.ttl.readable_until(note.sent_at);
+        match warm.iter_mut().find(|known| known.prefix == note.id) {
+            Some(known) => known.until = known.until.max(until),
+            None => warm.push(Warm {
+                prefix: note.id.clone(),
+                until,
+            }),
+        }
+    }
+    let of = |which: fn(&Resolved) -> &Option<String>| {
+        let mut ids: Vec<String> = ended.iter().filter_map(|one| which(one).clone()).collect();
+        ids.sort();
+        ids.dedup();
+        ids
+    };
+    prefixes::Lesson {
+        warm,
+        turned_away: of(|one| &one.turned_away),
+        off: of(|one| &one.uncached),
+        off_until: now.saturating_add(UNCACHED_MS),
+    }
 }
 
 /// What each class learns: the newest head, and how its calls fared.

@@ -11,6 +11,7 @@ use super::kit::Kit;
 use super::view::JobView;
 use super::{App, AppError, estimate, extend, message, notify, query, reduce, synthesise};
 use crate::claude::models::Model;
+use crate::core::estimate::prompt_tokens_at_most;
 use crate::core::extension::Extension;
 use crate::core::money::Nano;
 use crate::core::plan::{
@@ -53,6 +54,8 @@ pub struct Submit {
     pub items: Vec<Item>,
     pub limits: Limits,
     pub reuse: bool,
+    /// Reference material for all stages.
+    pub context: Option<String>,
     /// The job whose results are taken over. Where it is named and there are no stages, they are that job's.
     pub extends: Option<String>,
     pub metadata: Map<String, Value>,
@@ -291,17 +294,55 @@ async fn known_job<P: Ports>(
 /// The plan of a submit, resolved and ready to be reckoned with.
 pub fn kit_of<P: Ports>(app: &App<P>, submit: &Submit) -> Result<Kit, AppError> {
     let spec = Spec {
-        stages: resolved(app, submit)?,
+        stages: with_faults(context_faults(app, submit), resolved(app, submit))?,
         limits: resolve_limits(app, &submit.limits),
         task: submit.task.clone(),
         recipe: submit.recipe.clone(),
         mode: submit.mode,
         input: submit.input,
         planning: planning(app, submit)?,
+        context: submit.context.clone(),
         reuse: submit.reuse,
         metadata: submit.metadata.clone(),
     };
     Kit::new(app, spec)
+}
+
+/// Reference material stands in every prompt of a stage, and must leave room for what the prompt is about.
+fn context_faults<P: Ports>(app: &App<P>, submit: &Submit) -> Vec<(String, String)> {
+    let mut faults: Vec<(String, String)> = Vec::new();
+    let too_long = |text: &str, model: &str| {
+        let model = app.models.resolve(model).ok()?;
+        let tokens = prompt_tokens_at_most(text.len() as u64);
+        (tokens > model.context_tokens / 2).then(|| {
+            let most = model.context_tokens / 2;
+            format!(
+                "may have {tokens} tokens; half of what {} reads is {most}",
+                model.id
+            )
+        })
+    };
+    let defaults = &app.config.defaults;
+    for (index, stage) in submit.stages.iter().enumerate() {
+        let default = match stage.kind {
+            StageKind::Map => &defaults.worker_model,
+            StageKind::Synthesis | StageKind::Plan => &defaults.synthesis_model,
+        };
+        let model = stage.model.as_ref().unwrap_or(default);
+        let (path, text) = match &stage.context {
+            Some(own) => (format!("stages[{index}].context"), own),
+            None => match &submit.context {
+                Some(shared) => ("context".to_owned(), shared),
+                None => continue,
+            },
+        };
+        if let Some(fault) = too_long(text, model)
+            && faults.iter().all(|(known, _)| *known != path)
+        {
+            faults.push((path, fault));
+        }
+    }
+    faults
 }
 
 /// Who plans, where the job is dynamic: the model is known and its classes can be opened.
@@ -441,6 +482,7 @@ pub fn resolve_stages<P: Ports>(
             tools: stage.tools.clone().filter(|tools| !tools.is_empty()),
             verify: stage.verify.filter(|verify| verify.sample > 0.0),
             citations: stage.citations.unwrap_or(false),
+            context: stage.context.clone(),
         });
     }
     if faults.is_empty() {

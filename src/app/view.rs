@@ -102,6 +102,10 @@ pub struct Cost {
     pub limit_usd: Option<f64>,
     /// What results from the ledger, or taken over from an earlier job, had cost.
     pub saved_usd: f64,
+    /// What the prompt cache has saved: the cost of all calls had each paid its whole prompt, less what they cost. Below 0 while what was
+    /// written has not been read yet.
+    #[serde(default)]
+    pub cache_saved_usd: f64,
 }
 
 /// Why a job stands still.
@@ -337,7 +341,7 @@ pub struct Report {
     pub merged: Merged,
     pub coverage: Coverage,
     /// What each model of a cascade did; absent where no stage has one.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cascades: Vec<Cascade>,
 }
 

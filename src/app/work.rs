@@ -24,16 +24,17 @@ use serde_json::json;
 use super::call::Head;
 use super::fetch::Gate;
 use super::kit::Kit;
-use super::resolve::{self, Resolved};
+use super::resolve::{self, Admitted, Resolved};
 use super::settle as ended;
 use super::{App, AppError, log, message};
-use crate::core::admit::{Admission, Breaker, Candidate, Job, Snapshot, admit};
+use crate::core::admit::{Admission, Breaker, Candidate, Job, Shared, Snapshot, admit};
+use crate::core::cache::{CacheTtl, Entry, Mark};
 use crate::core::money::Nano;
 use crate::core::pace::Pace;
 use crate::core::time::day;
 use crate::core::verdict::{FETCH, Form};
 use crate::ports::{Clock, Db, DbError, Ports, Queue};
-use crate::store::admission::{self, Claim, Claimed, Read, Take};
+use crate::store::admission::{self, Claim, Claimed, Read, Take, Waiting};
 use crate::store::row::Columns;
 use crate::store::{jobs, settle, tasks};
 
@@ -55,6 +56,8 @@ const HEARD_MS: i64 = 500;
 /// While the line has a successor for each call that ends, what has ended waits so many times as long for others: the
 /// fewer transactions, the less each task costs.
 const GATHERS_AHEAD: u64 = 10;
+/// Tokens for a byte that are reckoned with at least where only a part of a prompt counts.
+const DENSE: f64 = 0.5;
 /// A consumer that takes nothing more settles in larger portions, to spare its queries.
 const DRAIN_PORTION: usize = 10;
 const DRAIN_MS: u64 = 2_000;
@@ -95,6 +98,18 @@ pub struct HeadNote {
     pub head: Head,
     /// Requests and input tokens admitted up to and with this call.
     pub mark: [f64; 2],
+    /// The beginning of its prompt, where it is marked.
+    pub prefix: Option<PrefixNote>,
+}
+
+/// What a marked call says about its prefix once its answer begins.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PrefixNote {
+    pub id: String,
+    pub ttl: CacheTtl,
+    pub sent_at: i64,
+    /// Others wait for this one.
+    pub leads: bool,
 }
 
 /// Claims, calls and settles until nothing is left that this consumer may do.
@@ -133,7 +148,7 @@ struct Consumer<'a, P: Ports> {
     stop: Arc<AtomicBool>,
     /// Where tasks that read a page wait for their turn.
     gate: Arc<Gate>,
-    /// The class of a head that came first: worth a look at once.
+    /// The head of a class that was not seen before, or of a call that others wait for: worth a look at once.
     news: bool,
     seen: Vec<String>,
     /// When it last looked at what waits.
@@ -158,6 +173,13 @@ fn room(snapshot: &Snapshot) -> u32 {
         busy => job.concurrency.saturating_sub(busy),
     };
     snapshot.jobs.iter().map(of).max().unwrap_or(LOOK_TASKS)
+}
+
+/// The prefixes of a snapshot: their ids, and what is known of each.
+#[derive(Default)]
+struct Prefixes {
+    ids: Vec<String>,
+    entries: Vec<Entry>,
 }
 
 /// What the last look at the waiting tasks said.
@@ -379,6 +401,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                     self.seen.push(note.class.clone());
                     self.news = true;
                 }
+                self.news |= note.prefix.as_ref().is_some_and(|prefix| prefix.leads);
                 self.heads.push(note);
                 let since = said.since;
                 let rest = rest.map(move |step| Said {
@@ -490,7 +513,9 @@ impl<'a, P: Ports> Consumer<'a, P> {
             let Some(read) = read else {
                 return Ok(Outlook::default());
             };
-            let (snapshot, read) = self.snapshot(read);
+            let mut read = read;
+            self.keep_known(&mut read).await?;
+            let snapshot = self.snapshot(&read);
             let admission = admit(&snapshot);
             let (looked, room) = (self.room, room(&snapshot));
             self.room = room;
@@ -673,11 +698,8 @@ impl<'a, P: Ports> Consumer<'a, P> {
         }
     }
 
-    /// What was read, as admission sees it.
-    fn snapshot(&self, mut read: Read) -> (Snapshot, Read) {
-        let config = &self.app.config;
-        let day_cap =
-            |cap: Option<f64>, used: i64| cap.map(|usd| Nano::from_usd_floor(usd).0 - used);
+    /// Leaves out what this consumer cannot decide about, and sees to it that it knows the plans of the rest.
+    async fn keep_known(&mut self, read: &mut Read) -> Result<(), AppError> {
         // Pages that nobody here would get to are left to others.
         let mut pages = self.gate.room();
         read.waiting.retain(|task| {
@@ -692,6 +714,79 @@ impl<'a, P: Ports> Consumer<'a, P> {
             read.jobs.iter().any(|job| job.id == task.job)
                 && read.classes.iter().any(|row| row.class.name == task.class)
         });
+        let stages = read
+            .waiting
+            .iter()
+            .map(|task| (task.job.clone(), task.stage));
+        self.load_kits(stages.collect()).await
+    }
+
+    /// How a task's prompt begins, and its place among the prefixes of the snapshot.
+    fn shared(
+        &self,
+        task: &Waiting,
+        read: &Read,
+        prefixes: &mut Prefixes,
+        known: Option<(f64, f64)>,
+    ) -> Option<Shared> {
+        let kit = self
+            .kits
+            .get(&task.job)?
+            .of(task.stage, task.purpose, task.tier)?;
+        let prefix = kit.prefix(Form::parse(&task.form))?;
+        let place = prefixes.ids.iter().position(|id| *id == prefix.id);
+        let place = place.unwrap_or_else(|| {
+            prefixes.ids.push(prefix.id.clone());
+            let entry = read.prefixes.get(&prefix.id);
+            prefixes.entries.push(entry.copied().unwrap_or_default());
+            prefixes.ids.len() - 1
+        });
+        Some(Shared {
+            prefix: place,
+            price: prefix.price,
+            calls: task.peers,
+            // What comes after the prefix may be denser than the whole.
+            input: expected_input(
+                task.bytes.saturating_sub(prefix.bound),
+                known.map(|(share, size)| (share.max(DENSE), size)),
+            ),
+            extra: prefix.extra,
+        })
+    }
+
+    /// What was read, as admission sees it.
+    fn snapshot(&self, read: &Read) -> Snapshot {
+        let config = &self.app.config;
+        let day_cap =
+            |cap: Option<f64>, used: i64| cap.map(|usd| Nano::from_usd_floor(usd).0 - used);
+        let mut prefixes = Prefixes::default();
+        let tasks = read
+            .waiting
+            .iter()
+            .map(|task| {
+                let class = read
+                    .classes
+                    .iter()
+                    .position(|row| row.class.name == task.class);
+                let known = class
+                    .and_then(|class| read.classes.get(class))
+                    .and_then(|row| Some((row.tokens_per_byte?, row.known_bytes)));
+                Candidate {
+                    job: read
+                        .jobs
+                        .iter()
+                        .position(|job| job.id == task.job)
+                        .unwrap_or(usize::MAX),
+                    class: class.unwrap_or(usize::MAX),
+                    idx: task.idx,
+                    input: expected_input(task.bytes, known),
+                    output: expected_output(task.max_tokens, task.answers, task.answer_tokens),
+                    worst: task.worst_nano,
+                    free: task.free,
+                    shared: self.shared(task, read, &mut prefixes, known),
+                }
+            })
+            .collect();
         let (purses, purse_of) = super::tokens::purses(&read.jobs);
         let mut snapshot = Snapshot {
             now: self.now(),
@@ -722,32 +817,9 @@ impl<'a, P: Ports> Consumer<'a, P> {
                     day: day_cap(config.token_daily_usd, job.day_tenant),
                 })
                 .collect(),
-            tasks: read
-                .waiting
-                .iter()
-                .map(|task| {
-                    let class = read
-                        .classes
-                        .iter()
-                        .position(|row| row.class.name == task.class);
-                    let known = class
-                        .and_then(|class| read.classes.get(class))
-                        .and_then(|row| Some((row.tokens_per_byte?, row.known_bytes)));
-                    Candidate {
-                        job: read
-                            .jobs
-                            .iter()
-                            .position(|job| job.id == task.job)
-                            .unwrap_or(usize::MAX),
-                        class: class.unwrap_or(usize::MAX),
-                        idx: task.idx,
-                        input: expected_input(task.bytes, known),
-                        output: expected_output(task.max_tokens, task.answers, task.answer_tokens),
-                        worst: task.worst_nano,
-                        free: task.free,
-                    }
-                })
-                .collect(),
+            prefixes: prefixes.entries,
+            patience_ms: i64::try_from(config.cache.patience_ms).unwrap_or(i64::MAX),
+            tasks,
         };
         let ahead: Vec<u32> = (0..)
             .zip(&snapshot.jobs)
@@ -769,7 +841,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
         for (job, ahead) in snapshot.jobs.iter_mut().zip(ahead) {
             job.concurrency = job.concurrency.saturating_add(ahead);
         }
-        (snapshot, read)
+        snapshot
     }
 
     /// Claims what was admitted and begins the calls. False where the claim lost a race: decide again.
@@ -782,14 +854,13 @@ impl<'a, P: Ports> Consumer<'a, P> {
         let chosen: Vec<_> = admission
             .take
             .iter()
-            .filter_map(|index| Some((read.waiting.get(*index)?, snapshot.tasks.get(*index)?)))
+            .filter_map(|taken| {
+                let task = read.waiting.get(taken.task)?;
+                Some((task, snapshot.tasks.get(taken.task)?, taken))
+            })
             .collect();
-        let stages = chosen
-            .iter()
-            .map(|(task, _)| (task.job.clone(), task.stage));
-        self.load_kits(stages.collect()).await?;
         let mut takes = Vec::with_capacity(chosen.len());
-        for (task, candidate) in chosen {
+        for (task, candidate, taken) in chosen {
             let Some(kit) = self
                 .kits
                 .get(&task.job)
@@ -798,15 +869,16 @@ impl<'a, P: Ports> Consumer<'a, P> {
             else {
                 continue;
             };
+            let form = Form::parse(&task.form);
             takes.push(Take {
                 id: task.id,
                 job: task.job.clone(),
                 class: task.class.clone(),
-                role: kit.role(Form::parse(&task.form)).as_str(),
+                role: kit.role(form).as_str(),
                 model: kit.model.id.clone(),
-                input: candidate.input,
+                input: taken.input,
                 output: candidate.output,
-                worst_nano: task.worst_nano,
+                worst_nano: taken.worst,
                 held_nano: read
                     .jobs
                     .iter()
@@ -818,6 +890,11 @@ impl<'a, P: Ports> Consumer<'a, P> {
                     .zip(read.jobs.get(candidate.job))
                     .map_or(0, |(job, row)| job.concurrency - row.concurrency),
                 free: task.free,
+                cache: taken.mark.ttl(),
+                leads: match taken.mark {
+                    Mark::Write(_) => kit.prefix(form).map(|prefix| prefix.id.clone()),
+                    Mark::Plain | Mark::Read(_) => None,
+                },
             });
         }
         if takes.is_empty() {
@@ -834,6 +911,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             day: &day(now),
             probe: admission.probe,
             governor_start: config.governor_start,
+            leads_since: now.saturating_sub_unsigned(config.cache.patience_ms),
             tenant_day_nano: cap(config.token_daily_usd),
             account_day_nano: cap(config.account_daily_usd),
             tokens: takes
@@ -844,6 +922,12 @@ impl<'a, P: Ports> Consumer<'a, P> {
         };
         let statements = admission::claim(&claim);
         let inputs: HashMap<i64, f64> = claim.takes.iter().map(|t| (t.id, t.input)).collect();
+        let leads: HashSet<i64> = claim
+            .takes
+            .iter()
+            .filter(|take| take.leads.is_some())
+            .map(|take| take.id)
+            .collect();
         let db = self.app.ports.db().clone();
         self.count_queries(statements.len());
         let answers = match self.meanwhile(db.batch(statements)).await {
@@ -870,7 +954,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             let own = self.open(&task.job).saturating_add(new);
             self.note_share(&task.job, task.in_flight, task.concurrency, own);
         }
-        self.begin(taken, &inputs, &admitted.rows, admission.probe);
+        self.begin(taken, &inputs, &leads, &admitted.rows, admission.probe);
         Ok(true)
     }
 
@@ -879,6 +963,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
         &mut self,
         taken: Vec<Claimed>,
         inputs: &HashMap<i64, f64>,
+        leads: &HashSet<i64>,
         admitted: &[crate::store::row::Row],
         probe: bool,
     ) {
@@ -906,8 +991,11 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 self.app.clone(),
                 Arc::clone(kit),
                 task.clone(),
-                mark,
-                probe && task.attempt.is_some(),
+                Admitted {
+                    mark,
+                    leads: leads.contains(&task.id),
+                    probe: probe && task.attempt.is_some(),
+                },
                 Arc::clone(&self.stop),
                 Arc::clone(&self.gate),
             );

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::claude::request::{CacheTtl, Effort, Thinking};
 use crate::claude::response::Usage;
+use crate::core::cache::TokenPrice;
 
 /// Billionths of a dollar. A `u64` holds 18 thousand million dollars of them.
 pub type Nano = u64;
@@ -356,6 +357,46 @@ impl Prices {
             .map_or(0, |long| most(&long.rates));
         let tokens = most(&self.standard).max(long);
         saturate(tokens.max(percent(tokens, self.us_percent)))
+    }
+
+    /// What a breakpoint adds to [`Prices::worst_case`] without one: each token before it may be written, at more than the
+    /// price of plain input. `prefix_bound` tokens are before it at most.
+    #[must_use]
+    pub fn write_extra(&self, prefix_bound: u64, ttl: CacheTtl) -> Nano {
+        let most = |rates: &Rates| {
+            let write = match ttl {
+                CacheTtl::FiveMinutes => rates.cache_write_5m,
+                CacheTtl::OneHour => rates.cache_write_5m.max(rates.cache_write_1h),
+            };
+            times(prefix_bound, write.saturating_sub(rates.input))
+        };
+        let long = self.long_prompt.map_or(0, |long| most(&long.rates));
+        let tokens = most(&self.standard).max(long);
+        saturate(tokens.max(percent(tokens, self.us_percent)))
+    }
+
+    /// What a token of a shared prefix costs; in a long prompt all of it is dearer alike.
+    #[must_use]
+    pub fn prefix(&self) -> TokenPrice {
+        TokenPrice {
+            plain: self.standard.input,
+            write_5m: self.standard.cache_write_5m,
+            write_1h: self.standard.cache_write_1h,
+            read: self.standard.cache_read,
+        }
+    }
+
+    /// What the cache saved in a call: its cost, had all its input been plain, less its cost. Below zero for one that wrote.
+    #[must_use]
+    pub fn cache_saved(&self, usage: &Usage) -> i64 {
+        let plain = Usage {
+            input_tokens: usage.total_input(),
+            cache_creation_input_tokens: 0,
+            cache_read_input_tokens: 0,
+            ..usage.clone()
+        };
+        let nano = |usage| i64::try_from(self.cost(usage)).unwrap_or(i64::MAX);
+        nano(&plain).saturating_sub(nano(usage))
     }
 
     fn rates(&self, total_input: u64) -> &Rates {

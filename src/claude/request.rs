@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::claude::models::{Deliberation, Model, Nano};
+pub use crate::core::cache::CacheTtl;
 pub use crate::core::plan::Effort;
 
 /// The version every request names.
@@ -114,15 +115,6 @@ pub struct CacheControl {
     pub ttl: CacheTtl,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub enum CacheTtl {
-    #[default]
-    #[serde(rename = "5m")]
-    FiveMinutes,
-    #[serde(rename = "1h")]
-    OneHour,
-}
-
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct OutputConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -177,18 +169,16 @@ pub enum Role {
     Reduce,
     Synthesis,
     Verify,
-    Warm,
 }
 
 impl Role {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 6] = [
         Self::Orchestrator,
         Self::Worker,
         Self::Repair,
         Self::Reduce,
         Self::Synthesis,
         Self::Verify,
-        Self::Warm,
     ];
 
     #[must_use]
@@ -200,7 +190,6 @@ impl Role {
             Self::Reduce => "reduce",
             Self::Synthesis => "synthesis",
             Self::Verify => "verify",
-            Self::Warm => "warm",
         }
     }
 
@@ -210,10 +199,10 @@ impl Role {
     }
 
     /// Work on data gets as little thinking as the model allows; judgement gets what its makers
-    /// set. Repair and warm-up belong to a worker, and must think as it does.
+    /// set. A repair belongs to a worker, and must think as it does.
     fn deliberation(self, model: &Model, effort: Option<Effort>) -> Deliberation {
         match self {
-            Self::Worker | Self::Repair | Self::Verify | Self::Warm => model.plain_work(effort),
+            Self::Worker | Self::Repair | Self::Verify => model.plain_work(effort),
             Self::Orchestrator | Self::Reduce | Self::Synthesis => model.judgement(effort),
         }
     }
@@ -265,15 +254,6 @@ impl<'a> RequestBuilder<'a> {
         let text = text.into();
         if !text.trim().is_empty() {
             self.system.push(TextBlock::new(text));
-        }
-        self
-    }
-
-    /// Puts a cache breakpoint after the system prompt as it stands now.
-    #[must_use]
-    pub fn cached(mut self, ttl: CacheTtl) -> Self {
-        if let Some(block) = self.system.last_mut() {
-            block.cache_control = Some(CacheControl { ttl });
         }
         self
     }
@@ -334,15 +314,57 @@ impl MessagesRequest {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// The bytes that say *what* is asked, without how it is delivered (`stream`, `metadata`): the
-    /// hash of these is the pay-once key, the same for a live call and for one in a batch.
+    /// The bytes that say *what* is asked, without how it is delivered (`stream`, `metadata`, cache breakpoints): the
+    /// hash of these is the pay-once key, the same for a live call and for one in a batch. `limit` stands in the place of
+    /// `max_tokens`: what the caller allows, however much of it this call was given.
     #[must_use]
-    pub fn identity(&self) -> Vec<u8> {
-        let mut bare = Cow::Borrowed(self);
-        if self.stream || self.metadata.is_some() {
+    pub fn identity(&self, limit: u32) -> Vec<u8> {
+        let mut bare = self.unmarked();
+        if bare.stream || bare.metadata.is_some() || bare.max_tokens != limit {
             let bare = bare.to_mut();
             bare.stream = false;
             bare.metadata = None;
+            bare.max_tokens = limit;
+        }
+        bare.body()
+    }
+
+    /// The same request with a cache breakpoint after its system prompt: schema, tools, frame, instructions and context are
+    /// one prefix, and nothing that differs from call to call comes before it.
+    #[must_use]
+    pub fn marked(mut self, ttl: CacheTtl) -> Self {
+        if let Some(block) = self.system.last_mut() {
+            block.cache_control = Some(CacheControl { ttl });
+        }
+        self
+    }
+
+    fn unmarked(&self) -> Cow<'_, Self> {
+        if self.cache_ttl().is_none() {
+            return Cow::Borrowed(self);
+        }
+        let mut bare = self.clone();
+        for block in &mut bare.system {
+            block.cache_control = None;
+        }
+        Cow::Owned(bare)
+    }
+
+    /// Everything up to where [`Self::marked`] puts its breakpoint, as bytes that tell one prefix from another: the
+    /// request without what follows. Thinking and effort do not belong to it.
+    #[must_use]
+    pub fn prefix(&self) -> Vec<u8> {
+        let mut bare = self.clone();
+        for block in &mut bare.system {
+            block.cache_control = None;
+        }
+        bare.max_tokens = 0;
+        bare.messages.clear();
+        bare.thinking = None;
+        bare.stream = false;
+        bare.metadata = None;
+        if let Some(config) = &mut bare.output_config {
+            config.effort = None;
         }
         bare.body()
     }
@@ -388,35 +410,31 @@ impl MessagesRequest {
         request
     }
 
-    /// A call that fills the cache with this request's prefix and produces nothing.
-    #[must_use]
-    pub fn warm(&self) -> Self {
-        let mut request = self.clone();
-        request.max_tokens = 0;
-        request.stream = false;
-        request.messages = vec![Turn::user("Ready?")];
-        request
-    }
-
     /// No request of these bytes has more input tokens: a token is at least one byte, and what the
     /// API itself puts in is allowed for. Server tools bring in input of their own, round by
     /// round, up to a full context each.
     #[must_use]
     pub fn input_bound(&self, model: &Model) -> u64 {
-        let format = self
-            .output_config
-            .as_ref()
-            .is_some_and(|c| c.format.is_some());
-        let hidden = if format || !self.tools.is_empty() {
+        let rounds: u64 = self.tools.iter().map(|tool| u64::from(tool.max_uses)).sum();
+        len(&self.unmarked().body())
+            .saturating_add(self.hidden())
+            .saturating_add(rounds.saturating_mul(model.context_tokens))
+    }
+
+    /// The same for what [`Self::prefix`] says: no more tokens than these are ever written to the cache, or read from it.
+    #[must_use]
+    pub fn prefix_bound(&self) -> u64 {
+        len(&self.prefix()).saturating_add(self.hidden())
+    }
+
+    fn hidden(&self) -> u64 {
+        let config = self.output_config.as_ref();
+        let format = config.is_some_and(|config| config.format.is_some());
+        if format || !self.tools.is_empty() {
             HIDDEN_TOKENS
         } else {
             0
-        };
-        let rounds: u64 = self.tools.iter().map(|tool| u64::from(tool.max_uses)).sum();
-        let bytes = u64::try_from(self.body().len()).unwrap_or(u64::MAX);
-        bytes
-            .saturating_add(hidden)
-            .saturating_add(rounds.saturating_mul(model.context_tokens))
+        }
     }
 
     /// The size that rate limits are reckoned with: as [`MessagesRequest::input_bound`], but for each use of a tool what it
@@ -438,9 +456,13 @@ impl MessagesRequest {
             .filter(|tool| tool.name == "web_search")
             .map(|tool| u64::from(tool.max_uses))
             .sum();
+        let marked = self
+            .cache_ttl()
+            .map_or(0, |ttl| model.prices.write_extra(self.prefix_bound(), ttl));
         model
             .prices
-            .worst_case(self.input_bound(model), self.max_tokens, self.cache_ttl())
+            .worst_case(self.input_bound(model), self.max_tokens, None)
+            .saturating_add(marked)
             .saturating_add(searches.saturating_mul(model.prices.web_search))
     }
 
@@ -458,6 +480,10 @@ impl MessagesRequest {
             .filter_map(|block| block.cache_control.map(|control| control.ttl))
             .max()
     }
+}
+
+fn len(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 /// Which call of which job this is: for gateways, stand-ins and logs, never for the model.

@@ -1,9 +1,12 @@
 //! Admission: which of the waiting tasks may call Claude now.
 //!
 //! One pure decision over a snapshot: the governor's permits (requests, input and output tokens apart),
-//! overload, the breaker, each job's budget and concurrency, the day's caps, and fairness between jobs.
+//! overload, the breaker, each job's budget and concurrency, the day's caps, fairness between jobs, and who writes a
+//! prefix into the prompt cache before others read it ([`super::cache`]).
 //! The store then writes the decision guarded by the same conditions, so two consumers that
 //! decide at once cannot take the same permit or dollar twice; the loser reads and decides again.
+
+use super::cache::{CacheTtl, Entry, Mark, TokenPrice};
 
 /// Refill is counted a little slower, and a bucket a little smaller, than the API announces: calls reach
 /// the API later than they were admitted, and what it refilled beyond its full bucket meanwhile is lost.
@@ -154,6 +157,53 @@ pub struct Candidate {
     pub worst: i64,
     /// The ledger has its answer: no call, no permit, no money.
     pub free: bool,
+    /// How its prompt begins, where the prompt cache would keep that.
+    pub shared: Option<Shared>,
+}
+
+/// What a candidate has in common with others.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Shared {
+    /// Index into [`Snapshot::prefixes`].
+    pub prefix: usize,
+    pub price: TokenPrice,
+    /// Calls that will want it, this one with them.
+    pub calls: u64,
+    /// Tokens to reserve where the prefix is read: the limiter does not count those.
+    pub input: f64,
+    /// What a mark adds to the worst case, by [`CacheTtl`].
+    pub extra: [i64; 2],
+}
+
+impl Candidate {
+    /// Tokens of input and nano-dollars to reserve if it goes so.
+    fn needs(&self, mark: Mark) -> (f64, i64) {
+        let Some(shared) = &self.shared else {
+            return (self.input, self.worst);
+        };
+        let [short, long] = shared.extra;
+        let extra = match mark.ttl() {
+            None => 0,
+            Some(CacheTtl::FiveMinutes) => short,
+            Some(CacheTtl::OneHour) => long,
+        };
+        let input = match mark {
+            Mark::Read(_) => shared.input,
+            Mark::Plain | Mark::Write(_) => self.input,
+        };
+        (input, self.worst.saturating_add(extra))
+    }
+}
+
+/// A task that was admitted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Taken {
+    /// Index into [`Snapshot::tasks`].
+    pub task: usize,
+    pub mark: Mark,
+    /// Tokens of input and nano-dollars that it reserves.
+    pub input: f64,
+    pub worst: i64,
 }
 
 /// Everything the decision looks at.
@@ -170,6 +220,10 @@ pub struct Snapshot {
     pub classes: Vec<Class>,
     pub jobs: Vec<Job>,
     pub purses: Vec<Purse>,
+    /// Beginnings of prompts that tasks share.
+    pub prefixes: Vec<Entry>,
+    /// How long calls wait for the head of the one that writes their prefix.
+    pub patience_ms: i64,
     /// In the order in which they should go, for each job.
     pub tasks: Vec<Candidate>,
 }
@@ -177,8 +231,7 @@ pub struct Snapshot {
 /// What to do.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Admission {
-    /// Indexes into [`Snapshot::tasks`].
-    pub take: Vec<usize>,
+    pub take: Vec<Taken>,
     /// The one that is taken is the breaker's probe.
     pub probe: bool,
     /// When something that was held back by permits may go, from `now`.
@@ -211,13 +264,19 @@ pub fn admit(snapshot: &Snapshot) -> Admission {
         })
         .collect();
     let mut purses = snapshot.purses.clone();
+    let mut prefixes = snapshot.prefixes.clone();
     let mut account_day = snapshot.account_day;
     let mut in_flight = snapshot.jobs.iter().any(|job| job.in_flight > 0);
     let mut waiting: Vec<std::collections::VecDeque<usize>> =
         vec![Default::default(); snapshot.jobs.len()];
     for (index, task) in snapshot.tasks.iter().enumerate() {
         if task.free {
-            admission.take.push(index);
+            admission.take.push(Taken {
+                task: index,
+                mark: Mark::Plain,
+                input: task.input,
+                worst: task.worst,
+            });
         } else if let Some(list) = waiting.get_mut(task.job) {
             list.push_back(index);
         }
@@ -270,32 +329,62 @@ pub fn admit(snapshot: &Snapshot) -> Admission {
         let Some(task) = snapshot.tasks.get(index) else {
             continue;
         };
-        if seat.budget.is_some_and(|left| task.worst > left) {
+        let Some(room) = rooms.get_mut(task.class) else {
+            continue;
+        };
+        let entry = task
+            .shared
+            .and_then(|shared| prefixes.get_mut(shared.prefix));
+        let marked = match (&entry, &task.shared) {
+            (Some(entry), Some(shared)) => {
+                let worth = shared
+                    .price
+                    .worth(shared.calls, room.gap_ms(shared.input, task.output));
+                entry.next(snapshot.now, worth, snapshot.patience_ms)
+            }
+            _ => Ok(Mark::Plain),
+        };
+        let mut mark = match marked {
+            Ok(mark) => mark,
+            Err(wait) => {
+                seat.blocked = true;
+                admission.hold(wait);
+                continue;
+            }
+        };
+        let purse_day = purse.as_ref().and_then(|purse| purse.day);
+        let least = [seat.budget, seat.day, purse_day, account_day]
+            .into_iter()
+            .flatten()
+            .min();
+        if least.is_some_and(|left| task.needs(mark).1 > left) {
+            // What is left may still do for the same call without a mark.
+            mark = Mark::Plain;
+        }
+        let (input, worst) = task.needs(mark);
+        if seat.budget.is_some_and(|left| worst > left) {
             seat.short_of_budget = true;
             continue;
         }
-        if seat.day.is_some_and(|left| task.worst > left) {
+        if seat.day.is_some_and(|left| worst > left) {
             seat.short_of_day = true;
             continue;
         }
-        if account_day.is_some_and(|left| task.worst > left) {
+        if account_day.is_some_and(|left| worst > left) {
             // Whatever is in flight may give back what it reserved.
             seat.blocked |= in_flight;
             seat.short_of_day = true;
             continue;
         }
         if let Some(purse) = &purse
-            && purse.day.is_some_and(|left| task.worst > left)
+            && purse.day.is_some_and(|left| worst > left)
         {
             // What another job of the token has in flight may give back what it reserved.
             seat.blocked |= purse.in_flight > 0;
             seat.short_of_day = true;
             continue;
         }
-        let Some(room) = rooms.get_mut(task.class) else {
-            continue;
-        };
-        if let Err(wait) = room.take(task) {
+        if let Err(wait) = room.take(input, task.output) {
             seat.blocked = true;
             if let Some(ms) = wait {
                 admission.hold(ms);
@@ -304,28 +393,38 @@ pub fn admit(snapshot: &Snapshot) -> Admission {
         }
         if let Some(purse) = &mut purse {
             purse.in_flight += 1;
-            purse.day = purse.day.map(|left| left - task.worst);
+            purse.day = purse.day.map(|left| left - worst);
+        }
+        if let (Some(entry), Mark::Write(ttl)) = (entry, mark) {
+            *entry = entry.led(snapshot.now, ttl);
         }
         seat.in_flight += 1;
-        seat.budget = seat.budget.map(|left| left - task.worst);
-        account_day = account_day.map(|left| left - task.worst);
+        seat.budget = seat.budget.map(|left| left - worst);
+        account_day = account_day.map(|left| left - worst);
         in_flight = true;
         slots -= 1;
         probes -= 1;
-        admission.take.push(index);
+        admission.take.push(Taken {
+            task: index,
+            mark,
+            input,
+            worst,
+        });
         // A day's cap is shared by all jobs of a tenant.
         let tenant = snapshot.jobs.get(task.job).map(|job| &job.tenant);
         for (seat, job) in jobs.iter_mut().zip(&snapshot.jobs) {
             if Some(&job.tenant) == tenant {
-                seat.day = seat.day.map(|left| left - task.worst);
+                seat.day = seat.day.map(|left| left - worst);
             }
         }
     }
     admission.probe = matches!(snapshot.breaker, Breaker::HalfOpen { probing: false })
-        && admission
-            .take
-            .iter()
-            .any(|index| snapshot.tasks.get(*index).is_some_and(|task| !task.free));
+        && admission.take.iter().any(|taken| {
+            snapshot
+                .tasks
+                .get(taken.task)
+                .is_some_and(|task| !task.free)
+        });
 
     for (index, seat) in jobs.iter().enumerate() {
         // A call in flight may give back what it reserved; a blocked one may still fit.
@@ -390,8 +489,23 @@ impl<'a> Room<'a> {
         }
     }
 
+    /// How far apart calls of that size are once the buckets are empty; 0 while nothing is known of them.
+    fn gap_ms(&self, input: f64, output: f64) -> f64 {
+        let of = |bucket: &Bucket, need: f64| {
+            let per_ms = bucket.per_ms();
+            if self.class.seen && per_ms > 0.0 {
+                need / per_ms
+            } else {
+                0.0
+            }
+        };
+        of(&self.class.requests, 1.0)
+            .max(of(&self.class.input, input))
+            .max(of(&self.class.output, output))
+    }
+
     /// Takes the permits, or says how long until they are there (`None`: until a call ends).
-    fn take(&mut self, task: &Candidate) -> Result<(), Option<i64>> {
+    fn take(&mut self, input: f64, output: f64) -> Result<(), Option<i64>> {
         if self.slow_ms > 0 {
             return Err(Some(self.slow_ms));
         }
@@ -401,21 +515,21 @@ impl<'a> Room<'a> {
         if self.class.seen {
             // Larger than all that is known of the bucket: it goes alone, for every call that ends tells more of the
             // bucket's size, and beside others it would only be refused.
-            if task.input > self.class.input.usable() && self.in_flight > 0 {
+            if input > self.class.input.usable() && self.in_flight > 0 {
                 return Err(None);
             }
             let waits = [
                 self.class.requests.wait_ms(self.requests, 1.0),
-                self.class.input.wait_ms(self.input, task.input),
-                self.class.output.wait_ms(self.output, task.output),
+                self.class.input.wait_ms(self.input, input),
+                self.class.output.wait_ms(self.output, output),
             ];
             let wait = waits.into_iter().max().unwrap_or(0);
             if wait > 0 {
                 return Err(Some(i64::try_from(wait).unwrap_or(i64::MAX)));
             }
             self.requests -= 1.0;
-            self.input -= task.input;
-            self.output -= task.output;
+            self.input -= input;
+            self.output -= output;
         }
         self.places = self.places.map(|places| places - 1);
         self.in_flight += 1;
@@ -486,7 +600,12 @@ mod tests {
             output: 100.0,
             worst: 10,
             free: false,
+            shared: None,
         }
+    }
+
+    fn indexes(admission: &Admission) -> Vec<usize> {
+        admission.take.iter().map(|taken| taken.task).collect()
     }
 
     fn snapshot(classes: Vec<Class>, jobs: Vec<Job>, tasks: Vec<Candidate>) -> Snapshot {
@@ -499,6 +618,8 @@ mod tests {
             classes,
             jobs,
             purses: Vec::new(),
+            prefixes: Vec::new(),
+            patience_ms: 20_000,
             tasks,
         }
     }
@@ -531,7 +652,7 @@ mod tests {
             vec![job("a")],
             tasks.clone(),
         ));
-        assert_eq!(decided.take, vec![1]);
+        assert_eq!(indexes(&decided), vec![1]);
         let full = Class {
             input: Bucket {
                 limit: 60_000.0,
@@ -541,13 +662,13 @@ mod tests {
             ..small
         };
         let decided = admit(&snapshot(vec![full.clone()], vec![job("a")], tasks.clone()));
-        assert_eq!(decided.take, vec![0]);
+        assert_eq!(indexes(&decided), vec![0]);
         let busy = Class {
             in_flight: 1,
             ..full
         };
         let decided = admit(&snapshot(vec![busy], vec![job("a")], tasks));
-        assert_eq!(decided.take, vec![1]);
+        assert_eq!(indexes(&decided), vec![1]);
     }
 
     /// Or the claim's guard would refuse both, for ever.
@@ -561,7 +682,7 @@ mod tests {
         let mut both = snapshot(vec![class(100.0)], vec![job("a"), other], tasks);
         both.account_day = Some(15);
         let decided = admit(&both);
-        assert_eq!(decided.take, [0]);
+        assert_eq!(indexes(&decided), [0]);
         // What the first reserves may come back.
         assert_eq!(decided.over_day, [] as [usize; 0]);
         both.account_day = Some(5);
@@ -581,7 +702,7 @@ mod tests {
             ..snapshot(vec![class(100.0)], jobs, tasks)
         };
         let decided = admit(&open);
-        assert_eq!((decided.take, decided.halted), (vec![1], vec![0]));
+        assert_eq!((indexes(&decided), decided.halted), (vec![1], vec![0]));
         assert_eq!(decided.wait_ms, Some(9_000));
     }
 
@@ -612,7 +733,7 @@ mod tests {
             decided
                 .take
                 .iter()
-                .filter(|i| tasks[**i].job == job)
+                .filter(|taken| tasks[taken.task].job == job)
                 .count()
         };
         assert_eq!((of(0), of(1)), (1, 5));
@@ -701,7 +822,7 @@ mod tests {
             decided
                 .take
                 .iter()
-                .filter(|index| tasks.contains(index))
+                .filter(|taken| tasks.contains(&taken.task))
                 .count()
         };
         let narrow = Purse {
@@ -739,7 +860,7 @@ mod tests {
         shot.breaker = Breaker::Open { until: 5_000 };
         shot.tasks[1].free = true;
         let decided = admit(&shot);
-        assert_eq!((decided.take, decided.wait_ms), (vec![1], Some(5_000)));
+        assert_eq!((indexes(&decided), decided.wait_ms), (vec![1], Some(5_000)));
     }
 
     #[test]
@@ -784,5 +905,121 @@ mod tests {
             task.free = true;
         }
         assert_eq!(admit(&shot).take.len(), 7);
+    }
+
+    const PRICE: TokenPrice = TokenPrice {
+        plain: 100,
+        write_5m: 125,
+        write_1h: 200,
+        read: 10,
+    };
+
+    fn sharing(mut shot: Snapshot) -> Snapshot {
+        shot.prefixes = vec![Entry::default()];
+        for task in &mut shot.tasks {
+            task.shared = Some(Shared {
+                prefix: 0,
+                price: PRICE,
+                calls: 10,
+                input: 20.0,
+                extra: [5, 15],
+            });
+        }
+        shot
+    }
+
+    #[test]
+    fn one_call_writes_a_prefix_and_the_others_go_once_its_head_has_come() {
+        let mut shot = sharing(snapshot(vec![class(100.0)], vec![job("a")], many(0, 10)));
+        let decided = admit(&shot);
+        let short = CacheTtl::FiveMinutes;
+        let lead = Taken {
+            task: 0,
+            mark: Mark::Write(short),
+            input: 100.0,
+            worst: 15,
+        };
+        assert_eq!((decided.take, decided.wait_ms), (vec![lead], Some(20_000)));
+        // Another consumer sees that it is led; tasks with another beginning do not wait.
+        shot.now = 5_000;
+        shot.prefixes[0] = shot.prefixes[0].led(0, short);
+        shot.tasks[3].shared = None;
+        let decided = admit(&shot);
+        assert_eq!(
+            (indexes(&decided), decided.wait_ms),
+            (vec![3], Some(15_000))
+        );
+        assert!(decided.over_budget.is_empty());
+        shot.prefixes[0].warm_until = 10_000;
+        let decided = admit(&shot);
+        assert_eq!(decided.take.len(), 10);
+        let reads = decided
+            .take
+            .iter()
+            .filter(|taken| taken.mark == Mark::Read(short));
+        assert!(
+            reads
+                .clone()
+                .all(|taken| (taken.input, taken.worst) == (20.0, 15))
+        );
+        assert_eq!(reads.count(), 9);
+    }
+
+    #[test]
+    fn a_prefix_that_one_call_wants_is_not_written() {
+        let mut shot = sharing(snapshot(vec![class(100.0)], vec![job("a")], many(0, 1)));
+        shot.tasks[0].shared = shot.tasks[0]
+            .shared
+            .map(|shared| Shared { calls: 1, ..shared });
+        assert_eq!(admit(&shot).take[0].mark, Mark::Plain);
+    }
+
+    #[test]
+    fn what_the_limiter_lets_through_once_in_many_minutes_is_kept_for_an_hour() {
+        // 10 tokens of input in a minute, and 100 after what is shared: a call in ten minutes.
+        let slow = Class {
+            input: bucket(10.0, 1_000.0),
+            ..class(100.0)
+        };
+        let mut shot = sharing(snapshot(vec![slow], vec![job("a")], many(0, 10)));
+        for task in &mut shot.tasks {
+            task.shared = task.shared.map(|shared| Shared {
+                input: 100.0,
+                ..shared
+            });
+        }
+        assert_eq!(admit(&shot).take[0].mark, Mark::Write(CacheTtl::OneHour));
+    }
+
+    #[test]
+    fn a_budget_that_does_for_a_call_without_a_mark_is_spent_on_that() {
+        let poor = Job {
+            budget: Some(24),
+            ..job("a")
+        };
+        let mut shot = sharing(snapshot(vec![class(100.0)], vec![poor], many(0, 10)));
+        shot.prefixes[0].warm_until = 10_000;
+        let decided = admit(&shot);
+        let marks: Vec<Mark> = decided.take.iter().map(|taken| taken.mark).collect();
+        assert_eq!(marks, [Mark::Read(CacheTtl::FiveMinutes)]);
+        let poorer = Job {
+            budget: Some(14),
+            ..job("a")
+        };
+        shot.jobs = vec![poorer];
+        let decided = admit(&shot);
+        assert_eq!((decided.take.len(), decided.take[0].mark), (1, Mark::Plain));
+    }
+
+    #[test]
+    fn reading_takes_fewer_permits() {
+        let narrow = Class {
+            input: bucket(1_000.0, 250.0),
+            ..class(100.0)
+        };
+        let mut shot = sharing(snapshot(vec![narrow], vec![job("a")], many(0, 20)));
+        assert_eq!(admit(&shot).take.len(), 1);
+        shot.prefixes[0].warm_until = 10_000;
+        assert_eq!(admit(&shot).take.len(), 12);
     }
 }

@@ -278,6 +278,29 @@ pub fn expected(stages: &[Figures]) -> Expected {
     whole
 }
 
+/// The same where what the calls of a stage share goes through the prompt cache: the lower end pays for it once, and does
+/// not wait for permits that reading it does not take. The upper end stays, for it may be that no call finds anything.
+pub fn expected_cached(stages: &[Figures]) -> Expected {
+    let mut whole = expected(stages);
+    for (part, figures) in whole.stages.iter_mut().zip(stages) {
+        let (saved, _) = figures.saved_by_cache(part.calls, 1);
+        if saved <= 0.0 {
+            continue;
+        }
+        let low = rounded((part.cost_usd.low - saved).max(0.0));
+        whole.cost_usd.low = rounded(whole.cost_usd.low - part.cost_usd.low + low);
+        part.cost_usd.low = low;
+        let waves = part
+            .calls
+            .low
+            .div_ceil(u64::from(figures.pace.concurrency.max(1)));
+        let seconds = part.seconds.low.min((waves as f64 * FIRST_TOKEN.0) as u64);
+        whole.seconds.low = whole.seconds.low.saturating_sub(part.seconds.low - seconds);
+        part.seconds.low = seconds;
+    }
+    whole
+}
+
 /// Dollars to the millionth: more digits would pretend to know more.
 fn rounded(usd: f64) -> f64 {
     (usd * 1e6).round() / 1e6
@@ -408,6 +431,11 @@ pub fn prompt_tokens_at_most(bytes: u64) -> u64 {
     (bytes as f64 * TOKENS_PER_BYTE.1).ceil() as u64
 }
 
+/// Tokens that so many bytes of a prompt have at the least.
+pub fn prompt_tokens_at_least(bytes: u64) -> u64 {
+    (bytes as f64 * TOKENS_PER_BYTE.0).floor() as u64
+}
+
 /// Tokens that a byte of a prompt takes, as the orchestrator is told: the middle of the range.
 pub fn usual_tokens_per_byte() -> f64 {
     f64::midpoint(TOKENS_PER_BYTE.0, TOKENS_PER_BYTE.1)
@@ -447,6 +475,26 @@ mod tests {
                 limits: None,
             },
         }
+    }
+
+    #[test]
+    fn what_calls_share_is_paid_once_at_the_lower_end() {
+        let sharing = [Figures {
+            fixed_bytes: 42_000,
+            shared_bytes: 40_000,
+            ..figures()
+        }];
+        let (cached, plain) = (expected_cached(&sharing), expected(&sharing));
+        // 9,600 tokens: written once, read 99 times.
+        let saved = 9_600.0 * (99.0 * 90.0 - 25.0) / 1e9;
+        assert!((plain.cost_usd.low - cached.cost_usd.low - saved).abs() < 1e-5);
+        assert_eq!(cached.cost_usd, cached.stages[0].cost_usd);
+        assert_eq!(
+            plain.cost_usd.high.to_bits(),
+            cached.cost_usd.high.to_bits()
+        );
+        let short = [figures()];
+        assert_eq!(expected_cached(&short), expected(&short));
     }
 
     #[test]

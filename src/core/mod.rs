@@ -8,6 +8,7 @@
 //! - [`planner`]: the orchestrator's answer, what makes a plan sound; [`plain_plan`]: one that always is
 //! - [`state`]: the two state machines, as total transition functions
 //! - [`chunk`]: items into chunks; [`extension`]: what a job keeps about one that it extends
+//! - [`cache`]: which calls share their prefix through the API's cache, and which goes first
 //! - [`slice`]: long texts into slices
 //! - [`admit`]: which tasks may call Claude now: permits, budget, fairness, breaker
 //! - [`pace`]: how many tasks are claimed ahead of need
@@ -25,6 +26,7 @@
 
 pub mod admit;
 pub mod alternatives;
+pub mod cache;
 pub mod chunk;
 pub mod cite;
 pub mod cron;

@@ -86,6 +86,7 @@ pub fn stages(task: &str, bounds: &Bounds<'_>) -> Vec<Stage> {
         tools: None,
         verify: None,
         citations: None,
+        context: None,
     });
     stages
 }

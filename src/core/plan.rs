@@ -280,6 +280,9 @@ pub struct Stage {
     /// `synthesis` only: claims name the ids they rest on, as `[[ID]]`; ids that do not exist are flagged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub citations: Option<bool>,
+    /// Reference material for this stage, in the place of the job's; an empty text: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
 }
 
 /// What a job does when the rest of its work does not fit its budget.
@@ -394,6 +397,9 @@ pub struct Spec {
     pub mode: Mode,
     #[serde(default)]
     pub input: InputKind,
+    /// Reference material for every stage that has none of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
     /// Resolved: nothing is left to a default. Empty while the plan is still to be made; stages are only ever
     /// added at the end once tasks exist.
     pub stages: Vec<ResolvedStage>,
@@ -443,6 +449,9 @@ pub struct ResolvedStage {
     pub verify: Option<Verify>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub citations: bool,
+    /// Its own, in the place of the job's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
 }
 
 impl ResolvedStage {
@@ -495,6 +504,7 @@ impl ResolvedStage {
             tools: self.tools.clone(),
             verify: self.verify,
             citations: self.citations.then_some(true),
+            context: self.context.clone(),
         }
     }
 

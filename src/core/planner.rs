@@ -242,6 +242,7 @@ pub(super) fn stage(planned: &Planned, bounds: &Bounds<'_>, faults: &mut Vec<Str
         tools: None,
         verify: None,
         citations: None,
+        context: None,
     };
     if planned.kind == StageKind::Synthesis {
         // The report is the strong model's work, whatever tier is named.

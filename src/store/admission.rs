@@ -4,12 +4,16 @@
 //! asserts, inside its own transaction, all that the decision relied on: permits, window, concurrency, budget,
 //! day caps, breaker. If one no longer holds, nothing is written and the consumer reads again.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 
 use super::jobs::to_json;
+use super::prefixes::{self, Lead};
 use super::row::{Columns, Row};
 use super::{params, sql, tokens};
 use crate::core::admit::{Breaker, Bucket, Class};
+use crate::core::cache::{CacheTtl, Entry};
 use crate::core::purpose::Purpose;
 use crate::ports::Statement;
 
@@ -30,6 +34,8 @@ pub struct Waiting {
     pub tier: u32,
     pub answers: u64,
     pub answer_tokens: u64,
+    /// Tasks of its stage that wait, itself with them; at least so many where more are still being written.
+    pub peers: u64,
     pub free: bool,
 }
 
@@ -84,6 +90,7 @@ FROM jobs j LEFT JOIN tokens k ON k.id = j.token WHERE j.state IN ('planning', '
 ORDER BY j.in_flight, j.created_at LIMIT 64";
 const WAITING: &str = "-- waiting_tasks
 SELECT t.id, t.job, t.stage, t.idx, t.class, t.bytes, t.max_tokens, t.worst_nano, t.form, t.purpose, t.tier, s.answers, s.answer_tokens,
+  s.pending + s.queued + (s.expanded = 0) * 1000 AS peers,
   t.form = 'fetch' OR (at_work.reuse = 1 AND EXISTS (SELECT 1 FROM ledger l
     WHERE l.tenant = at_work.tenant AND l.key = t.key AND l.expires_at > ?1)) AS free
 FROM (SELECT id, tenant, reuse FROM jobs WHERE state IN ('planning', 'running', 'synthesizing') AND (state <> 'planning' OR stage = 1000)
@@ -110,11 +117,12 @@ pub fn snapshot(now: i64, day: &str, per_job: u32, grace_ms: i64) -> Vec<Stateme
         sql(CLASSES, params![]),
         sql(BREAKER, params![]),
         sql(NEXT_DUE, params![now]),
+        prefixes::known(now),
     ]
 }
 
 /// How many statements [`snapshot`] has.
-pub const SNAPSHOT: usize = 5;
+pub const SNAPSHOT: usize = 6;
 
 /// A snapshot as read.
 #[derive(Debug, Clone, PartialEq)]
@@ -123,6 +131,8 @@ pub struct Read {
     pub waiting: Vec<Waiting>,
     pub classes: Vec<ClassRow>,
     pub breaker: Breaker,
+    /// Beginnings of prompts in the API's cache, by id.
+    pub prefixes: HashMap<String, Entry>,
     /// When the next task that is held back may go.
     pub due: Option<i64>,
     /// Any task waits at all.
@@ -184,6 +194,7 @@ pub fn read(answers: &[crate::ports::Answer]) -> Read {
         breaker: breaker.map_or(Breaker::Closed, read_breaker),
         due: due.and_then(|row| row.maybe_int("due")),
         any_waiting: due.is_some_and(|row| row.flag("waiting")),
+        prefixes: rows(5).iter().map(prefixes::read).collect(),
     }
 }
 
@@ -272,6 +283,7 @@ fn waiting(row: &Row) -> Waiting {
         tier: row.count("tier"),
         answers: row.tokens("answers"),
         answer_tokens: row.tokens("answer_tokens"),
+        peers: row.tokens("peers"),
         free: row.flag("free"),
     }
 }
@@ -286,11 +298,16 @@ pub struct Take {
     pub model: String,
     pub input: f64,
     pub output: f64,
+    /// What is reserved for its call.
     pub worst_nano: i64,
     pub held_nano: i64,
     /// Tasks of its job that may be claimed beyond its concurrency, by a consumer that calls for no more than that.
     pub ahead: u32,
     pub free: bool,
+    /// How long its prompt's beginning is to be kept, where the call is marked for that.
+    pub cache: Option<CacheTtl>,
+    /// The beginning that it goes ahead with.
+    pub leads: Option<String>,
 }
 
 /// The whole claim.
@@ -306,6 +323,8 @@ pub struct Claim<'a> {
     pub governor_start: u32,
     pub tenant_day_nano: Option<i64>,
     pub account_day_nano: Option<i64>,
+    /// Leads that are waited for began after this.
+    pub leads_since: i64,
     /// Some of the jobs are of tokens with rows of their own.
     pub tokens: bool,
 }
@@ -354,14 +373,14 @@ WHERE tasks.id = e.id AND tasks.state IN ('pending', 'queued') AND tasks.not_bef
     WHERE j.id = tasks.job AND j.reuse = 1 AND l.expires_at > ?4))";
 const OPEN: &str = "-- open_attempts
 INSERT INTO attempts (job, idx, n, tenant, stage, lease, form, role, model, class, ids, day, bytes,
-  reserved_nano, reserved_input, reserved_output, started_at)
+  reserved_nano, reserved_input, reserved_output, started_at, cache)
 SELECT t.job, t.idx, t.attempts, j.tenant, t.stage, ?1, t.form, e.value->>'$.role', e.value->>'$.model', t.class, COALESCE(t.wanted, t.ids), ?3, t.bytes,
-  t.worst_nano, e.value->>'$.input', e.value->>'$.output', ?4
+  e.value->>'$.worst', e.value->>'$.input', e.value->>'$.output', ?4, e.value->>'$.cache'
 FROM json_each(?2) e CROSS JOIN tasks t ON t.id = e.value->>'$.id' JOIN jobs j ON j.id = t.job
 WHERE e.value->>'$.free' = 0 AND t.lease = ?1 AND t.state = 'running'";
 const CLAIMED: &str = "-- claimed_tasks
 SELECT t.id, t.job, t.stage, t.purpose, t.tier, t.idx, t.state AS moved_to, t.ids, COALESCE(t.wanted, t.ids) AS wanted, t.form, t.tries, t.attempts, t.delays, t.covered, t.class, t.key,
-  t.bytes, t.worst_nano, t.max_tokens, j.tenant, j.run, j.max_attempts, j.reuse, j.in_flight, j.concurrency, a.id AS attempt, i.body, i.blob,
+  t.bytes, t.worst_nano, t.max_tokens, j.tenant, j.run, j.max_attempts, j.reuse, j.in_flight, j.concurrency, a.id AS attempt, a.reserved_nano, a.cache, i.body, i.blob,
   CASE WHEN t.covered > 0 THEN o.body END AS output, CASE WHEN t.covered > 0 THEN o.blob END AS output_blob,
   CASE WHEN e.value->>'$.free' = 1 THEN l.body END AS known, CASE WHEN e.value->>'$.free' = 1 THEN l.blob END AS known_blob,
   l.cost_nano AS known_cost, l.job AS known_job,
@@ -397,11 +416,22 @@ pub fn claim(claim: &Claim<'_>) -> Vec<Statement> {
         .iter()
         .map(|take| {
             json!({"id": take.id, "free": u32::from(take.free), "role": take.role, "model": take.model,
-                   "input": take.input.ceil() as i64, "output": take.output.ceil() as i64})
+                   "input": take.input.ceil() as i64, "output": take.output.ceil() as i64,
+                   "worst": take.worst_nano, "cache": take.cache.map(CacheTtl::as_str)})
         })
         .collect();
     let takes = Value::Array(takes).to_string();
-    let mut statements = Vec::with_capacity(12);
+    let leads: Vec<Lead> = calls
+        .iter()
+        .filter_map(|take| {
+            Some(Lead {
+                task: take.id,
+                prefix: take.leads.clone()?,
+                ttl: take.cache?.as_str(),
+            })
+        })
+        .collect();
+    let mut statements = Vec::with_capacity(14);
     if !calls.is_empty() {
         statements.push(sql(REFILL, params![classes.as_str(), claim.now]));
         statements.push(sql(
@@ -409,6 +439,9 @@ pub fn claim(claim: &Claim<'_>) -> Vec<Statement> {
             params![classes.as_str(), claim.now, claim.governor_start],
         ));
         statements.push(sql(GUARD_BREAKER, params![u32::from(claim.probe)]));
+        if !leads.is_empty() {
+            statements.push(prefixes::guard(&leads, claim.now, claim.leads_since));
+        }
         if claim.probe {
             statements.push(sql(PROBE, params![claim.lease]));
         }
@@ -433,6 +466,9 @@ pub fn claim(claim: &Claim<'_>) -> Vec<Statement> {
             OPEN,
             params![claim.lease, takes.as_str(), claim.day, claim.now],
         ));
+        if !leads.is_empty() {
+            statements.push(prefixes::lead(&leads, claim.lease, claim.now));
+        }
     }
     statements.push(sql(CLAIMED, params![claim.lease, takes]));
     statements.push(sql(ADMITTED, params![classes]));
@@ -501,6 +537,10 @@ pub struct Claimed {
     pub concurrency: u32,
     /// The row of its open attempt; `None` for a free answer.
     pub attempt: Option<i64>,
+    /// What was reserved for it.
+    pub reserved_nano: i64,
+    /// How long its prompt's beginning is to be kept, where the call is marked for that.
+    pub cache: Option<CacheTtl>,
     pub input: Body,
     /// Valid results of earlier attempts.
     pub output: Body,
@@ -563,6 +603,10 @@ impl Claimed {
             in_flight: row.count("in_flight"),
             concurrency: row.count("concurrency"),
             attempt: row.maybe_int("attempt"),
+            reserved_nano: row.int("reserved_nano"),
+            cache: row
+                .maybe_text("cache")
+                .and_then(|ttl| CacheTtl::parse(&ttl)),
             input: Body::read(row, "body", "blob"),
             output: Body::read(row, "output", "output_blob"),
             known: Body::read(row, "known", "known_blob"),

@@ -13,6 +13,7 @@
 //! - [`reduce`]: the tree before a synthesis
 //! - [`checks`], [`flags`]: checks of results, and what they found
 //! - [`admission`]: the snapshot that admission decides on, and the claim that carries it out
+//! - [`prefixes`]: what is known of prompts' beginnings in the API's cache
 //! - [`settle`]: what a consumer writes when calls have ended
 //! - [`sweep`]: what time alone brings about
 //! - [`control`]: what callers' commands write
@@ -37,6 +38,7 @@ pub mod jobs;
 pub mod listing;
 pub mod overview;
 pub mod plans;
+pub mod prefixes;
 pub mod reduce;
 pub mod removals;
 pub mod row;
@@ -51,7 +53,7 @@ use serde_json::Value;
 use crate::ports::Statement;
 
 /// The migrations, in order: what `wrangler d1 migrations apply` runs, for native databases.
-pub const MIGRATIONS: [&str; 9] = [
+pub const MIGRATIONS: [&str; 10] = [
     include_str!("../../migrations/0001_jobs.sql"),
     include_str!("../../migrations/0002_plans.sql"),
     include_str!("../../migrations/0003_inputs.sql"),
@@ -60,6 +62,7 @@ pub const MIGRATIONS: [&str; 9] = [
     include_str!("../../migrations/0006_afterwards.sql"),
     include_str!("../../migrations/0009_watch.sql"),
     include_str!("../../migrations/0011_calls.sql"),
+    include_str!("../../migrations/0013_cache.sql"),
     include_str!("../../migrations/0015_tiers.sql"),
 ];
 

@@ -20,6 +20,7 @@ pub struct ClosedAttempt {
     pub output_tokens: u64,
     pub cache_read: u64,
     pub cache_write: u64,
+    pub cache_saved: i64,
     pub status: Option<u16>,
     pub error_class: Option<String>,
     pub error: Option<String>,
@@ -106,12 +107,12 @@ pub struct Saved {
 
 const CLOSE: &str = "-- close_attempts
 UPDATE attempts SET state = e.state, cost_nano = e.cost, input_tokens = e.input_tokens, output_tokens = e.output_tokens,
-  cache_read_tokens = e.cache_read, cache_write_tokens = e.cache_write, status = e.status,
+  cache_read_tokens = e.cache_read, cache_write_tokens = e.cache_write, cache_saved_nano = e.cache_saved, status = e.status,
   error_class = e.error_class, error = e.error, request_id = e.request_id, stop_reason = e.stop_reason,
   response = e.response, response_blob = e.response_blob, finished_at = e.finished_at
 FROM (SELECT value->>'$.id' AS id, value->>'$.state' AS state, value->>'$.cost' AS cost,
     value->>'$.input_tokens' AS input_tokens, value->>'$.output_tokens' AS output_tokens,
-    value->>'$.cache_read' AS cache_read, value->>'$.cache_write' AS cache_write,
+    value->>'$.cache_read' AS cache_read, value->>'$.cache_write' AS cache_write, value->>'$.cache_saved' AS cache_saved,
     value->>'$.status' AS status, value->>'$.error_class' AS error_class, value->>'$.error' AS error,
     value->>'$.request_id' AS request_id, value->>'$.stop_reason' AS stop_reason,
     value->>'$.response' AS response, value->>'$.response_blob' AS response_blob,

@@ -2,7 +2,7 @@
 //!
 //! Two sweeps at once are harmless: each statement moves a row once.
 
-use super::{params, sql, tokens};
+use super::{params, prefixes, sql, tokens};
 use crate::ports::Statement;
 
 /// A task whose holders went silent so often is given up: it may be what kills them.
@@ -62,6 +62,7 @@ pub fn forget(now: i64, oldest_day: &str) -> Vec<Statement> {
         sql(FORGET_DAYS, params![oldest_day]),
         sql(FORGET_LEDGER, params![now]),
         tokens::forget_days(oldest_day),
+        prefixes::forget(now),
     ]
 }
 

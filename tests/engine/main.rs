@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod bill;
+mod caching;
 mod chaos;
 mod checks;
 mod commands;

@@ -352,8 +352,11 @@ fn an_estimate_shows_what_the_same_job_costs_in_other_ways() {
     };
     let haiku = of("haiku");
     let live = cost(&haiku, Way::Live).unwrap();
-    assert_eq!(live, haiku.expected.cost_usd);
-    assert!(cost(&haiku, Way::Cached).unwrap().high < live.high);
+    let cached = cost(&haiku, Way::Cached).unwrap();
+    assert!(cached.high < live.high && cached.low < live.low);
+    // The cache is used where it can be, and nobody knows beforehand that it will have been.
+    let expected = haiku.expected.cost_usd;
+    assert_eq!((expected.low, expected.high), (cached.low, live.high));
     assert!(cost(&haiku, Way::Batch).unwrap().high < live.high * 0.51);
     // There is nothing cheaper to ask first.
     assert_eq!(cost(&haiku, Way::Cascade), None);

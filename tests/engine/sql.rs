@@ -182,6 +182,8 @@ fn claim(first: i64) -> Vec<Statement> {
             held_nano: 0,
             ahead: 0,
             free: id == first,
+            cache: None,
+            leads: None,
         })
         .collect();
     admission::claim(&Claim {
@@ -192,6 +194,7 @@ fn claim(first: i64) -> Vec<Statement> {
         takes,
         probe: false,
         governor_start: 50,
+        leads_since: 0,
         tenant_day_nano: Some(1_000_000),
         account_day_nano: Some(1_000_000),
         tokens: true,

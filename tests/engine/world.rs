@@ -548,6 +548,10 @@ pub fn job(texts: &[String], body: Value) -> Submit {
             })
             .collect(),
         limits: serde_json::from_value(body.get("limits").cloned().unwrap_or(json!({}))).unwrap(),
+        context: body
+            .get("context")
+            .and_then(Value::as_str)
+            .map(str::to_owned),
         reuse: body.get("reuse").and_then(Value::as_bool).unwrap_or(true),
         extends: body
             .get("extends")

@@ -107,6 +107,19 @@ fn caches_batches_regions_and_searches_are_in_the_cost() {
 }
 
 #[test]
+fn what_the_cache_saves_is_told_from_what_it_costs() {
+    let prices = model("haiku").prices;
+    let call = |written, read| Usage {
+        cache_creation_input_tokens: written,
+        cache_read_input_tokens: read,
+        ..usage(300, 20)
+    };
+    assert_eq!(prices.cache_saved(&call(0, 0)), 0);
+    assert_eq!(prices.cache_saved(&call(1_000, 0)), -25 * 1_000);
+    assert_eq!(prices.cache_saved(&call(0, 1_000)), 90 * 1_000);
+}
+
+#[test]
 fn plain_work_thinks_as_little_as_the_model_allows() {
     let asked = |name: &str, effort| {
         let asked = model(name).plain_work(effort);
@@ -251,6 +264,10 @@ proptest! {
             ..Usage::default()
         };
         let worst = prices.worst_case(usage.total_input() + slack, output, ttl);
+        prop_assert!(prices.cost(&usage) <= worst, "{} > {worst}", prices.cost(&usage));
+        // The same, with what may be written told apart from what comes after the breakpoint.
+        let extra = ttl.map_or(0, |ttl| prices.write_extra(written + slack, ttl));
+        let worst = prices.worst_case(usage.total_input() + slack, output, None) + extra;
         prop_assert!(prices.cost(&usage) <= worst, "{} > {worst}", prices.cost(&usage));
     }
 

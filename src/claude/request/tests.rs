@@ -92,12 +92,11 @@ fn requests_have_their_golden_form() {
     );
     let cached = RequestBuilder::new(Role::Worker, &haiku, 4_096)
         .system("A long frame.")
-        .cached(CacheTtl::OneHour)
-        .system("The rest.")
+        .system("What all look things up in.")
         .user(ITEMS)
-        .build();
+        .build()
+        .marked(CacheTtl::OneHour);
     golden("worker-cached", &cached);
-    golden("warm", &cached.warm());
     let synthesis = RequestBuilder::new(Role::Synthesis, &opus, 8_192)
         .system("You bring results together.")
         .user("<results>\n[]\n</results>\n<coverage>\n{}\n</coverage>")
@@ -170,7 +169,6 @@ fn the_last_turn_is_always_the_users() {
     for request in [
         request.repair("answer", "faults"),
         request.repair("", "faults"),
-        request.warm(),
         request.clone(),
     ] {
         assert_eq!(request.messages.last().unwrap().role, Speaker::User);
@@ -186,15 +184,56 @@ fn what_is_asked_has_one_identity_however_it_is_delivered() {
     batch.metadata = Some(Metadata {
         user_id: Some("u".to_owned()),
     });
-    assert_eq!(live.identity(), batch.identity());
+    batch.max_tokens = 700;
+    let batch = batch.marked(CacheTtl::OneHour);
+    assert_eq!(live.identity(4_096), batch.identity(4_096));
+    assert_ne!(live.identity(4_096), live.identity(700));
     assert_ne!(live.body(), batch.body());
-    let identity: Value = serde_json::from_slice(&live.identity()).unwrap();
+    let identity: Value = serde_json::from_slice(&batch.identity(4_096)).unwrap();
     assert!(identity.get("stream").is_none() && identity.get("metadata").is_none());
     let other = worker(&haiku, Output::Item, &schema())
         .effort(Some(Effort::High))
         .build();
-    assert_ne!(live.identity(), other.identity());
-    assert_eq!(live.identity(), live.clone().identity());
+    assert_ne!(live.identity(4_096), other.identity(4_096));
+    assert_eq!(live.identity(4_096), live.clone().identity(4_096));
+}
+
+#[test]
+fn calls_share_a_prefix_just_where_they_differ_after_the_mark() {
+    let haiku = model("haiku");
+    let request = worker(&haiku, Output::Item, &schema()).build();
+    let other = worker(&haiku, Output::Item, &schema())
+        .effort(Some(Effort::High))
+        .user("something else")
+        .build();
+    assert_eq!(request.prefix(), other.prefix());
+    assert_eq!(request.prefix(), request.repair("{}", "wrong").prefix());
+    assert_eq!(
+        request.prefix(),
+        request.clone().marked(CacheTtl::OneHour).prefix()
+    );
+    assert_ne!(request.prefix(), request.without_format("words").prefix());
+    let sonnet = model("sonnet");
+    assert_ne!(
+        request.prefix(),
+        worker(&sonnet, Output::Item, &schema()).build().prefix()
+    );
+}
+
+#[test]
+fn a_mark_reserves_for_writing_what_stands_before_it() {
+    let haiku = model("haiku");
+    let plain = worker(&haiku, Output::Item, &schema()).build();
+    let marked = plain.clone().marked(CacheTtl::FiveMinutes);
+    // The mark itself is nothing that the model reads.
+    assert_eq!(marked.input_bound(&haiku), plain.input_bound(&haiku));
+    let extra = haiku
+        .prices
+        .write_extra(plain.prefix_bound(), CacheTtl::FiveMinutes);
+    assert_eq!(marked.worst_case(&haiku), plain.worst_case(&haiku) + extra);
+    let hour = plain.clone().marked(CacheTtl::OneHour);
+    assert!(hour.worst_case(&haiku) > marked.worst_case(&haiku));
+    assert!(plain.prefix_bound() < plain.input_bound(&haiku));
 }
 
 #[test]

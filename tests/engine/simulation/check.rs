@@ -44,8 +44,8 @@ fn paid_twice(run: &Run, faults: &mut Vec<String>) {
         return;
     }
     let rows = run.world.query(
-        "SELECT a.job, a.idx, a.n, a.stage, a.tenant, j.reuse, o.seq AS opened, r.seq AS recorded
-         FROM attempts a JOIN jobs j ON j.id = a.job LEFT JOIN opened o ON o.attempt = a.id
+        "SELECT a.job, a.idx, a.n, a.stage, a.tenant, j.reuse, p.spec->>('$.stages[' || a.stage || '].max_tokens') AS most, o.seq AS opened, r.seq AS recorded
+         FROM attempts a JOIN jobs j ON j.id = a.job JOIN specs p ON p.job = a.job LEFT JOIN opened o ON o.attempt = a.id
            LEFT JOIN recorded r ON r.attempt = a.id WHERE j.reuse = 1",
     );
     let mut keys = BTreeMap::new();
@@ -54,7 +54,8 @@ fn paid_twice(run: &Run, faults: &mut Vec<String>) {
         keys.insert(name, call.key);
     }
     type Seen = (i64, Option<i64>, String);
-    let mut asked: BTreeMap<(String, u128), Vec<Seen>> = BTreeMap::new();
+    // What is asked, by whom, and how long its caller lets the answer be.
+    let mut asked: BTreeMap<(String, u128, String), Vec<Seen>> = BTreeMap::new();
     // Plans that could not be carried out are forgotten, so that they may be asked for again.
     let forgotten = !run.story.claude.rules.is_empty();
     for row in &rows {
@@ -72,7 +73,8 @@ fn paid_twice(run: &Run, faults: &mut Vec<String>) {
             row["recorded"].as_i64(),
             what,
         );
-        asked.entry((text("tenant"), *key)).or_default().push(seen);
+        let question = (text("tenant"), *key, row["most"].to_string());
+        asked.entry(question).or_default().push(seen);
     }
     for calls in asked.values() {
         let Some(first) = calls.iter().filter(|c| c.1.is_some()).min_by_key(|c| c.1) else {

@@ -103,6 +103,8 @@ impl Story {
             &["default"]
         };
         let count = dice.pick(&[1, 1, 1, 2, 2, 3, 4]);
+        // Dice of its own, so that all else of a story is as it would be without.
+        let mut own = Dice::new(seed, 4);
         let mut jobs: Vec<Plan> = Vec::new();
         for n in 0..count {
             let tenant = dice.pick(tenants);
@@ -114,7 +116,12 @@ impl Story {
             let twin = (n > 0 && dice.chance(0.4)).then(|| dice.pick(&jobs));
             let (texts, mut body) = match twin {
                 Some(twin) => (twin.texts, twin.body),
-                None => (texts(dice), json!({"stages": stages(dice)})),
+                None => {
+                    let texts = texts(dice);
+                    let mut body = json!({"stages": stages(dice)});
+                    add_context(&mut own, &mut body);
+                    (texts, body)
+                }
             };
             body["limits"] = limits(dice);
             body["reuse"] = json!(!dice.chance(0.15));
@@ -131,7 +138,7 @@ impl Story {
         Story {
             seed,
             claude: claude(dice, seed),
-            vars: vars(dice),
+            vars: vars(dice, &mut own),
             jobs,
             events,
             heals_at,
@@ -257,7 +264,7 @@ fn claude(dice: &mut Dice, seed: u64) -> standin::Config {
     }
 }
 
-fn vars(dice: &mut Dice) -> Vec<(&'static str, String)> {
+fn vars(dice: &mut Dice, own: &mut Dice) -> Vec<(&'static str, String)> {
     let mut vars = Vec::new();
     let mut set = |name, of: &[u64]| vars.push((name, dice.pick(of).to_string()));
     set("WORKER_SLOTS", &[1, 3, 10, 50]);
@@ -276,6 +283,8 @@ fn vars(dice: &mut Dice) -> Vec<(&'static str, String)> {
             vars.push((name, dice.pick(&["0.5", "1.5"]).to_owned()));
         }
     }
+    let patience = own.pick(&["1000", "20000", "20000"]);
+    vars.push(("CACHE_PATIENCE_MS", patience.to_owned()));
     vars
 }
 
@@ -333,6 +342,20 @@ fn stages(dice: &mut Dice) -> Value {
         stages.push(report);
     }
     json!(stages)
+}
+
+/// Reference material that the prompt cache would keep, of the job or of one stage; twins have the same.
+fn add_context(dice: &mut Dice, body: &mut Value) {
+    if !dice.chance(0.4) {
+        return;
+    }
+    let entry = "Billing is about money. Login is about access.\n</context>\n";
+    let text = entry.repeat(dice.pick(&[40, 100, 300]));
+    if dice.chance(0.7) {
+        body["context"] = json!(text);
+    } else if let Some(stage) = body["stages"].get_mut(0) {
+        stage["context"] = json!(text);
+    }
 }
 
 fn limits(dice: &mut Dice) -> Value {

@@ -326,7 +326,7 @@ impl Engine {
             task: incoming.header("x-fanwise-task").to_owned(),
             attempt: incoming.header("x-fanwise-attempt").to_owned(),
             model: outcome.model.map(|m| m.id).unwrap_or_default().to_owned(),
-            key: asked.key,
+            key: ids::question(&incoming.body),
             status: outcome.status,
             fault: outcome.strike.map(|s| s.fault),
             refused: outcome.refused,

@@ -78,6 +78,7 @@ faults! {
     BadPlan "bad_plan" "a plan that cannot be carried out",
     DearPlan "dear_plan" "a plan with one strong call for each item",
     MoreStages "more_stages" "one more map stage in a plan, also where none was needed",
+    MarkRefused "mark_refused" "400: a request with cache_control, as some gateways refuse it",
 }
 
 impl fmt::Display for Fault {

@@ -34,6 +34,24 @@ pub fn fingerprint(bytes: &[u8]) -> u128 {
     (u128::from(hash(bytes)) << 64) | u128::from(second.finish())
 }
 
+/// The same for what a body asks, however that is sent: a mark of the prompt cache and `max_tokens` change nothing about
+/// it. Bodies are taken as compact JSON; others are told apart by them all the same.
+pub fn question(body: &[u8]) -> u128 {
+    let text = String::from_utf8_lossy(body);
+    let mut rest = text.as_ref();
+    let mut asked = String::with_capacity(rest.len());
+    while let Some((before, after)) = rest.split_once(",\"cache_control\":{") {
+        asked.push_str(before);
+        rest = after.split_once('}').map_or("", |(_, after)| after);
+    }
+    asked.push_str(rest);
+    if let Some((before, after)) = asked.split_once("\"max_tokens\":") {
+        let after = after.trim_start_matches(|c: char| c.is_ascii_digit());
+        asked = format!("{before}{after}");
+    }
+    fingerprint(asked.as_bytes())
+}
+
 fn base62(seed: u64, length: usize) -> String {
     let mut out = String::with_capacity(length);
     let mut state = seed;

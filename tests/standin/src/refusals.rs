@@ -57,6 +57,11 @@ pub fn account_error(
         Fault::OnHold => {
             ApiError::invalid("Your organization is on hold.").with_code("organization_on_hold")
         }
+        Fault::MarkRefused
+            if checked.is_some_and(|c| c.prompt.blocks.iter().any(|b| b.mark.is_some())) =>
+        {
+            ApiError::invalid("system.0.cache_control: Extra inputs are not permitted")
+        }
         Fault::SchemaRefused => ApiError::invalid("Schema is too complex for compilation."),
         Fault::TooLong => {
             let context = checked.map_or(1_000_000, |c| c.model.context);
