@@ -124,6 +124,25 @@ pub struct Keep {
     pub delivery_days: u32,
 }
 
+/// How calls go out in batches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batches {
+    /// What is asked again goes in a batch of its own only if so many wait together; fewer go live.
+    pub least: u32,
+    /// Of one batch.
+    pub most_requests: u32,
+    pub most_bytes: u64,
+    /// Between two looks at a batch: an eighth of its age, within these.
+    pub poll_ms: u64,
+    pub poll_max_ms: u64,
+    /// In which most batches end, as the choice between batches and live calls reckons.
+    pub expected_ms: u64,
+    /// What cancelling a batch may take: so long before it must go live is what is left cancelled.
+    pub cancel_ms: u64,
+    /// A batch whose creation was not answered and that is not in the list so long after it could have been made, was not.
+    pub seek_ms: u64,
+}
+
 /// How webhooks are called, in milliseconds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Webhooks {
@@ -168,6 +187,7 @@ pub struct Config {
     pub max_schedules: u32,
     /// How long what is over is kept.
     pub keep: Keep,
+    pub batches: Batches,
     pub webhooks: Webhooks,
     /// Bodies above this go to the blob store.
     pub inline_bytes: usize,
@@ -263,6 +283,18 @@ impl Config {
                 idempotency_days: vars.int("KEEP_IDEMPOTENCY_DAYS", 30, 0, 3_650) as u32,
                 dead_letter_days: vars.int("KEEP_DEAD_LETTER_DAYS", 30, 0, 3_650) as u32,
                 delivery_days: vars.int("KEEP_DELIVERY_DAYS", 30, 0, 3_650) as u32,
+            },
+            batches: Batches {
+                least: vars.int("BATCH_LEAST", 20, 1, 100_000) as u32,
+                // Each is a row or two in the transaction that claims them.
+                most_requests: vars.int("BATCH_MAX_REQUESTS", 10_000, 1, 100_000) as u32,
+                // Held whole, and once more while it is sent, in an isolate of 128 MB.
+                most_bytes: vars.int("BATCH_MAX_BYTES", 16_000_000, 1_000, 256_000_000),
+                poll_ms: vars.int("BATCH_POLL_MS", 60_000, 100, 86_400_000),
+                poll_max_ms: vars.int("BATCH_POLL_MAX_MS", 600_000, 100, 86_400_000),
+                expected_ms: vars.int("BATCH_EXPECTED_MS", 3_600_000, 100, 86_400_000),
+                cancel_ms: vars.int("BATCH_CANCEL_MS", 300_000, 0, 86_400_000),
+                seek_ms: vars.int("BATCH_SEEK_MS", 120_000, 0, 86_400_000),
             },
             webhooks: Webhooks {
                 timeout_ms: vars.int("WEBHOOK_TIMEOUT_MS", 15_000, 100, 60_000),

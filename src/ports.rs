@@ -3,6 +3,7 @@
 //! Each says what is durable when it returns. Futures are `Send` so that the same use cases serve axum
 //! natively and in the Worker (where the adapters wrap what JavaScript gives them).
 
+use std::borrow::Cow;
 use std::future::Future;
 
 use futures::stream::BoxStream;
@@ -122,9 +123,11 @@ pub trait Queue: Clone + Send + Sync + 'static {
 /// A call as it goes over the wire; the key is added by the adapter, so that it can never be logged here.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WireRequest {
-    pub path: &'static str,
+    /// Below the base URL, with its query.
+    pub path: Cow<'static, str>,
     pub headers: Headers,
-    pub body: String,
+    /// With a body it is a `POST`, without one a `GET`.
+    pub body: Option<String>,
 }
 
 /// The head of an answer and the bytes that follow.

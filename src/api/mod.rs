@@ -8,7 +8,7 @@
 //! - [`auth`], [`ticket`]: who is calling
 //! - [`conditional`], [`cors`]: what a request says of what its sender has, and where it comes from
 //! - [`params`], [`cursor`], [`body`]: what stands in URLs and bodies
-//! - [`submit`]: a job comes in, with [`not_yet`], [`items`], [`documents`], [`shape`] and [`rules`] for its checks
+//! - [`submit`]: a job comes in, with [`items`], [`documents`], [`shape`] and [`rules`] for its checks
 //! - [`upload`]: one whose input is a file, by [`rows`]
 //! - [`jobs`], [`tasks`], [`results`] (with [`table`]), [`report`], [`overview`], [`limits`]: what is read
 //! - [`events`]: a job is watched
@@ -51,7 +51,6 @@ mod items;
 mod jobs;
 mod limits;
 mod mcp;
-mod not_yet;
 #[cfg(test)]
 mod openapi;
 mod overview;

@@ -186,6 +186,7 @@ pub mod examples {
             rationale: Some(rationale.to_owned()),
             stages: example_stages(),
             expected: Some(example_figures()),
+            delivery: None,
             alternatives: alternatives::table(&example_stages_in_figures(), None),
             rounds: vec![RoundView {
                 round: 0,
@@ -206,6 +207,7 @@ pub mod examples {
             items: 300,
             stages: example_stages(),
             expected: example_figures(),
+            delivery: None,
             alternatives: alternatives::table(&example_stages_in_figures(), None),
             limit_usd: Some(5.0),
         }

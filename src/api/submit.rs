@@ -5,9 +5,8 @@
 //!
 //! 1. bytes and JSON ([`super::body`]); a fault here ends it
 //! 2. the input ([`super::items`], [`super::documents`])
-//! 3. fields this version does not act on ([`super::not_yet`])
-//! 4. everything else against the schema in the OpenAPI document ([`super::shape`])
-//! 5. what a schema cannot say ([`super::rules`])
+//! 3. everything else against the schema in the OpenAPI document ([`super::shape`])
+//! 4. what a schema cannot say ([`super::rules`])
 //!
 //! A body in parts ([`super::upload`]) takes the same steps, its input last.
 //!
@@ -32,10 +31,11 @@ use super::items::{self, Input, Taken, json_len};
 use super::params::NoQuery;
 use super::problem::{ApiError, Faults, Problem};
 use super::upload::{self, Upload};
-use super::{Api, body, contract, not_yet, recipes, reply, rules};
+use super::{Api, body, contract, recipes, reply, rules};
 use crate::app::submit::{self, Submit, Submitted};
 use crate::app::view::JobView;
 use crate::config::Config;
+use crate::core::delivery::Delivery;
 use crate::core::plan::{Limits, Mode, Planning, Stage};
 use crate::core::webhook::Webhook;
 use crate::ports::Ports;
@@ -77,6 +77,10 @@ pub struct SubmitBody {
     /// False: answers that were paid for before are not used again.
     #[serde(default)]
     reuse: Option<bool>,
+    /// How calls go out: `live`, as Message Batches (half the price, answers within 24 hours), or as Fanwise chooses by the
+    /// deadline and the budget.
+    #[serde(default)]
+    delivery: Option<Delivery>,
     /// Reference material that every stage may look things up in, unless it has a `context` of its own. It is paid for once where
     /// the model's prompt cache takes it, and by every call elsewhere.
     #[serde(default)]
@@ -223,7 +227,6 @@ pub fn plan(
     let mut recipe = None;
     if let Some(map) = value.as_object_mut() {
         recipe = recipes::apply(map, &mut faults);
-        not_yet::set_aside(map, &mut faults);
         whole_numbers(map);
     }
     let plan_len = json_len(&value);
@@ -275,6 +278,7 @@ pub fn plan(
         items: taken.items,
         limits: body.limits.unwrap_or_default(),
         reuse: body.reuse.unwrap_or(true),
+        delivery: body.delivery.unwrap_or_default(),
         context: body.context,
         extends: body.extends,
         metadata: body.metadata.unwrap_or_default(),

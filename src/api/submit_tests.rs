@@ -64,7 +64,7 @@ fn the_smallest_body_gets_its_defaults() {
 #[test]
 fn a_body_with_every_field_is_read_whole() {
     let full = json!({
-        "task": "t", "recipe": null, "mode": "static", "delivery": "live", "approval": false, "reuse": false,
+        "task": "t", "recipe": null, "mode": "static", "delivery": "auto", "approval": false, "reuse": false,
         "planning": {"model": "claude-opus-5-5", "fallback": true}, "context": null, "extends": null,
         "webhook": {"url": "https://a.dev/x", "events": ["job.paused"], "format": "slack"},
         "metadata": {"team": "support"},
@@ -311,9 +311,9 @@ fn each_fault_is_named_where_it_is() {
             "names no stage of the recipe `support-tickets`, which has: classify, report",
         ),
         (
-            with("/delivery", json!("batch")),
+            with("/delivery", json!("weekly")),
             "delivery",
-            "this version delivers `live` only",
+            "must be one of `live`, `batch`, `auto`",
         ),
         (with("/extends", json!("my job")), "extends", ""),
         (

@@ -51,11 +51,11 @@ pub enum Begun {
 pub async fn begin<P: Ports>(app: App<P>, request: &MessagesRequest, trace: Trace<'_>) -> Begun {
     let clock = app.ports.clock().clone();
     let wire = WireRequest {
-        path: MESSAGES_PATH,
+        path: MESSAGES_PATH.into(),
         headers: headers(app.config.trace_headers.then_some(trace))
             .into_iter()
             .collect(),
-        body: String::from_utf8(request.body()).unwrap_or_default(),
+        body: Some(String::from_utf8(request.body()).unwrap_or_default()),
     };
     let sent = app.ports.claude().send(wire);
     let intervals = &app.config.intervals;
@@ -81,6 +81,53 @@ pub async fn begin<P: Ports>(app: App<P>, request: &MessagesRequest, trace: Trac
         rate: RateHeaders::read(&response.headers),
     };
     Begun::Head(head.clone(), rest(app, head, response, patience).boxed())
+}
+
+/// A request beside the messages: the answer's head, and its body to read. Whatever is not a 200 is the error that it
+/// says; the time is that of a call's silence.
+pub async fn open<P: Ports>(app: &App<P>, wire: WireRequest) -> Result<WireResponse, CallError> {
+    let clock = app.ports.clock();
+    let sent = app.ports.claude().send(wire);
+    let Some(sent) = within(clock, app.config.intervals.call_timeout_ms, sent).await else {
+        let fault = TransportFault::TimedOut;
+        return Err(transport_error(fault, "no answer in time"));
+    };
+    let mut response = sent.map_err(|error| of_transport(&error))?;
+    if response.status == 200 {
+        return Ok(response);
+    }
+    let body = body(&mut silence(app), &mut response, ERROR_BYTES)
+        .await
+        .unwrap_or_default();
+    Err(classify(
+        response.status,
+        &response.headers,
+        &body,
+        now(clock),
+    ))
+}
+
+/// The same, read to its end.
+pub async fn ask<P: Ports>(app: &App<P>, wire: WireRequest) -> Result<Vec<u8>, CallError> {
+    let mut response = open(app, wire).await?;
+    body(&mut silence(app), &mut response, BODY_BYTES).await
+}
+
+/// The next bytes of a body that is read piece by piece; `None` at its end.
+pub async fn piece<P: Ports>(
+    app: &App<P>,
+    response: &mut WireResponse,
+) -> Result<Option<Vec<u8>>, CallError> {
+    let patience = app.config.intervals.idle_timeout_ms;
+    let next = within(app.ports.clock(), patience, response.body.next()).await;
+    match next {
+        None => Err(transport_error(
+            TransportFault::TimedOut,
+            "the answer stopped coming",
+        )),
+        Some(None) => Ok(None),
+        Some(Some(bytes)) => bytes.map(Some).map_err(|error| of_transport(&error)),
+    }
 }
 
 /// The rest of the answer.
@@ -227,6 +274,12 @@ impl<C: Clock> Patience<C> {
         self.fires = until;
         self.timer = timer(&self.clock, ms.max(1));
     }
+}
+
+/// With a body that may take as long as it comes.
+fn silence<P: Ports>(app: &App<P>) -> Patience<P::Clock> {
+    let idle = app.config.intervals.idle_timeout_ms;
+    Patience::new(app.ports.clock().clone(), u64::MAX, idle)
 }
 
 fn timer<C: Clock>(clock: &C, ms: u64) -> BoxFuture<'static, ()> {

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::message::{Deliver, Drive, Look, Remove, Start, Wake};
+use super::message::{Deliver, Drive, Look, LookAtBatch, Remove, Start, Wake};
 use super::schedules::{self, ReadJob};
-use super::{App, AppError, drive, notify, remove, sweep, work};
+use super::{App, AppError, batch, drive, notify, remove, sweep, work};
 use crate::ports::{Clock, Db, Ports};
 use crate::store::removals::What;
 use crate::store::sweep as sql;
@@ -27,6 +27,15 @@ pub async fn control<P: Ports>(app: &App<P>, body: &str) -> Settle {
             Ok(()) => Settle::Ack,
             Err(error) => {
                 app.log_fault("look", &error.to_string());
+                LATER
+            }
+        };
+    }
+    if let Ok(message) = serde_json::from_str::<LookAtBatch>(body) {
+        return match batch::watch::go_on(app, &message.batch).await {
+            Ok(()) => Settle::Ack,
+            Err(error) => {
+                app.log_fault("batch", &format!("{}: {error}", message.batch));
                 LATER
             }
         };

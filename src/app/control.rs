@@ -12,7 +12,7 @@ use crate::core::plan::Limits;
 use crate::core::state::{JobEvent, JobState, TaskEvent, job_states_that_accept};
 use crate::ports::{Clock, Db, DbError, Ports, Queue, Statement};
 use crate::store::row::Columns;
-use crate::store::{control as sql, jobs, listing, settle, tasks};
+use crate::store::{batches, control as sql, jobs, listing, settle, tasks};
 
 /// Ends the job. From the moment this returns nothing more is claimed for it; a call that was claimed and waits for a
 /// connection may still begin for half a second (see [`super::work`]). What is in flight ends unseen, but its cost is
@@ -24,6 +24,7 @@ pub async fn cancel<P: Ports>(app: &App<P>, tenant: &str, id: &str) -> Result<Jo
         sql::end(id, JobState::Cancelled, now),
         tasks::close_open(id, TaskEvent::Cancelled, &reason, now),
         jobs::end_expansion(id),
+        batches::cancel(id, now),
         tasks::counts(id),
     ];
     act(
@@ -98,7 +99,9 @@ pub async fn retry<P: Ports>(
         sql::next_run(id, now),
         sql::reopen_maps(id),
         sql::reopen_synthesis(id),
+        batches::undecide(id),
         tasks::revive(id),
+        batches::reattach(id),
         tasks::counts(id),
     ];
     statements.extend(limit_statements(

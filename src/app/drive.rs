@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::kit::Kit;
 use super::synthesise::{Next, SynthesisTask};
 use super::{
-    App, AppError, bodies, check, cite, coverage, extend, follow, log, message, notify, plan,
-    planning, pump, query, reduce, synthesise,
+    App, AppError, batch, bodies, check, cite, coverage, extend, follow, log, message, notify,
+    plan, planning, pump, query, reduce, synthesise,
 };
 use crate::core::flags::Flag;
 use crate::core::plan::{OnBudget, PLAN_STAGE, StageKind};
@@ -20,7 +20,9 @@ use crate::ports::{Clock, Db, DbError, Ports, Queue, Statement};
 use crate::store::admission::Body;
 use crate::store::jobs::{self, JobRow, StageRow};
 use crate::store::row::Columns;
-use crate::store::{flags, follow as follow_sql, listing, plans, reduce as reduce_sql, tasks};
+use crate::store::{
+    batches, flags, follow as follow_sql, listing, plans, reduce as reduce_sql, tasks,
+};
 
 /// A control consumer gives up its turn after this long; what is left goes on with the next message.
 const TURN_MS: i64 = 20_000;
@@ -186,6 +188,9 @@ async fn run<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, 
     let Some(stage) = loaded.stages.iter().find(|stage| stage.idx == job.stage) else {
         return fail(app, job, "internal", "the plan has no such stage", now).await;
     };
+    if batch::choice::decide(app, loaded).await? {
+        return Ok(Step::Again);
+    }
     if stage.state == "waiting" {
         app.ports
             .db()
@@ -202,8 +207,8 @@ async fn run<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, 
     }
     if stage.phase != "work" && (!stage.expanded || stage.open() == 0) {
         let more = check::step(app, loaded, stage).await?;
-        pump::pump(app, &job.id).await?;
-        if more {
+        let sent = batch::pump(app, loaded, stage).await?;
+        if more || sent {
             return Ok(Step::Again);
         }
     } else if !stage.expanded {
@@ -213,8 +218,7 @@ async fn run<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, 
         return Ok(Step::Again);
     }
     if stage.open() > 0 {
-        pump::pump(app, &job.id).await?;
-        return Ok(Step::Rest);
+        return again_or_rest(batch::pump(app, loaded, stage).await?);
     }
     if check::step(app, loaded, stage).await? {
         return Ok(Step::Again);
@@ -242,6 +246,10 @@ async fn run<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, 
             None => maps_done(app, loaded, now).await,
         },
     }
+}
+
+fn again_or_rest(more: bool) -> Result<Step, AppError> {
+    Ok(if more { Step::Again } else { Step::Rest })
 }
 
 /// The maps are done: merged, then on to the synthesis, or to the end.
@@ -405,8 +413,7 @@ async fn tree<P: Ports>(
         return Ok(Step::Again);
     }
     if stage.open() > 0 {
-        pump::pump(app, &job.id).await?;
-        return Ok(Step::Rest);
+        return again_or_rest(batch::pump(app, loaded, stage).await?);
     }
     let (merged, next) = synthesise::over_tree(app, loaded, stage).await?;
     let mut statements = vec![
@@ -551,6 +558,7 @@ async fn expire<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Ste
     let mut statements = vec![
         tasks::close_open(&job.id, TaskEvent::Skipped, &reason, now),
         jobs::end_expansion(&job.id),
+        batches::cancel(&job.id, now),
         tasks::counts(&job.id),
     ];
     match job.state {

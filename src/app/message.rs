@@ -43,6 +43,13 @@ pub struct Start {
     pub due_at: i64,
 }
 
+/// Look at this batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LookAtBatch {
+    pub v: u32,
+    pub batch: String,
+}
+
 /// There is work for a consumer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wake {
@@ -70,6 +77,18 @@ pub fn look(delay_seconds: u32) -> Outgoing {
             look: "leases".to_owned(),
         }),
         delay_seconds,
+    }
+}
+
+/// A control message for a batch.
+pub fn batch(id: &str) -> Outgoing {
+    Outgoing {
+        queue: QueueName::Control,
+        body: json(&LookAtBatch {
+            v: 1,
+            batch: id.to_owned(),
+        }),
+        delay_seconds: 0,
     }
 }
 

@@ -9,6 +9,7 @@
 //! - [`pump`]: waiting tasks are queued
 //! - [`consume`]: messages arrive
 //! - [`work`]: tasks are claimed, called for and settled; [`call`] is one call, [`resolve`] its outcome, [`settle`] what is written
+//! - [`batch`]: tasks go out in batches, and their results come back
 //! - [`synthesise`]: results are merged and handed to the synthesis; [`reduce`]: by way of a tree, where they are too many; [`sample`]: what is shown of them
 //! - [`check`]: results are judged, and asked for once more where they look wrong
 //! - [`cite`]: what a report rests on is looked up
@@ -35,6 +36,7 @@ use crate::core::webhook::SigningKey;
 use crate::ports::{Clock, DbError, Entropy, Log, Ports};
 
 pub mod ask;
+pub mod batch;
 pub mod bodies;
 pub mod call;
 pub mod check;

@@ -10,8 +10,9 @@ use super::estimate::{self, Paces};
 use super::kit::Kit;
 use super::submit::{self, Submit};
 use super::view::JobView;
-use super::{App, AppError, control, extend, judge, query};
+use super::{App, AppError, batch, control, extend, judge, query};
 use crate::core::alternatives::Alternative;
+use crate::core::delivery::Choice;
 use crate::core::estimate::Expected;
 use crate::core::plan::{Mode, Stage};
 use crate::core::profile::Profile;
@@ -40,6 +41,9 @@ pub struct PlanView {
     pub stages: Vec<Stage>,
     /// What was expected when the plan was made.
     pub expected: Option<Expected>,
+    /// How calls go out and why, unless the job is plainly `live`: what was chosen when the work began, or what would be
+    /// chosen if it began now.
+    pub delivery: Option<Choice>,
     /// What the plan would cost in other ways, at the limits known now; empty while it is being made.
     pub alternatives: Vec<Alternative>,
     /// How it came about: the plan, and each time it was thought over after a stage.
@@ -77,6 +81,8 @@ pub struct EstimateView {
     /// stands in where no other comes, and the planning is counted too.
     pub stages: Vec<Stage>,
     pub expected: Expected,
+    /// How calls would go out, and why, unless the job is plainly `live`.
+    pub delivery: Option<Choice>,
     /// What the same costs in other ways.
     pub alternatives: Vec<Alternative>,
     /// The job's cap.
@@ -106,11 +112,17 @@ pub async fn estimate<P: Ports>(
     }
     let paces = Paces::known(app).await?;
     let spec = &kit.spec;
+    let now = app.ports.clock().now_ms();
+    let deadline_at = spec
+        .limits
+        .deadline_seconds
+        .map(|s| now.saturating_add_unsigned(s.saturating_mul(1_000)));
     Ok(EstimateView {
         mode: submit.mode,
         items: profile.items,
         stages: pinned(&kit),
         expected: estimate::expected(app, &kit, &profile, &spec.limits, &paces),
+        delivery: batch::choice::of(app, &kit, &profile, &paces, deadline_at),
         alternatives: estimate::alternatives(app, &kit, &profile, &spec.limits, &paces)?,
         limit_usd: spec.limits.max_cost_usd,
     })
@@ -122,13 +134,18 @@ pub async fn plan<P: Ports>(app: &App<P>, tenant: &str, id: &str) -> Result<Plan
     let loaded = load(app, id).await?;
     let (rounds, profile) = history(app, id).await?;
     let spec = &loaded.kit.spec;
+    let paces = Paces::known(app).await?;
     let alternatives = if spec.stages.is_empty() {
         Vec::new()
     } else {
-        let paces = Paces::known(app).await?;
         estimate::alternatives(app, &loaded.kit, &profile, &spec.limits, &paces)?
     };
-    Ok(view(&loaded, rounds, alternatives))
+    let deadline_at = loaded.job.deadline_at;
+    let delivery = match &loaded.job.choice {
+        Some(choice) => Some(choice.clone()),
+        None => batch::choice::of(app, &loaded.kit, &profile, &paces, deadline_at),
+    };
+    Ok(view(&loaded, rounds, alternatives, delivery))
 }
 
 /// Puts other stages in the place of a plan that waits for approval.
@@ -241,7 +258,12 @@ pub async fn history<P: Ports>(app: &App<P>, id: &str) -> Result<(Vec<Round>, Pr
     Ok((rounds, profile))
 }
 
-fn view(loaded: &Loaded, rounds: Vec<Round>, alternatives: Vec<Alternative>) -> PlanView {
+fn view(
+    loaded: &Loaded,
+    rounds: Vec<Round>,
+    alternatives: Vec<Alternative>,
+    delivery: Option<Choice>,
+) -> PlanView {
     let first = rounds.first();
     PlanView {
         state: loaded.job.state.as_str().to_owned(),
@@ -251,6 +273,7 @@ fn view(loaded: &Loaded, rounds: Vec<Round>, alternatives: Vec<Alternative>) -> 
         expected: first.and_then(|round| round.expected.clone()),
         alternatives,
         stages: pinned(&loaded.kit),
+        delivery,
         rounds: rounds
             .into_iter()
             .map(|round| RoundView {

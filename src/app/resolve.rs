@@ -15,7 +15,9 @@ use super::kit::{Kit, Prior, StageKit, nano, only, wire_output};
 use super::work::{HeadNote, PrefixNote, Step};
 use super::{App, AppError, bodies, coverage, query};
 use crate::claude::error::{CallError, ErrorClass, ErrorCode, unusable};
+use crate::claude::models::Model;
 use crate::claude::outcome::{self, Wanted};
+use crate::claude::rate::RateHeaders;
 use crate::claude::request::{MessagesRequest, Trace};
 use crate::claude::response::{Message, StopReason};
 use crate::core::plan::{Output, StageKind};
@@ -23,6 +25,7 @@ use crate::core::state::TaskState;
 use crate::core::verdict::{End, FETCH, Form, Next, Standing, verdict, wait_ms};
 use crate::ports::{Clock, Ports};
 use crate::store::admission::Claimed;
+use crate::store::batches::CLASS;
 use crate::store::inputs::Fetched;
 use crate::store::settle::{
     ClosedAttempt, Half, Invented, KeptOutput, LedgerEntry, MovedTask, Saved,
@@ -195,6 +198,76 @@ pub async fn call<P: Ports>(
     }
 }
 
+/// What a task asks now, for one who sends it in a batch.
+pub async fn question<P: Ports>(
+    app: &App<P>,
+    stage: &StageKit,
+    task: &Claimed,
+) -> Result<MessagesRequest, AppError> {
+    let asked = asked(app, stage, task).await?;
+    Ok(request(stage, task, &asked))
+}
+
+/// What became of a call that was sent in a batch. `task` is as it was claimed for it.
+pub async fn batched<P: Ports>(
+    app: &App<P>,
+    kit: &Kit,
+    task: Claimed,
+    result: Result<Message, CallError>,
+) -> Result<Resolved, AppError> {
+    let stage = kit
+        .of(task.stage, task.purpose, task.tier)
+        .ok_or_else(|| AppError::Unavailable("the stage's plan is not readable".into()))?;
+    let asked = asked(app, stage, &task).await?;
+    let request = request(stage, &task, &asked);
+    let ended = Ended {
+        head: result.is_ok().then(|| call::Head {
+            at: app.ports.clock().now_ms(),
+            status: 200,
+            rate: RateHeaders::default(),
+        }),
+        request_id: result.as_ref().err().and_then(|e| e.request_id.clone()),
+        result,
+    };
+    let admitted = Admitted {
+        mark: [0.0; 2],
+        leads: false,
+        probe: false,
+    };
+    let mut resolved = resolve(app, kit, task, asked, request, ended, admitted).await;
+    // No class of live calls learns of it.
+    CLASS.clone_into(&mut resolved.class);
+    Ok(resolved)
+}
+
+/// The end of a call whose task is gone: what it cost, and nothing else.
+pub fn paid<P: Ports>(
+    app: &App<P>,
+    attempt: i64,
+    model: &str,
+    result: &Result<Message, CallError>,
+) -> ClosedAttempt {
+    let mut attempt = ClosedAttempt {
+        id: attempt,
+        finished_at: app.ports.clock().now_ms(),
+        state: "done",
+        ..ClosedAttempt::default()
+    };
+    match (result, app.models.resolve(model)) {
+        (Ok(message), Ok(model)) => count(&mut attempt, model, message),
+        // It was paid, and nobody knows its price any more.
+        (Ok(_), Err(_)) => attempt.state = "unknown",
+        (Err(error), _) => {
+            attempt.error_class = Some(error.code.as_str().to_owned());
+            attempt.error = Some(error.message.clone());
+            if error.possibly_paid {
+                attempt.state = "unknown";
+            }
+        }
+    }
+    attempt
+}
+
 /// What the task asks now, in the form it has come to. A repair asks for the very items of the answer it mends.
 async fn asked<P: Ports>(
     app: &App<P>,
@@ -340,7 +413,7 @@ async fn resolve<P: Ports>(
     };
     let result = match ended.result {
         Ok(message) => {
-            count(&mut attempt, stage, &message);
+            count(&mut attempt, &stage.model, &message);
             if task.cache.is_some() && attempt.cache_read + attempt.cache_write == 0 {
                 // Shorter than the model wants it, or not kept by whoever answers: a mark brings nothing.
                 resolved.uncached = stage.prefix(asked.form).map(|prefix| prefix.id.clone());
@@ -509,7 +582,11 @@ fn turned_away(error: &CallError) -> bool {
     error.slow_class
         || matches!(
             error.code,
-            ErrorCode::RateLimited | ErrorCode::RampLimited | ErrorCode::Overloaded
+            ErrorCode::RateLimited
+                | ErrorCode::RampLimited
+                | ErrorCode::Overloaded
+                | ErrorCode::BatchExpired
+                | ErrorCode::BatchCanceled
         )
 }
 
@@ -871,14 +948,14 @@ async fn keep_response<P: Ports>(
     }
 }
 
-fn count(attempt: &mut ClosedAttempt, stage: &StageKit, message: &Message) {
+fn count(attempt: &mut ClosedAttempt, model: &Model, message: &Message) {
     let usage = &message.usage;
-    attempt.cost = nano(stage.model.prices.cost(usage));
+    attempt.cost = nano(model.prices.cost(usage));
     attempt.input_tokens = usage.input_tokens;
     attempt.output_tokens = usage.output_tokens;
     attempt.cache_read = usage.cache_read_input_tokens;
     attempt.cache_write = usage.cache_creation_input_tokens;
-    attempt.cache_saved = stage.model.prices.cache_saved(usage);
+    attempt.cache_saved = model.prices.cache_saved(usage);
     attempt.stop_reason = Some(message.stop_reason.as_str().to_owned());
 }
 

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::resolve::Resolved;
 use super::work::HeadNote;
 use super::{App, AppError, log};
+use crate::claude::error::ErrorCode;
 use crate::claude::rate::Bucket;
 use crate::core::state::JobState;
 use crate::core::time::rfc3339;
@@ -56,20 +57,31 @@ pub fn statements<P: Ports>(
     }
     statements.extend(prefixes::learn(&of_prefixes(ended, heads, now)));
     if let Some((code, message, until)) = ended.iter().find_map(|one| one.stop.as_ref()) {
-        let until =
-            until.unwrap_or_else(|| now.saturating_add_unsigned(app.config.intervals.breaker_ms));
-        app.log(
-            json!({"event": "breaker_tripped", "code": code.as_str()}),
-            json!({}),
-        );
-        // When it goes on is what the breaker's row says in the end.
-        let halt = json!({"reason": "quota", "cause": "breaker", "detail": message});
-        statements.extend(sql::trip(code.as_str(), until, &halt, now, LONGEST_TRIP_MS));
+        statements.extend(trip(app, *code, message, *until, now));
     }
     if ended.iter().any(|one| one.probe_undecided) {
         statements.push(sql::free_probe(lease));
     }
     statements
+}
+
+/// An error that no call of this account will survive: everything stops until then.
+pub fn trip<P: Ports>(
+    app: &App<P>,
+    code: ErrorCode,
+    message: &str,
+    until: Option<i64>,
+    now: i64,
+) -> Vec<Statement> {
+    let until =
+        until.unwrap_or_else(|| now.saturating_add_unsigned(app.config.intervals.breaker_ms));
+    app.log(
+        json!({"event": "breaker_tripped", "code": code.as_str()}),
+        json!({}),
+    );
+    // When it goes on is what the breaker's row says in the end.
+    let halt = json!({"reason": "quota", "cause": "breaker", "detail": message});
+    sql::trip(code.as_str(), until, &halt, now, LONGEST_TRIP_MS)
 }
 
 /// What is learned of prefixes. The same one is marked by many calls: the newest says it for all.

@@ -11,6 +11,7 @@ use super::kit::Kit;
 use super::view::JobView;
 use super::{App, AppError, estimate, extend, message, notify, query, reduce, synthesise};
 use crate::claude::models::Model;
+use crate::core::delivery::Delivery;
 use crate::core::estimate::prompt_tokens_at_most;
 use crate::core::extension::Extension;
 use crate::core::money::Nano;
@@ -54,6 +55,7 @@ pub struct Submit {
     pub items: Vec<Item>,
     pub limits: Limits,
     pub reuse: bool,
+    pub delivery: Delivery,
     /// Reference material for all stages.
     pub context: Option<String>,
     /// The job whose results are taken over. Where it is named and there are no stages, they are that job's.
@@ -303,6 +305,7 @@ pub fn kit_of<P: Ports>(app: &App<P>, submit: &Submit) -> Result<Kit, AppError> 
         planning: planning(app, submit)?,
         context: submit.context.clone(),
         reuse: submit.reuse,
+        delivery: submit.delivery,
         metadata: submit.metadata.clone(),
     };
     Kit::new(app, spec)

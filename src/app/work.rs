@@ -810,6 +810,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                     id: job.id.clone(),
                     tenant: job.tenant.clone(),
                     in_flight: job.in_flight,
+                    in_batches: job.in_batches > 0,
                     concurrency: job.concurrency,
                     budget: job
                         .limit_nano

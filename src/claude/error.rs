@@ -152,19 +152,7 @@ pub fn classify(status: u16, headers: &Headers, body: &[u8], now_ms: u64) -> Cal
 #[must_use]
 pub fn stream_error(data: &str, headers: &Headers, now_ms: u64) -> CallError {
     let envelope = Envelope::read(data.as_bytes());
-    let kind = envelope.as_ref().map_or("", |envelope| &envelope.kind);
-    let status = match kind {
-        "invalid_request_error" => 400,
-        "authentication_error" => 401,
-        "billing_error" => 402,
-        "permission_error" => 403,
-        "not_found_error" => 404,
-        "request_too_large" => 413,
-        "rate_limit_error" => 429,
-        "timeout_error" => 504,
-        "overloaded_error" => 529,
-        _ => 500,
-    };
+    let status = envelope.as_ref().map_or(500, Envelope::status);
     let message = match &envelope {
         Some(envelope) => envelope.message.clone(),
         None => "the stream reported an error that cannot be read".to_owned(),
@@ -194,6 +182,37 @@ pub fn stream_error(data: &str, headers: &Headers, now_ms: u64) -> CallError {
     });
     error.possibly_paid = true;
     error
+}
+
+/// Judges the error of one request of a batch: as the same error of a live call, and nothing of it is paid. `error` is the
+/// envelope as JSON.
+#[must_use]
+pub fn batch_error(error: &str, now_ms: u64) -> CallError {
+    let envelope = Envelope::read(error.as_bytes());
+    let message = match &envelope {
+        Some(envelope) => envelope.message.clone(),
+        None => "the batch reported an error that cannot be read".to_owned(),
+    };
+    let verdict = Verdict {
+        status: envelope.as_ref().map_or(500, Envelope::status),
+        after_ms: None,
+        now_ms,
+        envelope: envelope.as_ref(),
+        message: &message,
+    };
+    let mut error = verdict.account().unwrap_or_else(|| verdict.by_status());
+    error.request_id = envelope.and_then(|envelope| envelope.request_id);
+    error
+}
+
+/// A request that its batch never came to: it costs nothing and may be asked again at once.
+#[must_use]
+pub fn not_answered(code: ErrorCode) -> CallError {
+    let why = match code {
+        ErrorCode::BatchExpired => "the batch ended before this request was answered",
+        _ => "the batch was cancelled before this request was answered",
+    };
+    CallError::retry(code, Some(0), why)
 }
 
 /// How a call came to have no whole response.

@@ -11,8 +11,11 @@
 //! 3. **Judge**: [`error`] (every way to fail, with the one decision what to do about it),
 //!    [`outcome`] (what of a worker's answer can be used).
 //! 4. **Learn**: [`rate`] (the limits every response announces), [`headers`].
+//!
+//! Many calls may go out as one batch ([`batches`]); each of its results is judged as an answer is.
 
 pub mod api_schema;
+pub mod batches;
 pub mod error;
 pub mod headers;
 pub mod models;

@@ -450,12 +450,6 @@ impl MessagesRequest {
     /// What must be reserved before this is sent: no response to it can cost more.
     #[must_use]
     pub fn worst_case(&self, model: &Model) -> Nano {
-        let searches: u64 = self
-            .tools
-            .iter()
-            .filter(|tool| tool.name == "web_search")
-            .map(|tool| u64::from(tool.max_uses))
-            .sum();
         let marked = self
             .cache_ttl()
             .map_or(0, |ttl| model.prices.write_extra(self.prefix_bound(), ttl));
@@ -463,7 +457,18 @@ impl MessagesRequest {
             .prices
             .worst_case(self.input_bound(model), self.max_tokens, None)
             .saturating_add(marked)
-            .saturating_add(searches.saturating_mul(model.prices.web_search))
+            .saturating_add(self.worst_searches(model))
+    }
+
+    /// The part of it that searches may cost.
+    pub(crate) fn worst_searches(&self, model: &Model) -> Nano {
+        let searches: u64 = self
+            .tools
+            .iter()
+            .filter(|tool| tool.name == "web_search")
+            .map(|tool| u64::from(tool.max_uses))
+            .sum();
+        searches.saturating_mul(model.prices.web_search)
     }
 
     /// The longest time to live of the breakpoints in the request.

@@ -116,6 +116,8 @@ pub struct Job {
     pub id: String,
     pub tenant: String,
     pub in_flight: u32,
+    /// Calls of it are in batches: they may give back what they reserved.
+    pub in_batches: bool,
     pub concurrency: u32,
     /// Nano-dollars that calls may still reserve: the cap less what is spent, reserved, possibly paid and held
     /// back for the synthesis. `None`: no cap.
@@ -260,6 +262,7 @@ pub fn admit(snapshot: &Snapshot) -> Admission {
             in_flight: job.in_flight,
             budget: job.budget,
             day: job.day,
+            blocked: job.in_batches,
             ..Seat::default()
         })
         .collect();
@@ -584,6 +587,7 @@ mod tests {
             id: id.into(),
             tenant: "default".into(),
             in_flight: 0,
+            in_batches: false,
             concurrency: 50,
             budget: None,
             day: None,

@@ -19,6 +19,7 @@
 //! - [`webhook`]: who is told, and how a message is signed
 //! - [`cron`]: when a schedule is due
 //! - [`guard`]: which addresses on the web may be asked
+//! - [`delivery`]: live, or in batches
 //! - [`readable`]: pages as text
 //! - [`schema`]: JSON Schema, compiled and checked
 //! - [`token`]: bearer tokens: text, hash, scopes
@@ -30,6 +31,7 @@ pub mod cache;
 pub mod chunk;
 pub mod cite;
 pub mod cron;
+pub mod delivery;
 pub mod estimate;
 pub mod extension;
 pub mod flags;

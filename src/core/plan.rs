@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::delivery::Delivery;
 use super::slice::Size;
 
 /// How the work of a job was decided.
@@ -409,6 +410,8 @@ pub struct Spec {
     /// As given, defaults filled in; `jobs` holds the figures the engine checks.
     pub limits: Limits,
     pub reuse: bool,
+    #[serde(default, skip_serializing_if = "Delivery::is_live")]
+    pub delivery: Delivery,
     #[serde(default)]
     pub metadata: Map<String, Value>,
 }

@@ -43,7 +43,7 @@ async fn send(claude: ClaudeFetch, request: WireRequest) -> Result<WireResponse,
     let headers = headers(&claude, &request)?;
     let url = format!("{}{}", claude.base_url, request.path);
     // The base URL is configuration: an answer that points elsewhere is not followed with the key.
-    fetch::send(&url, &headers, Some(request.body)).await
+    fetch::send(&url, &headers, request.body).await
 }
 
 /// The request's headers and the key. An error names the header, never its value.

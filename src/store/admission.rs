@@ -46,7 +46,9 @@ pub struct AtWork {
     pub tenant: String,
     /// The one it works on.
     pub stage: u32,
+    /// Calls that were sent by themselves; those in batches stand apart.
     pub in_flight: u32,
+    pub in_batches: u32,
     pub concurrency: u32,
     pub max_attempts: u32,
     pub limit_nano: Option<i64>,
@@ -75,7 +77,7 @@ pub struct TokenAtWork {
 // A job in `planning` is at work while it asks the orchestrator: it stands at `PLAN_STAGE` (1000) then. One that stands
 // elsewhere is on its way to `running`, with tasks of an earlier run that must wait for that.
 const AT_WORK: &str = "-- jobs_at_work
-SELECT j.id, j.tenant, j.state, j.stage, j.in_flight, j.concurrency, j.max_attempts, j.limit_nano,
+SELECT j.id, j.tenant, j.state, j.stage, j.in_flight - j.in_batches AS in_flight, j.in_batches, j.concurrency, j.max_attempts, j.limit_nano,
   j.spent_nano + j.reserved_nano + j.unknown_nano AS used_nano,
   j.synthesis_fixed_nano, j.synthesis_nano_per_byte, j.synthesis_bytes, j.reduce_nano_per_byte, j.hold_nano,
   j.results, j.result_bytes,
@@ -83,19 +85,19 @@ SELECT j.id, j.tenant, j.state, j.stage, j.in_flight, j.concurrency, j.max_attem
   (SELECT spent_nano + reserved_nano FROM spending WHERE day = ?1 AND tenant = j.tenant) AS day_tenant,
   (SELECT spent_nano + reserved_nano FROM spending WHERE day = ?1 AND tenant = '*') AS day_account,
   k.id AS token, k.concurrency AS token_concurrency, k.daily_nano AS token_daily_nano,
-  (SELECT SUM(in_flight) FROM jobs WHERE token = k.id AND in_flight > 0) AS token_in_flight,
+  (SELECT SUM(in_flight - in_batches) FROM jobs WHERE token = k.id AND in_flight > 0) AS token_in_flight,
   (SELECT spent_nano + reserved_nano FROM token_days WHERE day = ?1 AND token = k.id) AS token_day_nano
 FROM jobs j LEFT JOIN tokens k ON k.id = j.token WHERE j.state IN ('planning', 'running', 'synthesizing') AND (j.state <> 'planning' OR j.stage = 1000) AND (j.deadline_at IS NULL
-  OR j.deadline_at + CASE j.state WHEN 'synthesizing' THEN ?3 ELSE 0 END > ?2)
-ORDER BY j.in_flight, j.created_at LIMIT 64";
+  OR j.deadline_at + CASE j.state WHEN 'synthesizing' THEN ?3 ELSE 0 END > ?2) AND j.id = COALESCE(?4, j.id)
+ORDER BY j.in_flight - j.in_batches, j.created_at LIMIT 64";
 const WAITING: &str = "-- waiting_tasks
 SELECT t.id, t.job, t.stage, t.idx, t.class, t.bytes, t.max_tokens, t.worst_nano, t.form, t.purpose, t.tier, s.answers, s.answer_tokens,
   s.pending + s.queued + (s.expanded = 0) * 1000 AS peers,
   t.form = 'fetch' OR (at_work.reuse = 1 AND EXISTS (SELECT 1 FROM ledger l
     WHERE l.tenant = at_work.tenant AND l.key = t.key AND l.expires_at > ?1)) AS free
 FROM (SELECT id, tenant, reuse FROM jobs WHERE state IN ('planning', 'running', 'synthesizing') AND (state <> 'planning' OR stage = 1000)
-    ORDER BY in_flight, created_at LIMIT 64) at_work CROSS JOIN tasks t ON t.id IN (
-    SELECT c.id FROM tasks c WHERE c.job = at_work.id AND c.state IN ('pending', 'queued') AND c.not_before <= ?1
+    ORDER BY in_flight - in_batches, created_at LIMIT 64) at_work CROSS JOIN tasks t ON t.id IN (
+    SELECT c.id FROM tasks c WHERE c.job = at_work.id AND c.state IN ('pending', 'queued') AND c.batched = 0 AND c.not_before <= ?1
     ORDER BY c.not_before, c.idx LIMIT ?2)
   JOIN stages s ON s.job = t.job AND s.idx = t.stage
 ORDER BY t.job, t.not_before, t.idx";
@@ -105,20 +107,37 @@ const BREAKER: &str = "-- breaker
 SELECT state, until, probe FROM breaker WHERE id = 1";
 const NEXT_DUE: &str = "-- next_due
 SELECT MIN((SELECT MIN(t.not_before) FROM tasks t
-    WHERE t.job = j.id AND t.state IN ('pending', 'queued') AND t.not_before > ?1)) AS due,
-  MAX(EXISTS (SELECT 1 FROM tasks t WHERE t.job = j.id AND t.state IN ('pending', 'queued'))) AS waiting
+    WHERE t.job = j.id AND t.state IN ('pending', 'queued') AND t.batched = 0 AND t.not_before > ?1)) AS due,
+  MAX(EXISTS (SELECT 1 FROM tasks t WHERE t.job = j.id AND t.state IN ('pending', 'queued') AND t.batched = 0)) AS waiting
 FROM jobs j WHERE j.state IN ('planning', 'running', 'synthesizing') AND (j.state <> 'planning' OR j.stage = 1000)";
 
 /// The statements of a snapshot; [`read`] takes their answers.
 pub fn snapshot(now: i64, day: &str, per_job: u32, grace_ms: i64) -> Vec<Statement> {
     vec![
-        sql(AT_WORK, params![day, now, grace_ms]),
+        sql(AT_WORK, params![day, now, grace_ms, None::<String>]),
         sql(WAITING, params![now, per_job]),
         sql(CLASSES, params![]),
         sql(BREAKER, params![]),
         sql(NEXT_DUE, params![now]),
         prefixes::known(now),
     ]
+}
+
+/// One job's money and the breaker's row, for what is not admitted call by call; [`read_one`] takes their answers.
+pub fn one(job: &str, now: i64, day: &str, grace_ms: i64) -> Vec<Statement> {
+    vec![
+        sql(AT_WORK, params![day, now, grace_ms, job]),
+        sql(BREAKER, params![]),
+    ]
+}
+
+/// `None` where the job is not at work.
+pub fn read_one(answers: &[crate::ports::Answer]) -> Option<(AtWork, Breaker)> {
+    let first = |n: usize| answers.get(n).and_then(|answer| answer.rows.first());
+    Some((
+        at_work(first(0)?),
+        first(1).map_or(Breaker::Closed, read_breaker),
+    ))
 }
 
 /// How many statements [`snapshot`] has.
@@ -249,6 +268,7 @@ fn at_work(row: &Row) -> AtWork {
         tenant: row.text("tenant"),
         stage: row.count("stage"),
         in_flight: row.count("in_flight"),
+        in_batches: row.count("in_batches"),
         concurrency: row.count("concurrency"),
         max_attempts: row.count("max_attempts"),
         limit_nano: row.maybe_int("limit_nano"),
@@ -350,7 +370,7 @@ const GUARD_JOBS: &str = "-- guard_jobs
 INSERT INTO guards SELECT NOT EXISTS (
   SELECT 1 FROM json_each(?1) e LEFT JOIN jobs j ON j.id = e.value->>'$.job' WHERE
     j.id IS NULL OR j.state NOT IN ('planning', 'running', 'synthesizing') OR (j.state = 'planning' AND j.stage <> 1000)
-    OR j.in_flight + e.value->>'$.calls' > j.concurrency + e.value->>'$.ahead'
+    OR j.in_flight - j.in_batches + e.value->>'$.calls' > j.concurrency + e.value->>'$.ahead'
     OR (e.value->>'$.calls' > 0 AND j.spent_nano + j.reserved_nano + j.unknown_nano
       + e.value->>'$.held' + e.value->>'$.worst' > j.limit_nano)
     OR (e.value->>'$.calls' > 0 AND COALESCE((SELECT spent_nano + reserved_nano FROM spending
@@ -380,7 +400,7 @@ FROM json_each(?2) e CROSS JOIN tasks t ON t.id = e.value->>'$.id' JOIN jobs j O
 WHERE e.value->>'$.free' = 0 AND t.lease = ?1 AND t.state = 'running'";
 const CLAIMED: &str = "-- claimed_tasks
 SELECT t.id, t.job, t.stage, t.purpose, t.tier, t.idx, t.state AS moved_to, t.ids, COALESCE(t.wanted, t.ids) AS wanted, t.form, t.tries, t.attempts, t.delays, t.covered, t.class, t.key,
-  t.bytes, t.worst_nano, t.max_tokens, j.tenant, j.run, j.max_attempts, j.reuse, j.in_flight, j.concurrency, a.id AS attempt, a.reserved_nano, a.cache, i.body, i.blob,
+  t.bytes, t.worst_nano, t.max_tokens, j.tenant, j.run, j.max_attempts, j.reuse, j.in_flight - j.in_batches AS in_flight, j.concurrency, a.id AS attempt, a.reserved_nano, a.cache, i.body, i.blob,
   CASE WHEN t.covered > 0 THEN o.body END AS output, CASE WHEN t.covered > 0 THEN o.blob END AS output_blob,
   CASE WHEN e.value->>'$.free' = 1 THEN l.body END AS known, CASE WHEN e.value->>'$.free' = 1 THEN l.blob END AS known_blob,
   l.cost_nano AS known_cost, l.job AS known_job,
@@ -438,12 +458,9 @@ pub fn claim(claim: &Claim<'_>) -> Vec<Statement> {
             GUARD_CLASSES,
             params![classes.as_str(), claim.now, claim.governor_start],
         ));
-        statements.push(sql(GUARD_BREAKER, params![u32::from(claim.probe)]));
+        statements.extend(guard_breaker(claim.lease, claim.probe));
         if !leads.is_empty() {
             statements.push(prefixes::guard(&leads, claim.now, claim.leads_since));
-        }
-        if claim.probe {
-            statements.push(sql(PROBE, params![claim.lease]));
         }
         if let Some(cap) = claim.account_day_nano {
             let worst: i64 = calls.iter().map(|take| take.worst_nano).sum();
@@ -472,6 +489,15 @@ pub fn claim(claim: &Claim<'_>) -> Vec<Statement> {
     }
     statements.push(sql(CLAIMED, params![claim.lease, takes]));
     statements.push(sql(ADMITTED, params![classes]));
+    statements
+}
+
+/// Ends the batch unless calls may go out; the breaker's probe is taken by that lease.
+pub fn guard_breaker(lease: &str, probe: bool) -> Vec<Statement> {
+    let mut statements = vec![sql(GUARD_BREAKER, params![u32::from(probe)])];
+    if probe {
+        statements.push(sql(PROBE, params![lease]));
+    }
     statements
 }
 

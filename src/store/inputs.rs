@@ -84,7 +84,7 @@ pub struct Sliced {
 }
 
 const TO_FETCH: &str = "-- tasks_to_fetch
-UPDATE tasks SET form = ?4 WHERE job = ?1 AND idx >= ?2 AND idx < ?3";
+UPDATE tasks SET form = ?4, batched = 0 WHERE job = ?1 AND idx >= ?2 AND idx < ?3";
 
 /// With a slice of expansion, after its tasks: `count` of them from `first` on read a page before they call.
 pub fn to_fetch(job: &str, first: u32, count: u32) -> Statement {
@@ -123,16 +123,20 @@ pub fn expanded(
 const SET_INPUT: &str = "-- keep_fetched
 UPDATE inputs SET body = ?3, blob = ?4 WHERE (job, idx) IN (
   SELECT job, idx FROM tasks WHERE id = ?1 AND lease = ?2 AND state = 'running' AND attempts = ?5)";
+/// Pages are read at once; what is asked about them goes as the job's calls do.
+const BATCH_FETCHED: &str = "-- batch_fetched
+UPDATE tasks SET batched = 1 WHERE id = ?1 AND lease = ?2 AND state = 'running' AND attempts = ?3
+  AND (SELECT delivery FROM jobs WHERE id = tasks.job) = 'batch'";
 const SET_DOCUMENT: &str = "-- own_fetched
 UPDATE tasks SET document = ?3 WHERE id = ?1 AND lease = ?2 AND state = 'running' AND attempts = ?4";
 const DOCUMENT: &str = "-- insert_fetched
 INSERT OR IGNORE INTO documents (job, stage, item, slices)
 SELECT job, stage, ?3, ?4 FROM tasks WHERE id = ?1 AND lease = ?2 AND state = 'running' AND attempts = ?5";
 const MORE_TASKS: &str = "-- slices_of_fetched
-INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano, document, origin, label)
+INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano, document, origin, label, batched)
 SELECT t.job, t.stage, j.next_index + e.key, e.value->>'$.ids', e.value->>'$.items', e.value->>'$.class', e.value->>'$.key',
   e.value->>'$.bytes', e.value->>'$.max_tokens', e.value->>'$.worst_nano', ?4, t.idx || '#' || (?5 + e.key),
-  t.label || '+' || (?5 + e.key)
+  t.label || '+' || (?5 + e.key), j.delivery = 'batch'
 FROM json_each(?3) e CROSS JOIN tasks t ON t.id = ?1 JOIN jobs j ON j.id = t.job
 WHERE t.lease = ?2 AND t.state = 'running' AND t.attempts = ?6
 ON CONFLICT DO NOTHING";
@@ -175,16 +179,19 @@ const STATEMENT_BYTES: usize = 800_000;
 
 /// Keeps what was read, while the lease holds; before the task moves on.
 pub fn fetched(page: &Fetched, lease: &str) -> Vec<Statement> {
-    let mut statements = vec![sql(
-        SET_INPUT,
-        params![
-            page.task,
-            lease,
-            page.body.as_deref(),
-            page.blob.as_deref(),
-            page.attempts
-        ],
-    )];
+    let mut statements = vec![
+        sql(
+            SET_INPUT,
+            params![
+                page.task,
+                lease,
+                page.body.as_deref(),
+                page.blob.as_deref(),
+                page.attempts
+            ],
+        ),
+        sql(BATCH_FETCHED, params![page.task, lease, page.attempts]),
+    ];
     let Some((item, tasks)) = &page.document else {
         return statements;
     };

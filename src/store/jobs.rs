@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::plans::{self, Round};
 use super::row::{Columns, Row};
 use super::{params, sql};
+use crate::core::delivery::Choice;
 use crate::core::extension::Extension;
 use crate::core::plan::{OnBudget, PLAN_STAGE, Spec, StageKind};
 use crate::core::planner::PLAN;
@@ -49,8 +50,8 @@ pub struct NewPage {
 const INSERT_JOB: &str = "-- insert_job
 INSERT INTO jobs (id, tenant, state, mode, created_at, updated_at, deadline_at, drive_at, concurrency,
   max_attempts, min_success_ratio, on_budget, reuse, limit_nano, synthesis_fixed_nano,
-  synthesis_nano_per_byte, items_total, approval)
-VALUES (?1, ?2, 'queued', ?3, ?4, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+  synthesis_nano_per_byte, items_total, approval, delivery)
+VALUES (?1, ?2, 'queued', ?3, ?4, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
 const INSERT_SPEC: &str = "-- insert_spec
 INSERT INTO specs (job, spec, metadata, profile) VALUES (?1, ?2, ?3, ?4)";
 const INSERT_PAGES: &str = "-- insert_pages
@@ -96,6 +97,7 @@ pub fn insert(job: &NewJob<'_>, pages: &[NewPage]) -> Vec<Statement> {
             job.synthesis_nano_per_byte,
             job.items_total,
             job.approval.then_some("wanted"),
+            spec.delivery.at_first(),
         ],
     ));
     statements.push(sql(
@@ -168,6 +170,10 @@ pub struct JobRow {
     pub unknown_nano: i64,
     /// What answers from the ledger would have cost.
     pub saved_nano: i64,
+    /// How calls go out now: `live`, `batch`, or `undecided`.
+    pub delivery: String,
+    /// Why that is so, once it is decided.
+    pub choice: Option<Choice>,
     /// The job that it extends, and whether results of that are still to be copied.
     pub extends: Option<Extension>,
     pub extending: bool,
@@ -206,6 +212,8 @@ impl JobRow {
             reserved_nano: row.int("reserved_nano"),
             unknown_nano: row.int("unknown_nano"),
             saved_nano: row.int("saved_nano"),
+            delivery: row.text("delivery"),
+            choice: row.json("choice"),
             extends: row.json("extends"),
             extending: row.maybe_text("extends_job").is_some(),
         })

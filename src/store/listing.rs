@@ -147,7 +147,7 @@ pub fn stage_task(job: &str, stage: u32) -> Statement {
 }
 
 const LIMITS: &str = "-- limits
-SELECT * FROM classes ORDER BY class";
+SELECT * FROM classes WHERE class <> 'batch' ORDER BY class";
 
 /// The governor's rows.
 pub fn limits() -> Statement {

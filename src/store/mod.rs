@@ -13,6 +13,7 @@
 //! - [`reduce`]: the tree before a synthesis
 //! - [`checks`], [`flags`]: checks of results, and what they found
 //! - [`admission`]: the snapshot that admission decides on, and the claim that carries it out
+//! - [`batches`]: batches, and the tasks that are in them
 //! - [`prefixes`]: what is known of prompts' beginnings in the API's cache
 //! - [`settle`]: what a consumer writes when calls have ended
 //! - [`sweep`]: what time alone brings about
@@ -26,6 +27,7 @@
 //! - [`events`]: what watchers of a job are told
 
 pub mod admission;
+pub mod batches;
 pub mod checks;
 pub mod control;
 pub mod deliveries;
@@ -53,7 +55,7 @@ use serde_json::Value;
 use crate::ports::Statement;
 
 /// The migrations, in order: what `wrangler d1 migrations apply` runs, for native databases.
-pub const MIGRATIONS: [&str; 10] = [
+pub const MIGRATIONS: [&str; 11] = [
     include_str!("../../migrations/0001_jobs.sql"),
     include_str!("../../migrations/0002_plans.sql"),
     include_str!("../../migrations/0003_inputs.sql"),
@@ -63,6 +65,7 @@ pub const MIGRATIONS: [&str; 10] = [
     include_str!("../../migrations/0009_watch.sql"),
     include_str!("../../migrations/0011_calls.sql"),
     include_str!("../../migrations/0013_cache.sql"),
+    include_str!("../../migrations/0014_batches.sql"),
     include_str!("../../migrations/0015_tiers.sql"),
 ];
 

@@ -121,7 +121,7 @@ pub fn find(job: &str, what: What) -> Statement {
 /// One statement for each table that holds rows of a job, deleting [`SLICE_ROWS`] of them: ?1 the job, ?2 how many.
 /// Attempts whose end is not known yet stay: when they close, the governor and the day's spending must learn of it.
 /// What another job drew from the ledger stays too.
-const SLICES: [&str; 19] = [
+const SLICES: [&str; 20] = [
     "-- remove_tasks
 DELETE FROM tasks WHERE id IN (SELECT id FROM tasks WHERE job = ?1 LIMIT ?2)",
     "-- remove_inputs
@@ -130,6 +130,8 @@ DELETE FROM inputs WHERE job = ?1 AND idx IN (SELECT idx FROM inputs WHERE job =
 DELETE FROM outputs WHERE job = ?1 AND idx IN (SELECT idx FROM outputs WHERE job = ?1 LIMIT ?2)",
     "-- remove_attempts
 DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE job = ?1 AND state <> 'open' LIMIT ?2)",
+    "-- remove_batches
+DELETE FROM batches WHERE id IN (SELECT id FROM batches WHERE job = ?1 AND state = 'ended' LIMIT ?2)",
     "-- remove_ledger
 DELETE FROM ledger WHERE (tenant, key) IN (SELECT tenant, key FROM ledger WHERE job = ?1 AND shared = 0 LIMIT ?2)",
     "-- remove_events
@@ -174,7 +176,8 @@ SELECT EXISTS (SELECT 1 FROM tasks WHERE job = ?1) OR EXISTS (SELECT 1 FROM inpu
   OR EXISTS (SELECT 1 FROM plans WHERE job = ?1) OR EXISTS (SELECT 1 FROM bundles WHERE job = ?1) OR EXISTS (SELECT 1 FROM parts WHERE job = ?1) OR EXISTS (SELECT 1 FROM documents WHERE job = ?1)
   OR EXISTS (SELECT 1 FROM ledger WHERE job = ?1) OR EXISTS (SELECT 1 FROM delivery_tries WHERE job = ?1)
   OR EXISTS (SELECT 1 FROM attempts WHERE job = ?1 AND state <> 'open') AS some,
-  EXISTS (SELECT 1 FROM attempts WHERE job = ?1 AND state = 'open') AS open";
+  EXISTS (SELECT 1 FROM attempts WHERE job = ?1 AND state = 'open')
+    OR EXISTS (SELECT 1 FROM batches WHERE job = ?1 AND state <> 'ended') AS open";
 
 /// The next slice of a job's rows; the last statement answers with what is left: `some` to take at once, `open` calls
 /// to wait for.

@@ -140,8 +140,8 @@ ON CONFLICT (tenant, key) DO UPDATE SET body = excluded.body, blob = excluded.bl
   job = excluded.job, shared = 0, created_at = excluded.created_at, expires_at = excluded.expires_at
 WHERE ledger.expires_at <= excluded.created_at";
 const SPLIT_TASK: &str = "-- split_task
-INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano, form, origin, grp, label, purpose, level, tier)
-SELECT t.job, t.stage, j.next_index, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?12, ?3, t.grp, t.label || '+' || ?11, t.purpose, t.level, ?13
+INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano, form, origin, grp, label, purpose, level, tier, batched)
+SELECT t.job, t.stage, j.next_index, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?12, ?3, t.grp, t.label || '+' || ?11, t.purpose, t.level, ?13, t.batched
 FROM tasks t JOIN jobs j ON j.id = t.job
 WHERE t.id = ?1 AND t.lease = ?2 AND t.state = 'running' AND t.attempts = ?11
 ON CONFLICT DO NOTHING";
@@ -258,6 +258,11 @@ pub fn settle(settlement: &Settlement, lease: &str, now: i64, drive_at: i64) -> 
         ));
     }
     statements
+}
+
+/// Closes attempts whose tasks are gone.
+pub fn close(attempts: &[ClosedAttempt]) -> Statement {
+    sql(CLOSE, params![to_json(attempts)])
 }
 
 /// What the calls that ended teach about one class.

@@ -17,7 +17,7 @@ RETURNING job, idx, n AS lost_attempt";
 const LOSE_ORPHANS: &str = "-- lose_orphans
 UPDATE attempts SET state = 'unknown', finished_at = ?1, error_class = 'unknown_end',
   error = 'the end of this call was not seen: it is possibly paid'
-WHERE state = 'open' AND started_at < ?2
+WHERE state = 'open' AND started_at < ?2 AND batch IS NULL
 RETURNING job, idx, n AS lost_attempt";
 const EXPIRE: &str = "-- expire_leases
 UPDATE tasks SET

@@ -53,12 +53,13 @@ INSERT INTO guards SELECT EXISTS (SELECT 1 FROM stages s JOIN jobs j ON j.id = s
   WHERE s.job = ?1 AND s.idx = ?2 AND s.cursor = ?3 AND s.expanded = 0 AND s.state = 'running'
     AND j.next_index = ?4 AND j.state IN ('planning', 'running', 'synthesizing'))";
 const INSERT_TASKS: &str = "-- insert_tasks
-INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano, purpose, level, grp, label, tier)
+INSERT INTO tasks (job, stage, idx, ids, items, class, key, bytes, max_tokens, worst_nano, purpose, level, grp, label, tier, batched)
 SELECT ?1, ?2, ?3 + e.key, value->>'$.ids', value->>'$.items', value->>'$.class', value->>'$.key',
   value->>'$.bytes', value->>'$.max_tokens', value->>'$.worst_nano', ?5, ?6, value->>'$.grp',
   CASE WHEN value->>'$.labelled' = 1
-    THEN COALESCE(substr(value->>'$.grp', 1, 100) || '#', 'chunk-') || (s.made + e.key + 1) END, value->>'$.tier'
-FROM json_each(?4) e CROSS JOIN stages s ON s.job = ?1 AND s.idx = ?2";
+    THEN COALESCE(substr(value->>'$.grp', 1, 100) || '#', 'chunk-') || (s.made + e.key + 1) END, value->>'$.tier',
+  j.delivery = 'batch' AND (s.kind = 'map' OR ?5 = 'reduce')
+FROM json_each(?4) e CROSS JOIN stages s ON s.job = ?1 AND s.idx = ?2 JOIN jobs j ON j.id = ?1";
 const INSERT_INPUTS: &str = "-- insert_inputs
 INSERT INTO inputs (job, idx, body, blob)
 SELECT ?1, ?2 + key, value->>'$.body', value->>'$.blob' FROM json_each(?3)";
@@ -165,10 +166,10 @@ pub fn take(job: &str, first: u32, tasks: &[NewTask], now: i64) -> Vec<Statement
 
 const QUEUE: &str = "-- queue_tasks
 UPDATE tasks SET state = 'queued', queued_at = ?2 WHERE id IN (
-  SELECT id FROM tasks WHERE job = ?1 AND state IN ('pending', 'queued') AND not_before <= ?2
+  SELECT id FROM tasks WHERE job = ?1 AND state IN ('pending', 'queued') AND batched = 0 AND not_before <= ?2
     AND state = 'pending'
   ORDER BY not_before, idx
-  LIMIT MAX(0, COALESCE((SELECT concurrency - in_flight - (SELECT SUM(queued) FROM stages WHERE job = ?1)
+  LIMIT MAX(0, COALESCE((SELECT concurrency - (in_flight - in_batches) - (SELECT SUM(queued) FROM stages WHERE job = ?1)
     FROM jobs WHERE id = ?1 AND state IN ('planning', 'running', 'synthesizing') AND (state <> 'planning' OR stage = 1000)), 0)))
 RETURNING job, idx, state AS moved_to";
 

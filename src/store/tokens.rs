@@ -184,7 +184,7 @@ INSERT INTO guards SELECT NOT EXISTS (
     SELECT j.token AS token, SUM(e.value->>'$.calls') AS calls, SUM(e.value->>'$.worst') AS worst
     FROM json_each(?1) e JOIN jobs j ON j.id = e.value->>'$.job' WHERE j.token IS NOT NULL GROUP BY j.token) w
   JOIN tokens k ON k.id = w.token WHERE w.calls > 0 AND (
-    w.calls + (SELECT COALESCE(SUM(in_flight), 0) FROM jobs WHERE token = w.token AND in_flight > 0) > k.concurrency
+    w.calls + (SELECT COALESCE(SUM(in_flight - in_batches), 0) FROM jobs WHERE token = w.token AND in_flight > 0) > k.concurrency
     OR w.worst + COALESCE((SELECT spent_nano + reserved_nano FROM token_days WHERE day = ?2 AND token = w.token), 0)
       > k.daily_nano))";
 

@@ -553,6 +553,7 @@ pub fn job(texts: &[String], body: Value) -> Submit {
             .and_then(Value::as_str)
             .map(str::to_owned),
         reuse: body.get("reuse").and_then(Value::as_bool).unwrap_or(true),
+        delivery: serde_json::from_value(or("delivery", json!("live"))).unwrap(),
         extends: body
             .get("extends")
             .and_then(Value::as_str)
@@ -916,7 +917,7 @@ impl World {
             let found = headers.find(|(name, _)| *name == wanted);
             found.map(|(_, value)| value.to_owned()).unwrap_or_default()
         };
-        let (limited, cost, stops, key, input, summary) = {
+        let (limited, cost, stops, input, summary) = {
             let claude = self.claude();
             let Some(call) = claude.stats().open_call(number) else {
                 return;
@@ -936,13 +937,13 @@ impl World {
                 call.refused.map_or("", |which| which.as_str())
             );
             let input = call.usage.limited_input();
-            (limited, call.cost_nano, stops, call.key, input, summary)
+            (limited, call.cost_nano, stops, input, summary)
         };
         self.tell(|| summary);
         let now = self.now();
         let mut chaos = self.chaos();
         if let Some(inspect) = chaos.inspect
-            && let Err(problem) = inspect(&request.body)
+            && let Err(problem) = inspect(request.body.as_deref().unwrap_or_default())
         {
             chaos.violations.push(format!("P7: {problem}"));
         }
@@ -958,6 +959,30 @@ impl World {
                 actor.stopped_at.fetch_min(i64::MAX - 1, Ordering::SeqCst);
             }
         }
+        let body = request.body.as_deref().unwrap_or_default();
+        if request.path == "/v1/messages/batches" {
+            // What each of them is charged is known when it is answered.
+            let sent: Sent = serde_json::from_str(body).unwrap_or_default();
+            for one in sent.requests {
+                let mut parts = one.custom_id.rsplitn(3, '-');
+                let mut part = || parts.next().unwrap_or_default().to_owned();
+                chaos.calls.push(Call {
+                    attempt: part(),
+                    task: part(),
+                    job: header("x-fanwise-job"),
+                    key: key_of(one.params.get()),
+                    limited: false,
+                    cost: 0,
+                    input: 0,
+                });
+            }
+            return;
+        }
+        if request.body.is_none() {
+            return;
+        }
+        // In a batch the same request has no `stream`.
+        let key = key_of(&body.replace(",\"stream\":true", ""));
         chaos.calls.push(Call {
             job: header("x-fanwise-job"),
             task: header("x-fanwise-task"),
@@ -968,6 +993,26 @@ impl World {
             input,
         });
     }
+}
+
+/// The body that creates a batch.
+#[derive(Default, serde::Deserialize)]
+struct Sent {
+    requests: Vec<SentOne>,
+}
+
+#[derive(serde::Deserialize)]
+struct SentOne {
+    custom_id: String,
+    params: Box<serde_json::value::RawValue>,
+}
+
+/// Equal for equal requests.
+fn key_of(request: &str) -> u128 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    request.hash(&mut hasher);
+    u128::from(hasher.finish())
 }
 
 /// Faults that say: nothing of this account will succeed.
@@ -999,12 +1044,18 @@ impl Claude for World {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         headers.push(("x-api-key".into(), KEY.into()));
+        let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
         let incoming = Incoming {
-            method: "POST".into(),
-            path: request.path.into(),
-            query: String::new(),
+            method: if request.body.is_some() {
+                "POST"
+            } else {
+                "GET"
+            }
+            .into(),
+            path: path.into(),
+            query: query.into(),
             headers,
-            body: request.body.clone().into(),
+            body: request.body.clone().unwrap_or_default().into(),
             too_large: false,
         };
         let begun = self.now();

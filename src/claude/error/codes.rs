@@ -65,6 +65,9 @@ error_codes! {
     /// The model would not answer.
     Refused = "refused",
     UnexpectedStatus = "unexpected_status",
+    /// A batch ended before it came to this request, at the end of its day or because it was cancelled.
+    BatchExpired = "batch_expired",
+    BatchCanceled = "batch_canceled",
     AuthenticationFailed = "authentication_failed",
     BillingFailed = "billing_failed",
     PermissionDenied = "permission_denied",

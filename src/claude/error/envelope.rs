@@ -40,6 +40,24 @@ impl Envelope {
     }
 }
 
+impl Envelope {
+    /// The status that an error of this kind has where it is a response of its own.
+    pub(super) fn status(&self) -> u16 {
+        match self.kind.as_str() {
+            "invalid_request_error" => 400,
+            "authentication_error" => 401,
+            "billing_error" => 402,
+            "permission_error" => 403,
+            "not_found_error" => 404,
+            "request_too_large" => 413,
+            "rate_limit_error" => 429,
+            "timeout_error" => 504,
+            "overloaded_error" => 529,
+            _ => 500,
+        }
+    }
+}
+
 /// A sentence fit for a row and a log: one line, bounded, without anything shaped like a key.
 pub(super) fn short(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control());

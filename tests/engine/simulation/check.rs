@@ -89,11 +89,34 @@ fn paid_twice(run: &Run, faults: &mut Vec<String>) {
     }
 }
 
+/// What each request of a batch was charged: job, task, attempt, and how much.
+fn batched(run: &Run) -> Vec<(String, String, String, u64)> {
+    let rows = run.world.query("SELECT id, job FROM batches");
+    let jobs: BTreeMap<&str, &str> = rows
+        .iter()
+        .map(|row| (row["id"].as_str().unwrap(), row["job"].as_str().unwrap()))
+        .collect();
+    let claude = run.world.claude();
+    let answers = claude.stats().batch_answers().iter();
+    answers
+        .map(|answer| {
+            let mut parts = answer.custom_id.rsplitn(3, '-');
+            let mut part = || parts.next().unwrap().to_owned();
+            let (attempt, task, batch) = (part(), part(), part());
+            let job = jobs[batch.as_str()].to_owned();
+            (job, task, attempt, answer.cost_nano)
+        })
+        .collect()
+}
+
 /// P3: what Claude charged is within every cap the job ever had.
 fn caps(run: &Run, faults: &mut Vec<String>) {
     let mut charged: BTreeMap<String, u64> = BTreeMap::new();
     for call in &run.world.chaos().calls {
         *charged.entry(call.job.clone()).or_default() += call.cost;
+    }
+    for (job, _, _, cost) in batched(run) {
+        *charged.entry(job).or_default() += cost;
     }
     let rows = run
         .world
@@ -120,6 +143,9 @@ fn days(run: &Run, faults: &mut Vec<String>) {
     for call in &run.world.chaos().calls {
         let name = (call.job.clone(), call.task.clone(), call.attempt.clone());
         *charged.entry(name).or_default() += call.cost;
+    }
+    for (job, task, attempt, cost) in batched(run) {
+        *charged.entry((job, task, attempt)).or_default() += cost;
     }
     let mut spent: BTreeMap<(String, String), u64> = BTreeMap::new();
     for row in run
@@ -480,11 +506,21 @@ pub fn request(body: &str) -> Result<(), String> {
         return Ok(());
     }
     let body: Value = serde_json::from_str(body).map_err(|error| error.to_string())?;
+    match body["requests"].as_array() {
+        Some(requests) => requests.iter().try_for_each(|one| shown(&one["params"])),
+        None => shown(&body),
+    }
+}
+
+fn shown(body: &Value) -> Result<(), String> {
     let message = &body["messages"][0]["content"];
     let text = match message {
         Value::String(text) => text.clone(),
         blocks => blocks[0]["text"].as_str().unwrap_or_default().to_owned(),
     };
+    if !text.contains("<results>\n") {
+        return Ok(());
+    }
     let inside = text
         .split_once("<results>\n")
         .and_then(|(_, rest)| rest.split_once("\n</results>"))

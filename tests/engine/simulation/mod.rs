@@ -1,9 +1,9 @@
 //! The simulation: the whole engine over real SQL on a virtual clock, with everything going wrong that can. One seed
 //! is one story; the promises are asserted at every commit and at its end.
 //!
-//! `FANWISE_SEEDS=N FANWISE_PLANNED_SEEDS=M FANWISE_TIERED_SEEDS=L FANWISE_SEED_START=S cargo test --test engine simulation --
-//! --nocapture` plays more of them, with given plans, with plans that are made and with cascades of models; `SEED=X cargo test --test engine simulation::one --
-//! --nocapture` plays one and prints its transcript (`simulation::planned`, `simulation::tiered`: of those kinds).
+//! `FANWISE_SEEDS=N FANWISE_PLANNED_SEEDS=M FANWISE_TIERED_SEEDS=L FANWISE_BATCHED_SEEDS=K FANWISE_SEED_START=S cargo test --test engine simulation --
+//! --nocapture` plays more of them, with given plans, with plans that are made, with cascades of models and with batches; `SEED=X cargo test --test engine simulation::one --
+//! --nocapture` plays one and prints its transcript (`simulation::planned`, `simulation::tiered`, `simulation::batched`: of those kinds).
 
 mod check;
 mod run;
@@ -22,6 +22,7 @@ use story::Story;
 /// Seeds of a plain test run.
 const SEEDS: u64 = 2_000;
 const DYNAMIC_SEEDS: u64 = 200;
+const BATCHED_SEEDS: u64 = 200;
 const TIERED_SEEDS: u64 = 200;
 /// Lines of a transcript that are shown of a failure.
 const SHOWN: usize = 400;
@@ -30,11 +31,12 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.trim().parse().ok()
 }
 
-/// What a story's jobs are like: by a caller's plan, by the orchestrator's, or with a cascade of models.
+/// What a story's jobs are like: by a caller's plan, by the orchestrator's, with a cascade of models, or in batches.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Static,
     Dynamic,
+    Batched,
     Tiered,
 }
 
@@ -43,6 +45,7 @@ impl Kind {
         match self {
             Kind::Static => Story::of(seed),
             Kind::Dynamic => Story::dynamic(seed),
+            Kind::Batched => Story::batched(seed),
             Kind::Tiered => Story::tiered(seed),
         }
     }
@@ -77,6 +80,12 @@ fn every_seed_keeps_the_promises() {
 fn every_seed_keeps_the_promises_when_jobs_are_planned() {
     let count = variable("FANWISE_PLANNED_SEEDS").unwrap_or(DYNAMIC_SEEDS);
     keeps_the_promises(Kind::Dynamic, count);
+}
+
+#[test]
+fn every_seed_keeps_the_promises_when_calls_go_in_batches() {
+    let count = variable("FANWISE_BATCHED_SEEDS").unwrap_or(BATCHED_SEEDS);
+    keeps_the_promises(Kind::Batched, count);
 }
 
 #[test]
@@ -151,6 +160,7 @@ fn show(seed: u64, kind: Kind) {
     let test = match kind {
         Kind::Static => "one",
         Kind::Dynamic => "planned",
+        Kind::Batched => "batched",
         Kind::Tiered => "tiered",
     };
     let again = format!("SEED={seed} cargo test --test engine simulation::{test} -- --nocapture");
@@ -178,6 +188,11 @@ fn one() {
 #[test]
 fn planned() {
     repeats(Kind::Dynamic);
+}
+
+#[test]
+fn batched() {
+    repeats(Kind::Batched);
 }
 
 #[test]

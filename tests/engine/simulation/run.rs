@@ -187,7 +187,8 @@ impl Run {
         }
         let open = self.world.query(
             "SELECT (SELECT COUNT(*) FROM jobs WHERE finished_at IS NULL)
-               + (SELECT COUNT(*) FROM attempts WHERE state = 'open') AS n",
+               + (SELECT COUNT(*) FROM attempts WHERE state = 'open')
+               + (SELECT COUNT(*) FROM batches WHERE state <> 'ended') AS n",
         );
         open[0]["n"] == 0
     }

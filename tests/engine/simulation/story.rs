@@ -184,6 +184,56 @@ impl Story {
 }
 
 impl Story {
+    /// The same story with jobs whose calls go out in batches, or as is chosen for them.
+    pub fn batched(seed: u64) -> Story {
+        let mut story = Story::of(seed);
+        let mut dice = Dice::new(seed, 4);
+        let dice = &mut dice;
+        for plan in &mut story.jobs {
+            let delivery = dice.pick(&["batch", "batch", "batch", "auto", "live"]);
+            plan.body["delivery"] = json!(delivery);
+            if dice.chance(0.3) {
+                plan.body["limits"]["deadline_seconds"] =
+                    json!(dice.pick(&[60, 900, 3_600, 36_000]));
+            }
+        }
+        story.claude.batch_ms = dice.pick(&[0, 5_000, 120_000, 1_800_000]);
+        story.claude.batch_cancel_ms = dice.pick(&[0, 10_000, 200_000]);
+        if dice.chance(0.3) {
+            story.claude.batch_expires_ms = dice.pick(&[2_000, 60_000, 900_000]);
+        }
+        if dice.chance(0.5) {
+            let share = dice.pick(&[0.05, 0.3]);
+            story.claude.faults.0.insert(Fault::Expired, share);
+        }
+        for (name, of) in [
+            ("BATCH_LEAST", [1, 3, 20]),
+            ("BATCH_MAX_REQUESTS", [1, 7, 1_000]),
+            ("BATCH_MAX_BYTES", [5_000, 40_000, 16_000_000]),
+            ("BATCH_POLL_MS", [1_000, 20_000, 60_000]),
+            ("BATCH_EXPECTED_MS", [1_000, 120_000, 3_600_000]),
+            ("BATCH_CANCEL_MS", [0, 10_000, 300_000]),
+            ("BATCH_SEEK_MS", [0, 60_000, 120_000]),
+        ] {
+            story.vars.push((name, dice.pick(&of).to_string()));
+        }
+        // Early, while something is going on; and late, when only batches are.
+        let within = story.heals_at as u64;
+        for _ in 0..dice.pick(&[0, 1, 1, 2]) {
+            let job = dice.range(0, story.jobs.len() as u64 - 1) as usize;
+            let at = dice.range(0, within) as i64;
+            let event = match dice.range(0, 4) {
+                0 | 1 => Event::Cancel(job),
+                2 => Event::Retry(job, changed(dice)),
+                3 => Event::Pause(job),
+                _ => Event::Restart,
+            };
+            story.events.push((at, event));
+        }
+        story.events.sort_by_key(|(at, _)| *at);
+        story
+    }
+
     /// The same story with cascades of models, of which the first one is often unsure.
     pub fn tiered(seed: u64) -> Story {
         let mut story = Story::of(seed);

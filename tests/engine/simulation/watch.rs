@@ -81,10 +81,10 @@ BEGIN
   INSERT INTO violations VALUES ('P4: ' || NEW.in_flight || ' calls of a class that nothing is known of');
 END;
 CREATE TEMP TRIGGER watch_concurrency AFTER UPDATE OF in_flight ON jobs
-WHEN NEW.in_flight > NEW.concurrency + NEW.concurrency / 2 AND NEW.in_flight > OLD.in_flight
+WHEN NEW.in_flight - NEW.in_batches > NEW.concurrency + NEW.concurrency / 2 AND NEW.in_flight > OLD.in_flight
 BEGIN
-  INSERT INTO violations VALUES ('P4: ' || NEW.in_flight || ' tasks claimed, the job allows ' || NEW.concurrency
-    || ' calls and half as many ahead');
+  INSERT INTO violations VALUES ('P4: ' || (NEW.in_flight - NEW.in_batches) || ' tasks claimed, the job allows '
+    || NEW.concurrency || ' calls and half as many ahead');
 END;
 CREATE TEMP TRIGGER watch_seen AFTER UPDATE OF seen ON classes
 WHEN NEW.seen = 1 AND OLD.seen = 0
@@ -100,7 +100,7 @@ BEGIN
   INSERT INTO violations SELECT 'P6: a call beside the probe was admitted'
     WHERE (SELECT state = 'half_open' AND probe IS NOT NEW.lease FROM breaker WHERE id = 1);
   INSERT INTO violations SELECT 'P6: a second call was admitted with the probe'
-    WHERE (SELECT state = 'half_open' FROM breaker WHERE id = 1) AND 1 < (
+    WHERE NEW.batch IS NULL AND (SELECT state = 'half_open' FROM breaker WHERE id = 1) AND 1 < (
       SELECT COUNT(*) FROM attempts WHERE lease = NEW.lease AND state = 'open' AND started_at = NEW.started_at);
   INSERT INTO violations SELECT 'P1: a call was admitted for a job that is ' || state FROM jobs
     WHERE id = NEW.job AND state NOT IN ('running', 'synthesizing')
@@ -233,7 +233,14 @@ pub const COUNTERS: &[(&str, &str)] = &[
         WHERE a.job = t.job AND a.idx = t.idx AND (a.error_class IS NULL OR a.error_class NOT IN ('not_sent',
           'rate_limited', 'ramp_limited', 'overloaded', 'schema_refused', 'authentication_failed', 'billing_failed',
           'permission_denied', 'spend_limit_reached', 'contract_spend_limit_reached', 'usage_limit_reached',
-          'organization_on_hold', 'encryption_key_unusable')))"),
+          'organization_on_hold', 'encryption_key_unusable', 'batch_expired', 'batch_canceled')))"),
+    ("what is in batches", "
+      SELECT j.id, j.in_batches FROM jobs j WHERE j.in_batches <> (SELECT COUNT(*) FROM attempts a
+        WHERE a.job = j.id AND a.state = 'open' AND a.batch IS NOT NULL)"),
+    ("no batch that nobody looks at", "
+      SELECT id, state FROM batches WHERE state <> 'ended'"),
+    ("no task of a batch that has ended", "
+      SELECT t.job, t.idx FROM tasks t JOIN batches b ON b.id = t.lease WHERE b.state = 'ended' AND t.state = 'running'"),
     ("a ledger of each tenant's own", "
       SELECT l.key FROM ledger l JOIN jobs j ON j.id = l.job WHERE j.tenant <> l.tenant"),
 ];

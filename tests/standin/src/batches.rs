@@ -50,6 +50,8 @@ struct Batch {
     host: String,
     version: &'static str,
     created_ms: u64,
+    /// What cancelling it takes.
+    cancel_ms: u64,
     expires_ms: u64,
     cancelled_ms: Option<u64>,
     /// In the order in which they are answered.
@@ -72,7 +74,9 @@ impl Batch {
 
     fn ends_ms(&self) -> u64 {
         let last = self.entries.last().map_or(self.created_ms, |e| e.due_ms);
-        last.min(self.cutoff_ms())
+        let cancelled = self.cancelled_ms.map(|at| at + self.cancel_ms);
+        let cancelled = cancelled.unwrap_or(u64::MAX);
+        last.min(self.expires_ms).min(cancelled)
     }
 
     fn count(&self, kind: &str) -> usize {
@@ -248,6 +252,7 @@ impl Engine {
             host: asked.incoming.header("host").to_owned(),
             version,
             created_ms: asked.now_ms,
+            cancel_ms: self.config.batch_cancel_ms,
             expires_ms: asked.now_ms + self.config.batch_expires_ms,
             cancelled_ms: None,
             entries,
@@ -367,7 +372,8 @@ impl Engine {
             let result = if due_ms <= cutoff && due_ms <= now_ms {
                 // Taken out while it is answered: the answer needs the engine.
                 let params = std::mem::replace(&mut entry.params, RawValue::NULL.to_owned());
-                self.answer_entry(&params, version, due_ms)
+                let id = entry.custom_id.clone();
+                self.answer_entry(&id, &params, version, due_ms)
             } else if over {
                 let kind = if cancelled { "canceled" } else { "expired" };
                 json!({ "type": kind })
@@ -389,7 +395,13 @@ impl Engine {
         }
     }
 
-    fn answer_entry(&mut self, params: &RawValue, version: &'static str, now_ms: u64) -> Value {
+    fn answer_entry(
+        &mut self,
+        id: &str,
+        params: &RawValue,
+        version: &'static str,
+        now_ms: u64,
+    ) -> Value {
         let key = ids::fingerprint(params.get().as_bytes());
         let errored = |error: &ApiError| {
             let error = json!({ "type": "error", "error": error.error_json(), "request_id": null });
@@ -425,7 +437,7 @@ impl Engine {
         // Half price for all of it.
         let cost = checked.model.cost_nano(&message.usage) / 2;
         self.stats
-            .batch_answer(key, &message.usage, cost, good, now_ms);
+            .batch_answer(id, key, &message.usage, cost, good, now_ms);
         json!({ "type": "succeeded", "message": message.json() })
     }
 }

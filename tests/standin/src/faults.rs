@@ -212,7 +212,7 @@ pub struct Match {
     pub role: Option<String>,
     pub attempt: Option<String>,
     pub model: Option<String>,
-    /// The path called, such as `/v1/messages/batches`.
+    /// The path called, such as `/v1/messages/batches`; with a `*` at its end, all that begin so.
     pub path: Option<String>,
     /// An item of this id is in the input.
     pub item_id: Option<String>,
@@ -267,7 +267,10 @@ impl Rule {
             && same(&m.role, caller.role)
             && same(&m.attempt, caller.attempt)
             && same(&m.model, caller.model)
-            && same(&m.path, caller.path)
+            && m.path.as_ref().is_none_or(|wanted| match wanted.strip_suffix('*') {
+                Some(start) => caller.path.starts_with(start),
+                None => wanted == caller.path,
+            })
             && m.text.as_ref().is_none_or(|t| holds(t))
             // Items stand as JSON inside a JSON string, compact or spaced.
             && m.item_id.as_ref().is_none_or(|id| {

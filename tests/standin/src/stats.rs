@@ -87,6 +87,17 @@ struct Span {
     ended_ms: Option<u64>,
 }
 
+/// One request of a batch that was answered.
+#[derive(Clone, Debug)]
+pub struct BatchAnswer {
+    pub custom_id: String,
+    /// Equal for equal requests.
+    pub key: u128,
+    pub cost_nano: u64,
+    /// Whole, and spoiled by no fault.
+    pub good: bool,
+}
+
 /// All counters since the start or the last reset.
 #[derive(Debug, Default)]
 pub struct Stats {
@@ -118,6 +129,7 @@ pub struct Stats {
     batches: u64,
     batch_requests: u64,
     batch_results: BTreeMap<String, u64>,
+    batch_answers: Vec<BatchAnswer>,
 }
 
 impl Stats {
@@ -196,6 +208,11 @@ impl Stats {
         self.cost_nano += cost_nano;
     }
 
+    /// Every request of a batch that was answered and billed, in that order.
+    pub fn batch_answers(&self) -> &[BatchAnswer] {
+        &self.batch_answers
+    }
+
     pub fn batch_created(&mut self, requests: u64) {
         self.batches += 1;
         self.batch_requests += requests;
@@ -209,12 +226,19 @@ impl Stats {
     /// One request of a batch was answered and billed.
     pub fn batch_answer(
         &mut self,
+        id: &str,
         key: u128,
         usage: &Usage,
         cost_nano: u64,
         good: bool,
         now_ms: u64,
     ) {
+        self.batch_answers.push(BatchAnswer {
+            custom_id: id.to_owned(),
+            key,
+            cost_nano,
+            good,
+        });
         self.bill(usage, cost_nano);
         if good {
             self.pay(key, "batch", now_ms, now_ms);

@@ -1,0 +1,337 @@
+//! Waiting tasks become a batch: their requests are built, the tasks are claimed in one guarded transaction that writes the
+//! batch's row, and then it is sent.
+//!
+//! Why a death at any await here is harmless:
+//! 1. reading: nothing is written;
+//! 2. claim: the row stands, and whoever looks after it finds out whether the batch was ever made ([`super::watch`]);
+//! 3. the call: the same;
+//! 4. the record of its id: the same.
+
+use super::super::drive::Loaded;
+use super::super::kit::nano;
+use super::super::{App, AppError, call, log, resolve, settle as ended};
+use super::wire;
+use crate::claude::batches::{BATCHES_PATH, Body, Remote, custom_id};
+use crate::claude::error::{CallError, ErrorClass};
+use crate::core::admit::Breaker;
+use crate::core::delivery::{Go, MOST_DELAYS, Waiting, go};
+use crate::core::money::Nano;
+use crate::core::time::day;
+use crate::core::verdict::{Form, Wait, wait_ms};
+use crate::ports::{Clock, Db, DbError, Ports};
+use crate::store::admission::{self, AtWork, Claimed};
+use crate::store::batches::{self as sql, Lost, NewBatch, Take};
+use crate::store::jobs::StageRow;
+use crate::store::row::Columns;
+use crate::store::settle;
+
+/// Tasks that one look reads with their inputs, of at most 64 KB inline each.
+const PAGE: u32 = 100;
+/// Tasks that do not fit the budget, and are passed over in search of smaller ones.
+const PASSED_OVER: u32 = 64;
+
+/// What was put together.
+#[derive(Default)]
+struct Load {
+    body: Body,
+    takes: Vec<Take>,
+    waiting: Vec<Waiting>,
+    /// They go live: the ledger has their answers, or batches did not.
+    live: Vec<i64>,
+    /// There is more than one batch holds.
+    full: bool,
+    /// Some did not fit the money.
+    short: bool,
+    read: u32,
+}
+
+/// Sends the next batch of a stage's waiting tasks. True where there is more to send at once.
+pub async fn send<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    stage: &StageRow,
+) -> Result<bool, AppError> {
+    let job = &loaded.job;
+    let now = app.ports.clock().now_ms();
+    let grace = i64::try_from(app.config.intervals.deadline_grace_ms).unwrap_or(i64::MAX);
+    let mut statements = admission::one(&job.id, now, &day(now), grace);
+    statements.push(sql::reading(&job.id));
+    statements.push(sql::waiting(&job.id, now, 0, 1));
+    let answers = app.ports.db().batch(statements).await?;
+    let Some((purse, breaker)) = admission::read_one(&answers) else {
+        return Ok(false);
+    };
+    let any = |n: usize| answers.get(n).is_some_and(|answer| !answer.rows.is_empty());
+    let probe = match breaker {
+        Breaker::Closed => false,
+        Breaker::HalfOpen { probing: false } => true,
+        Breaker::HalfOpen { probing: true } | Breaker::Open { .. } => return Ok(false),
+    };
+    if !any(3) {
+        return Ok(false);
+    }
+    let reading = any(2);
+    let batch = app.id("batch");
+    let mut load = gather(app, loaded, &batch, money(app, &purse), now).await?;
+    match go(&load.waiting, app.config.batches.least, reading) {
+        Go::Wait => return Ok(false),
+        Go::Live => {
+            let ids = load.takes.iter().map(|take| take.id);
+            load.live.extend(ids);
+            load.takes.clear();
+        }
+        Go::Batch => {}
+    }
+    if !load.live.is_empty() {
+        let release = sql::release_some(&load.live);
+        app.ports.db().batch(vec![release]).await?;
+    }
+    if load.takes.is_empty() {
+        if load.short && load.live.is_empty() && purse.in_flight + purse.in_batches == 0 {
+            exhausted(app, &purse, stage, now).await?;
+        }
+        return Ok(!load.live.is_empty());
+    }
+    let claim = NewBatch {
+        id: &batch,
+        job: &job.id,
+        tenant: &job.tenant,
+        now,
+        day: &day(now),
+        next_at: now.saturating_add_unsigned(
+            app.config
+                .intervals
+                .call_timeout_ms
+                .min(app.config.intervals.lease_ms.saturating_mul(2)),
+        ),
+        held_nano: purse.held_nano,
+        tenant_day_nano: cap(app.config.token_daily_usd),
+        account_day_nano: cap(app.config.account_daily_usd),
+        takes: &load.takes,
+    };
+    let mut statements = admission::guard_breaker(&batch, probe);
+    statements.extend(sql::claim(&claim));
+    match app.ports.db().batch(statements).await {
+        Ok(answers) => log::moved(app, &answers, "claimed"),
+        // Somebody was faster, or money or state are not what they were: looked at again.
+        Err(DbError::Guard(_)) => return Ok(true),
+        Err(error) => return Err(error.into()),
+    }
+    let requests = load.body.requests();
+    let full = load.full;
+    let request = wire(app, &job.id, BATCHES_PATH, Some(load.body.finish()));
+    let made = match call::ask(app, request).await {
+        Ok(body) => Remote::from_json(&body).ok_or(None),
+        Err(error) => Err(Some(error)),
+    };
+    let sent = record(app, &job.id, &batch, probe, made).await?;
+    app.log_job(
+        &job.id,
+        "batch",
+        serde_json::json!({"batch": batch, "requests": requests, "sent": sent}),
+    );
+    Ok((sent && full) || !load.live.is_empty())
+}
+
+/// Nano-dollars that may be reserved; `None`: as many as one likes.
+fn money<P: Ports>(app: &App<P>, purse: &AtWork) -> Option<i64> {
+    let token = purse.token.as_ref();
+    [
+        purse
+            .limit_nano
+            .map(|limit| limit - purse.used_nano - purse.held_nano),
+        cap(app.config.token_daily_usd).map(|cap| cap - purse.day_tenant),
+        cap(app.config.account_daily_usd).map(|cap| cap - purse.day_account),
+        token.and_then(|token| Some(token.daily_nano? - token.day_nano)),
+    ]
+    .into_iter()
+    .flatten()
+    .min()
+}
+
+fn cap(usd: Option<f64>) -> Option<i64> {
+    usd.map(|usd| Nano::from_usd_floor(usd).0)
+}
+
+/// Puts a batch together, as large as its bounds and the money allow.
+async fn gather<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    batch: &str,
+    money: Option<i64>,
+    now: i64,
+) -> Result<Load, AppError> {
+    let bounds = &app.config.batches;
+    let job = &loaded.job;
+    let mut load = Load::default();
+    let (mut left, mut over, mut from) = (money, 0, 0);
+    loop {
+        let answers = app
+            .ports
+            .db()
+            .batch(vec![sql::waiting(&job.id, now, from, PAGE)])
+            .await?;
+        let rows = answers.into_iter().next().unwrap_or_default().rows;
+        load.read += 1;
+        for row in &rows {
+            let task = Claimed::read(row);
+            from = task.idx.saturating_add(1);
+            if row.flag("free") || task.delays >= MOST_DELAYS {
+                load.live.push(task.id);
+                continue;
+            }
+            let Some(stage) = loaded.kit.of(task.stage, task.purpose, task.tier) else {
+                continue;
+            };
+            // A stored value that cannot be read yet goes with the next batch.
+            let Ok(request) = resolve::question(app, stage, &task).await else {
+                continue;
+            };
+            let worst = nano(request.worst_case_in_batch(&stage.model));
+            let id = custom_id(batch, task.idx, task.attempts.saturating_add(1));
+            let bytes = load.body.len() + request.body().len() + id.len() + 64;
+            if bytes as u64 > bounds.most_bytes || load.body.requests() >= bounds.most_requests {
+                if load.body.is_empty() {
+                    // Larger than a whole batch may be.
+                    load.live.push(task.id);
+                    continue;
+                }
+                load.full = true;
+                return Ok(load);
+            }
+            if left.is_some_and(|left| worst > left) {
+                load.short = true;
+                over += 1;
+                if over >= PASSED_OVER {
+                    return Ok(load);
+                }
+                continue;
+            }
+            left = left.map(|left| left - worst);
+            load.body.push(&id, &request);
+            load.waiting.push(Waiting {
+                again: row.flag("again"),
+            });
+            load.takes.push(Take {
+                id: task.id,
+                attempts: task.attempts,
+                role: stage.role(Form::parse(&task.form)).as_str(),
+                model: stage.model.id.clone(),
+                worst,
+            });
+        }
+        // What is read is bounded as what a consumer asks is: the rest goes in the next.
+        if load.read >= app.config.max_d1_queries / 2 {
+            load.full = true;
+            return Ok(load);
+        }
+        if (rows.len() as u64) < u64::from(PAGE) {
+            return Ok(load);
+        }
+    }
+}
+
+/// Nothing of what waits fits the money, and nothing is under way that could give some back.
+async fn exhausted<P: Ports>(
+    app: &App<P>,
+    purse: &AtWork,
+    stage: &StageRow,
+    now: i64,
+) -> Result<(), AppError> {
+    let own = purse
+        .limit_nano
+        .map(|limit| limit - purse.used_nano - purse.held_nano);
+    if own.is_some() && own == money(app, purse) {
+        let left = own.unwrap_or_default();
+        return ended::over_budget(app, &purse.id, stage.idx, purse.limit_nano, left, now).await;
+    }
+    ended::over_day(app, &purse.id, now).await
+}
+
+/// What became of the call. True where the batch is known to have been made.
+async fn record<P: Ports>(
+    app: &App<P>,
+    job: &str,
+    batch: &str,
+    probe: bool,
+    made: Result<Remote, Option<CallError>>,
+) -> Result<bool, AppError> {
+    let now = app.ports.clock().now_ms();
+    let mut statements = Vec::new();
+    let mut sent = false;
+    match made {
+        Ok(remote) => {
+            sent = true;
+            // The first look comes with the next sweep.
+            statements.push(sql::sent(batch, &remote.id, now));
+            if probe {
+                statements.extend(settle::close_breaker(now));
+            }
+        }
+        Err(error) => {
+            let refused = error.as_ref().filter(|error| is_refusal(error));
+            match refused {
+                Some(error) => statements.extend(refusal(app, batch, error, now)),
+                // It may have been made all the same: looked for among all batches.
+                None => statements.push(sql::next(batch, now, false)),
+            }
+            let stops = error.as_ref().is_some_and(CallError::stops_everything);
+            if probe && !stops {
+                statements.push(settle::free_probe(batch));
+            }
+            let told = error.map_or("an answer that is no batch".to_owned(), |e| e.to_string());
+            app.log_fault("create_batch", &format!("{job} {batch}: {told}"));
+        }
+    }
+    let answers = app.ports.db().batch(statements).await?;
+    log::moved(app, &answers, "batch");
+    Ok(sent)
+}
+
+/// The API says itself that no batch was made. Of its own errors only those about the request can be trusted so far: one
+/// from inside may have come after it was made.
+fn is_refusal(error: &CallError) -> bool {
+    error
+        .status
+        .is_some_and(|status| (400..500).contains(&status))
+}
+
+/// No batch was made: its tasks wait for the next, or go live where there never will be one.
+fn refusal<P: Ports>(
+    app: &App<P>,
+    batch: &str,
+    error: &CallError,
+    now: i64,
+) -> Vec<crate::ports::Statement> {
+    let intervals = &app.config.intervals;
+    let wait = match error.class {
+        ErrorClass::RetryNow => 0,
+        ErrorClass::RetryAfter { after_ms } => {
+            let wait = after_ms.map_or(Wait::Backoff(10), Wait::For);
+            wait_ms(
+                wait,
+                app.dice(),
+                intervals.backoff_ms,
+                intervals.backoff_max_ms,
+            )
+        }
+        _ => 0,
+    };
+    let mut statements = sql::lose(
+        batch,
+        now,
+        &Lost {
+            paid: false,
+            code: "not_sent",
+            why: &error.to_string(),
+            not_before: now.saturating_add_unsigned(wait),
+            delay: false,
+            live: matches!(error.class, ErrorClass::GiveUp | ErrorClass::Reshape),
+        },
+    );
+    if let ErrorClass::Stop { resumes_at_ms } = error.class {
+        let until = resumes_at_ms.and_then(|at| i64::try_from(at).ok());
+        statements.extend(ended::trip(app, error.code, &error.message, until, now));
+    }
+    statements
+}
