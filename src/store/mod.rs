@@ -55,7 +55,7 @@ use serde_json::Value;
 use crate::ports::Statement;
 
 /// The migrations, in order: what `wrangler d1 migrations apply` runs, for native databases.
-pub const MIGRATIONS: [&str; 10] = [
+pub const MIGRATIONS: [&str; 11] = [
     include_str!("../../migrations/0001_jobs.sql"),
     include_str!("../../migrations/0002_plans.sql"),
     include_str!("../../migrations/0003_inputs.sql"),
@@ -63,6 +63,7 @@ pub const MIGRATIONS: [&str; 10] = [
     include_str!("../../migrations/0005_door.sql"),
     include_str!("../../migrations/0006_afterwards.sql"),
     include_str!("../../migrations/0009_watch.sql"),
+    include_str!("../../migrations/0011_calls.sql"),
     include_str!("../../migrations/0013_cache.sql"),
     include_str!("../../migrations/0014_batches.sql"),
     include_str!("../../migrations/0015_tiers.sql"),

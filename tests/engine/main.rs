@@ -18,6 +18,7 @@ mod inputs;
 mod log;
 mod messages;
 mod overview;
+mod pace;
 mod plans;
 mod quota;
 mod removal;
