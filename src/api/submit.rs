@@ -33,7 +33,7 @@ use super::params::NoQuery;
 use super::problem::{ApiError, Faults, Problem};
 use super::upload::{self, Upload};
 use super::{Api, body, not_yet, openapi, recipes, reply, rules};
-use crate::app::submit::{self, Submit, Submitted};
+use crate::app::submit::{self, Owner, Submit, Submitted};
 use crate::app::view::JobView;
 use crate::config::Config;
 use crate::core::plan::{Limits, Mode, Planning, Stage};
@@ -118,6 +118,7 @@ pub fn metadata_schema() -> Schema {
     tag = "jobs",
     params(
         ("Idempotency-Key" = Option<String>, Header, description = "Names this submit: the same key with the same body gives the same job, with another body 409.", min_length = 1, max_length = 255, pattern = "^[!-~]+$"),
+        ("traceparent" = Option<String>, Header, description = "W3C trace context: where tracing is on, the job's spans belong to this trace. What is malformed is passed over."),
     ),
     request_body(content((SubmitBody = "application/json"), (Upload = "multipart/form-data"))),
     responses(
@@ -136,8 +137,13 @@ pub async fn submit<P: Ports>(
 ) -> Result<Response, ApiError> {
     let key = idempotency_key(&headers)?;
     caller.may_submit(&api.app).await?;
+    let trace = headers.get("traceparent");
+    let owner = Owner {
+        trace: trace.and_then(|value| value.to_str().ok()),
+        ..caller.owner()
+    };
     if upload::is_multipart(&headers) {
-        let submitted = upload::submit(&api.app, caller.owner(), &headers, body, key).await?;
+        let submitted = upload::submit(&api.app, owner, &headers, body, key).await?;
         return answer(submitted);
     }
     let bytes = body::json_bytes(&headers, body, api.app.config.caps.body_bytes).await?;
@@ -149,7 +155,7 @@ pub async fn submit<P: Ports>(
         idempotency,
         ..check(value, &api.app.config)?
     };
-    answer(submit::submit(&api.app, caller.owner(), submit).await?)
+    answer(submit::submit(&api.app, owner, submit).await?)
 }
 
 fn answer(submitted: Submitted) -> Result<Response, ApiError> {

@@ -45,13 +45,14 @@ pub mod settle;
 pub mod sweep;
 pub mod tasks;
 pub mod tokens;
+pub mod traces;
 
 use serde_json::Value;
 
 use crate::ports::Statement;
 
 /// The migrations, in order: what `wrangler d1 migrations apply` runs, for native databases.
-pub const MIGRATIONS: [&str; 8] = [
+pub const MIGRATIONS: [&str; 9] = [
     include_str!("../../migrations/0001_jobs.sql"),
     include_str!("../../migrations/0002_plans.sql"),
     include_str!("../../migrations/0003_inputs.sql"),
@@ -60,6 +61,7 @@ pub const MIGRATIONS: [&str; 8] = [
     include_str!("../../migrations/0006_afterwards.sql"),
     include_str!("../../migrations/0009_watch.sql"),
     include_str!("../../migrations/0015_tiers.sql"),
+    include_str!("../../migrations/0016_tracing.sql"),
 ];
 
 /// A statement with its values.
