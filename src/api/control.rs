@@ -19,7 +19,7 @@ use super::params::{JobId, NoQuery};
 use super::problem::{ApiError, Faults, Problem};
 use super::shape::Shape;
 use super::submit::{check_metadata, metadata_schema, whole_numbers};
-use super::{Api, body, openapi, reply};
+use super::{Api, body, contract, reply};
 use crate::app::control::{self, Patch};
 use crate::app::remove;
 use crate::app::view::JobView;
@@ -190,7 +190,7 @@ pub async fn retry<P: Ports>(
 ) -> Result<Response, ApiError> {
     let cap = api.app.config.caps.body_bytes;
     let retry = match body::optional_json(&headers, body, cap).await? {
-        Some(value) => checked(value, openapi::retry_shape()?, |_, _| ())?,
+        Some(value) => checked(value, contract::retry_shape()?, |_, _| ())?,
         None => RetryBody::default(),
     };
     let limits = retry.limits.unwrap_or_default();
@@ -223,7 +223,7 @@ pub async fn change<P: Ports>(
 ) -> Result<Response, ApiError> {
     let bytes = body::json_bytes(&headers, body, api.app.config.caps.body_bytes).await?;
     let value = body::parse(&bytes)?;
-    let ChangeBody { limits, metadata } = checked(value, openapi::change_shape()?, change_rules)?;
+    let ChangeBody { limits, metadata } = checked(value, contract::change_shape()?, change_rules)?;
     let patch = Patch { limits, metadata };
     let job = control::patch(&api.app, &caller.tenant, &id, patch).await?;
     Ok(reply::ok(&job))
@@ -246,7 +246,7 @@ pub async fn nothing<P: Ports>(
 ) -> Result<(), ApiError> {
     let cap = api.app.config.caps.body_bytes;
     if let Some(value) = body::optional_json(headers, body, cap).await? {
-        let Nothing {} = checked(value, openapi::nothing_shape()?, |_, _| ())?;
+        let Nothing {} = checked(value, contract::nothing_shape()?, |_, _| ())?;
     }
     Ok(())
 }

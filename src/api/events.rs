@@ -42,6 +42,7 @@ const FAILURES: u32 = 5;
 /// One event of the stream.
 #[derive(ToSchema)]
 #[schema(as = WatchEvent)]
+#[allow(dead_code, reason = "it stands in the document alone")]
 pub struct WatchEvent {
     /// Absent from `progress`.
     #[schema(rename = "id", required = false, value_type = String)]
@@ -53,6 +54,7 @@ pub struct WatchEvent {
     _data: String,
 }
 
+#[allow(dead_code, reason = "it stands in the document alone")]
 fn kind_schema() -> Schema {
     ObjectBuilder::new()
         .schema_type(Type::String)

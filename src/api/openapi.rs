@@ -1,12 +1,11 @@
 //! The OpenAPI 3.1 document, made from the handlers and types that serve.
 //!
+//! It is the same for every build, so it is made once, by the tests, into `openapi.json`, which [`super::contract`] serves: the
+//! derived descriptions would be a tenth of the Worker. The test below fails where that file is not what is made here.
+//!
 //! What all operations share (errors, the request id) is added here in one place instead of being repeated at
 //! every handler. Examples are made by the code that makes the real thing, so they cannot go stale.
 
-use std::sync::OnceLock;
-
-use axum::body::Bytes;
-use axum::response::Response;
 use serde_json::{Value, json};
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::link::Link;
@@ -16,14 +15,13 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{self, Content, ContentBuilder, ObjectBuilder, Paths, Ref, RefOr, Schema};
 use utoipa::{Modify, OpenApi, ToSchema};
 
-use super::control::{ChangeBody, Nothing, RetryBody};
-use super::plans::PlanBody;
+use super::control::{Nothing, RetryBody};
 use super::problem::{self, ApiError, Code, Fault, Problem};
-use super::schedules::{ScheduleBody, ScheduleChange};
+use super::schedules::ScheduleBody;
 use super::shape::Shape;
 use super::submit::SubmitBody;
 use super::{
-    control, deliveries, events, health, jobs, limits, mcp, overview, plans, recipes, reply,
+    contract, control, deliveries, events, health, jobs, limits, mcp, overview, plans, recipes,
     report, results, schedules, submit, tasks, tokens,
 };
 use crate::app::plan::{EstimateView, PlanView};
@@ -78,7 +76,7 @@ use crate::core::token::Scope;
         deliveries::secret,
         limits::get,
         health::healthz,
-        document,
+        contract::document,
     ),
     components(schemas(Problem, Fault, Code, results::Format)),
     security(("bearer" = [])),
@@ -95,117 +93,6 @@ use crate::core::token::Scope;
     modifiers(&Shared),
 )]
 struct Document;
-
-/// The document as JSON text; made once, as it is the same for everybody.
-fn text() -> Bytes {
-    static TEXT: OnceLock<Bytes> = OnceLock::new();
-    TEXT.get_or_init(|| {
-        serde_json::to_vec(&Document::openapi())
-            .unwrap_or_default()
-            .into()
-    })
-    .clone()
-}
-
-/// The check of a submit's body, all but its `input`, which [`super::items`] reads.
-pub fn submit_shape() -> Result<&'static Shape, ApiError> {
-    static SHAPE: Made = OnceLock::new();
-    let name = SubmitBody::name();
-    shape(&SHAPE, &name, |components| {
-        if let Some(input) = components.pointer_mut(&format!("/schemas/{name}/properties/input")) {
-            *input = Value::Bool(true);
-        }
-    })
-}
-
-/// A schema of the document that stands for itself, with what it refers to under `$defs`.
-pub fn standalone(name: &str) -> Value {
-    let document = serde_json::to_value(Document::openapi()).unwrap_or_default();
-    let schemas = document.pointer("/components/schemas");
-    schemas
-        .and_then(Value::as_object)
-        .map(|schemas| mcp::tools::with_definitions(schemas, name))
-        .unwrap_or_default()
-}
-
-/// The check of a body that says nothing.
-pub fn nothing_shape() -> Result<&'static Shape, ApiError> {
-    static SHAPE: Made = OnceLock::new();
-    shape(&SHAPE, &Nothing::name(), |_| ())
-}
-
-/// The check of the stages that take the place of a plan.
-pub fn plan_shape() -> Result<&'static Shape, ApiError> {
-    static SHAPE: Made = OnceLock::new();
-    shape(&SHAPE, &PlanBody::name(), |_| ())
-}
-
-/// The check of a retry's body.
-pub fn retry_shape() -> Result<&'static Shape, ApiError> {
-    static SHAPE: Made = OnceLock::new();
-    shape(&SHAPE, &RetryBody::name(), |_| ())
-}
-
-/// The check of a token to be made.
-pub fn make_token_shape() -> Result<&'static Shape, ApiError> {
-    static SHAPE: Made = OnceLock::new();
-    shape(&SHAPE, &tokens::MakeBody::name(), |_| ())
-}
-
-/// The check of a token's change.
-pub fn change_token_shape() -> Result<&'static Shape, ApiError> {
-    static SHAPE: Made = OnceLock::new();
-    shape(&SHAPE, &tokens::PatchBody::name(), |_| ())
-}
-
-/// The check of a change's body.
-pub fn change_shape() -> Result<&'static Shape, ApiError> {
-    static SHAPE: Made = OnceLock::new();
-    shape(&SHAPE, &ChangeBody::name(), |_| ())
-}
-
-/// The check of a schedule.
-pub fn schedule_shape() -> Result<&'static Shape, ApiError> {
-    static SHAPE: Made = OnceLock::new();
-    shape(&SHAPE, &ScheduleBody::name(), |_| ())
-}
-
-/// The check of a schedule's change.
-pub fn schedule_change_shape() -> Result<&'static Shape, ApiError> {
-    static SHAPE: Made = OnceLock::new();
-    shape(&SHAPE, &ScheduleChange::name(), |_| ())
-}
-
-type Made = OnceLock<Result<Shape, String>>;
-
-/// A check is made from the document when it is first wanted, and kept.
-fn shape(
-    made: &'static Made,
-    name: &str,
-    adapt: impl FnOnce(&mut Value),
-) -> Result<&'static Shape, ApiError> {
-    made.get_or_init(|| {
-        let document = serde_json::to_value(Document::openapi()).map_err(|e| e.to_string())?;
-        let mut components = document.get("components").cloned().unwrap_or_default();
-        adapt(&mut components);
-        Shape::new(&components, name)
-    })
-    .as_ref()
-    .map_err(|error| ApiError::unavailable(error.as_str()))
-}
-
-/// This document
-#[utoipa::path(
-    get,
-    path = "/openapi.json",
-    operation_id = "openapi",
-    tag = "service",
-    security(()),
-    responses((status = 200, description = "OpenAPI 3.1", body = Object)),
-)]
-pub async fn document() -> Response {
-    reply::tagged_text(reply::JSON, text())
-}
 
 /// What all operations share.
 struct Shared;
@@ -358,9 +245,9 @@ fn add_example(content: &mut RefOr<Content>) {
     } else if holds(content, &SubmitBody::name()) {
         Some(submit_example())
     } else if holds(content, &PlanView::name()) {
-        serde_json::to_value(plans::plan_example()).ok()
+        serde_json::to_value(plans::examples::plan_example()).ok()
     } else if holds(content, &EstimateView::name()) {
-        serde_json::to_value(plans::estimate_example()).ok()
+        serde_json::to_value(plans::examples::estimate_example()).ok()
     } else if holds(content, &ScheduleBody::name()) {
         Some(schedule_example())
     } else {
@@ -536,10 +423,54 @@ fn job_example() -> JobView {
     }
 }
 
-#[cfg(test)]
+/// A line for each operation and each schema, so that a change of one shows as one.
+fn lines(document: &Value) -> Result<String, serde_json::Error> {
+    fn write(value: &Value, depth: usize, text: &mut String) -> Result<(), serde_json::Error> {
+        let Value::Object(fields) = value else {
+            text.push_str(&serde_json::to_string(value)?);
+            return Ok(());
+        };
+        let mut before = "{";
+        for (name, value) in fields {
+            text.push_str(before);
+            before = ",";
+            if depth > 0 {
+                text.push('\n');
+            }
+            text.push_str(&serde_json::to_string(name)?);
+            text.push(':');
+            write(value, depth.saturating_sub(1), text)?;
+        }
+        text.push_str(if fields.is_empty() { "{}" } else { "}" });
+        Ok(())
+    }
+    let mut text = String::new();
+    write(document, 3, &mut text)?;
+    text.push('\n');
+    Ok(text)
+}
+
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_served_document_is_what_handlers_and_types_say() {
+        let made = lines(&serde_json::to_value(Document::openapi()).unwrap()).unwrap();
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/api/openapi.json");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(path, &made).unwrap();
+        }
+        let served = std::fs::read_to_string(path).unwrap_or_default();
+        let differs = served
+            .lines()
+            .zip(made.lines())
+            .find(|(served, made)| served != made);
+        assert!(
+            served == made,
+            "src/api/openapi.json is not what the code says; run `UPDATE_GOLDEN=1 cargo test --lib openapi` and commit it. {differs:?}"
+        );
+    }
 
     #[test]
     fn the_examples_fit_their_schemas() {
@@ -554,11 +485,11 @@ mod tests {
             ),
             (
                 PlanView::name(),
-                serde_json::to_value(plans::plan_example()).unwrap(),
+                serde_json::to_value(plans::examples::plan_example()).unwrap(),
             ),
             (
                 EstimateView::name(),
-                serde_json::to_value(plans::estimate_example()).unwrap(),
+                serde_json::to_value(plans::examples::estimate_example()).unwrap(),
             ),
         ];
         for (name, example) in cases {

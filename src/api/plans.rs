@@ -15,13 +15,10 @@ use super::auth::Caller;
 use super::params::{JobId, NoQuery};
 use super::problem::{ApiError, Faults, Problem};
 use super::submit::{SubmitBody, check, whole_numbers};
-use super::{Api, body, control, not_yet, openapi, reply, rules};
-use crate::app::plan::{self, EstimateView, PlanView, RoundView};
+use super::{Api, body, contract, control, not_yet, reply, rules};
+use crate::app::plan::{self, EstimateView, PlanView};
 use crate::app::view::JobView;
-use crate::core::alternatives;
-use crate::core::estimate::{self, Expected, Figures, Pace, Price};
-use crate::core::plan::{InputKind, Mode, Stage};
-use crate::core::recipe;
+use crate::core::plan::{InputKind, Stage};
 use crate::ports::Ports;
 
 /// The stages that take the place of a plan.
@@ -118,7 +115,7 @@ fn stages<P: Ports>(mut value: Value, api: &Api<P>) -> Result<Vec<Stage>, ApiErr
         not_yet::set_aside_in_stages(map, &mut faults);
         whole_numbers(map);
     }
-    openapi::plan_shape()?.check(&value, &mut faults);
+    contract::plan_shape()?.check(&value, &mut faults);
     let body = match PlanBody::deserialize(value) {
         Ok(body) => body,
         Err(error) => {
@@ -167,99 +164,112 @@ pub async fn approve<P: Ports>(
     Ok(reply::ok(&job))
 }
 
-/// A plan as the document shows it.
-pub fn plan_example() -> PlanView {
-    let rationale = "300 short tickets of one language: one look at each sorts them and names the issue, a report brings the patterns together.";
-    let names = ["classify".to_owned(), "report".to_owned()];
-    PlanView {
-        state: "awaiting_approval".to_owned(),
-        mode: Mode::Dynamic,
-        source: Some("orchestrator".to_owned()),
-        rationale: Some(rationale.to_owned()),
-        stages: example_stages(),
-        expected: Some(example_figures()),
-        alternatives: alternatives::table(&example_stages_in_figures(), None),
-        rounds: vec![RoundView {
-            round: 0,
-            source: "orchestrator".to_owned(),
+/// What the document shows.
+#[cfg(test)]
+pub mod examples {
+    use serde::Deserialize;
+    use serde_json::Value;
+
+    use crate::app::plan::{EstimateView, PlanView, RoundView};
+    use crate::core::alternatives;
+    use crate::core::estimate::{self, Expected, Figures, Pace, Price};
+    use crate::core::plan::{Mode, Stage};
+    use crate::core::recipe;
+
+    /// A plan as the document shows it.
+    pub fn plan_example() -> PlanView {
+        let rationale = "300 short tickets of one language: one look at each sorts them and names the issue, a report brings the patterns together.";
+        let names = ["classify".to_owned(), "report".to_owned()];
+        PlanView {
+            state: "awaiting_approval".to_owned(),
+            mode: Mode::Dynamic,
+            source: Some("orchestrator".to_owned()),
             rationale: Some(rationale.to_owned()),
-            stages: names.to_vec(),
-            faults: Vec::new(),
+            stages: example_stages(),
             expected: Some(example_figures()),
-            at: "2026-11-22T12:00:04.120Z".to_owned(),
-        }],
+            alternatives: alternatives::table(&example_stages_in_figures(), None),
+            rounds: vec![RoundView {
+                round: 0,
+                source: "orchestrator".to_owned(),
+                rationale: Some(rationale.to_owned()),
+                stages: names.to_vec(),
+                faults: Vec::new(),
+                expected: Some(example_figures()),
+                at: "2026-11-22T12:00:04.120Z".to_owned(),
+            }],
+        }
     }
-}
 
-/// An estimate as the document shows it.
-pub fn estimate_example() -> EstimateView {
-    EstimateView {
-        mode: Mode::Static,
-        items: 300,
-        stages: example_stages(),
-        expected: example_figures(),
-        alternatives: alternatives::table(&example_stages_in_figures(), None),
-        limit_usd: Some(5.0),
+    /// An estimate as the document shows it.
+    pub fn estimate_example() -> EstimateView {
+        EstimateView {
+            mode: Mode::Static,
+            items: 300,
+            stages: example_stages(),
+            expected: example_figures(),
+            alternatives: alternatives::table(&example_stages_in_figures(), None),
+            limit_usd: Some(5.0),
+        }
     }
-}
 
-/// Those of a recipe, so that they are always a plan that works.
-fn example_stages() -> Vec<Stage> {
-    let recipe = recipe::find("support-tickets");
-    let stages = recipe.into_iter().flat_map(|recipe| &recipe.stages);
-    stages
-        .filter_map(|stage| Stage::deserialize(Value::Object(stage.clone())).ok())
-        .collect()
-}
+    /// Those of a recipe, so that they are always a plan that works.
+    fn example_stages() -> Vec<Stage> {
+        let recipe = recipe::find("support-tickets");
+        let stages = recipe.into_iter().flat_map(|recipe| &recipe.stages);
+        stages
+            .filter_map(|stage| Stage::deserialize(Value::Object(stage.clone())).ok())
+            .collect()
+    }
 
-fn example_figures() -> Expected {
-    estimate::expected(&example_stages_in_figures())
-}
+    fn example_figures() -> Expected {
+        estimate::expected(&example_stages_in_figures())
+    }
 
-fn example_stages_in_figures() -> [Figures; 2] {
-    let price = |input, output| Price {
-        input,
-        output,
-        cache_write: input * 5 / 4,
-        cache_read: input / 10,
-        min_cacheable: 512,
-        batch_percent: 50,
-        long: None,
-        dearest_percent: 110,
-    };
-    let pace = Pace {
-        concurrency: 50,
-        limits: Some((1_000.0, 2_000_000.0, 400_000.0)),
-    };
-    let classify = Figures {
-        stage: "classify".to_owned(),
-        tasks: (30, 30),
-        fixed_bytes: 3_900,
-        shared_bytes: 2_400,
-        format: true,
-        item_bytes: (54_000, 54_300),
-        answer_chars: (1_200, 2_900),
-        max_tokens: 4_096,
-        thinking: 0,
-        price: price(100, 500),
-        more: 1.0,
-        fee_nano: 0,
-        pace,
-    };
-    let report = Figures {
-        stage: "report".to_owned(),
-        tasks: (1, 1),
-        fixed_bytes: 2_600,
-        shared_bytes: 2_100,
-        format: false,
-        item_bytes: (36_000, 87_000),
-        answer_chars: (600, 20_000),
-        max_tokens: 8_192,
-        thinking: 5_000,
-        price: price(4_000, 20_000),
-        more: 1.0,
-        fee_nano: 0,
-        pace,
-    };
-    [classify, report]
+    fn example_stages_in_figures() -> [Figures; 2] {
+        let price = |input, output| Price {
+            input,
+            output,
+            cache_write: input * 5 / 4,
+            cache_read: input / 10,
+            min_cacheable: 512,
+            batch_percent: 50,
+            long: None,
+            dearest_percent: 110,
+        };
+        let pace = Pace {
+            concurrency: 50,
+            limits: Some((1_000.0, 2_000_000.0, 400_000.0)),
+        };
+        let classify = Figures {
+            stage: "classify".to_owned(),
+            tasks: (30, 30),
+            fixed_bytes: 3_900,
+            shared_bytes: 2_400,
+            format: true,
+            item_bytes: (54_000, 54_300),
+            answer_chars: (1_200, 2_900),
+            max_tokens: 4_096,
+            thinking: 0,
+            price: price(100, 500),
+            more: 1.0,
+            fee_nano: 0,
+            pace,
+        };
+        let report = Figures {
+            stage: "report".to_owned(),
+            tasks: (1, 1),
+            fixed_bytes: 2_600,
+            shared_bytes: 2_100,
+            format: false,
+            item_bytes: (36_000, 87_000),
+            answer_chars: (600, 20_000),
+            max_tokens: 8_192,
+            thinking: 5_000,
+            price: price(4_000, 20_000),
+            more: 1.0,
+            fee_nano: 0,
+            pace,
+        };
+        [classify, report]
+    }
 }

@@ -19,7 +19,7 @@ use super::items::json_len;
 use super::params::{NoQuery, Query, ScheduleId};
 use super::problem::{ApiError, Faults, Problem};
 use super::rows::{Csv, Lines};
-use super::{Api, body, openapi, reply, submit};
+use super::{Api, body, contract, reply, submit};
 use crate::app::schedules::{self, Fetched, Schedule};
 use crate::app::submit::Submit;
 use crate::app::view::{Page, ScheduleRunView, ScheduleView};
@@ -148,7 +148,7 @@ pub async fn create<P: Ports>(
     let cap = api.app.config.caps.body_bytes;
     let bytes = body::json_bytes(&headers, body, cap).await?;
     let value = body::parse(&bytes)?;
-    let body: ScheduleBody = checked(value, openapi::schedule_shape()?, |_, _| ())?;
+    let body: ScheduleBody = checked(value, contract::schedule_shape()?, |_, _| ())?;
     let schedule = Schedule {
         name: body.name.unwrap_or_default(),
         cron: body.cron,
@@ -210,7 +210,7 @@ pub async fn change<P: Ports>(
     let cap = api.app.config.caps.body_bytes;
     let bytes = body::json_bytes(&headers, body, cap).await?;
     let value = body::parse(&bytes)?;
-    let change: ScheduleChange = checked(value, openapi::schedule_change_shape()?, |_, _| ())?;
+    let change: ScheduleChange = checked(value, contract::schedule_change_shape()?, |_, _| ())?;
     let before = schedules::load(&api.app, &caller.tenant, &id).await?;
     let schedule = Schedule {
         name: change.name.unwrap_or(before.name),

@@ -32,7 +32,7 @@ use super::items::{self, Input, Taken, json_len};
 use super::params::NoQuery;
 use super::problem::{ApiError, Faults, Problem};
 use super::upload::{self, Upload};
-use super::{Api, body, not_yet, openapi, recipes, reply, rules};
+use super::{Api, body, contract, not_yet, recipes, reply, rules};
 use crate::app::submit::{self, Owner, Submit, Submitted};
 use crate::app::view::JobView;
 use crate::config::Config;
@@ -118,7 +118,6 @@ pub fn metadata_schema() -> Schema {
     tag = "jobs",
     params(
         ("Idempotency-Key" = Option<String>, Header, description = "Names this submit: the same key with the same body gives the same job, with another body 409.", min_length = 1, max_length = 255, pattern = "^[!-~]+$"),
-        ("traceparent" = Option<String>, Header, description = "W3C trace context: where tracing is on, the job's spans belong to this trace. What is malformed is passed over."),
     ),
     request_body(content((SubmitBody = "application/json"), (Upload = "multipart/form-data"))),
     responses(
@@ -237,7 +236,7 @@ pub fn plan(
         return Err(ApiError::invalid(faults));
     }
     check_metadata(&value, &mut faults);
-    openapi::submit_shape()?.check(&value, &mut faults);
+    contract::submit_shape()?.check(&value, &mut faults);
     // What is out of range can still be read, so that the rules add their faults to the list; what cannot be
     // read has been named already.
     let body = match SubmitBody::deserialize(value) {

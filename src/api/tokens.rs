@@ -16,7 +16,7 @@ use super::params::{NoQuery, Query, TokenId};
 use super::problem::{ApiError, Faults};
 use super::shape::Shape;
 use super::submit::all_whole;
-use super::{Api, body, openapi, reply};
+use super::{Api, body, contract, reply};
 use crate::app::tokens::{self, Patch, Wanted};
 use crate::app::view::{MadeToken, Page, TokenView};
 use crate::core::time::parse_rfc3339;
@@ -94,7 +94,7 @@ pub async fn make<P: Ports>(
     body: Body,
 ) -> Result<Response, ApiError> {
     let keeper = caller.keeper()?;
-    let value = read(&api, &headers, body, openapi::make_token_shape()?).await?;
+    let value = read(&api, &headers, body, contract::make_token_shape()?).await?;
     let expires_at = time(&value)?.flatten();
     let body =
         MakeBody::deserialize(value).map_err(|error| ApiError::fault("body", error.to_string()))?;
@@ -185,7 +185,7 @@ pub async fn change<P: Ports>(
     body: Body,
 ) -> Result<Response, ApiError> {
     let keeper = caller.keeper()?;
-    let value = read(&api, &headers, body, openapi::change_token_shape()?).await?;
+    let value = read(&api, &headers, body, contract::change_token_shape()?).await?;
     let expires_at = time(&value)?;
     let named = |field: &str| value.get(field).is_some();
     let (budget, concurrency) = (named("daily_budget_usd"), named("concurrency"));

@@ -201,11 +201,11 @@ check('files are taken, and a plan is edited as a form and as JSON', async (page
   assert.deepEqual(found.data.map((task) => task.item_ids), [['A', 'C']]);
   // Results open their tasks, and tasks lead to their neighbours.
   await page.getByRole('link', { name: 'Results', exact: true }).click();
-  await page.getByRole('button', { name: 'pro#1' }).click();
+  await page.getByRole('button', { name: /^pro#/ }).click();
   const sheet = page.getByRole('dialog', { name: 'Task' });
-  await sheet.getByText('late, again').waitFor();
+  await sheet.getByText('late, again', { exact: true }).waitFor();
   await sheet.getByRole('button', { name: found.data[0].index === 0 ? 'The next task' : 'The task before' }).click();
-  await sheet.getByText('crashes').waitFor();
+  await sheet.getByText('crashes').first().waitFor();
   await sheet.getByRole('button', { name: 'Close' }).click();
   await page.getByRole('link', { name: 'Plan', exact: true }).click();
   await page.getByRole('link', { name: 'New job with this plan' }).click();

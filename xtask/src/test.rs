@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Result, anyhow, bail};
 
+use crate::bench::size;
 use crate::clients::{self, Hosted};
 use crate::proc::Group;
 use crate::setup::{self, Tools, plain};
@@ -16,7 +17,7 @@ use crate::{build, root, ui};
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Only the suites whose name contains this: native, sdk, mcp, schemathesis, page, e2e
+    /// Only the suites whose name contains this: native, size, sdk, mcp, schemathesis, page, e2e
     #[arg(long)]
     pub only: Option<String>,
 }
@@ -41,6 +42,9 @@ pub fn run(args: &Args) -> Result<()> {
         // The end-to-end tests are natively compiled too, but need workerd; they come last.
         cargo.args(["test", "--workspace", "--exclude", "e2e", "--no-fail-fast"]);
         outcomes.push(suite("native", &mut cargo)?);
+    }
+    if wanted("size") {
+        outcomes.push(weight()?);
     }
     if wanted("sdk python") {
         let python = setup::python()?;
@@ -79,6 +83,28 @@ pub fn run(args: &Args) -> Result<()> {
         outcomes.push(suite("e2e", &mut end_to_end(&tools))?);
     }
     summary(&outcomes)
+}
+
+/// The Worker keeps within its weight.
+fn weight() -> Result<Outcome> {
+    let size = size::of(&root::dir().join("build"), &build::named())?;
+    let fits = size.gzipped <= size::LIMIT_BYTES;
+    ui::say(format!(
+        "\n== size\nthe Worker has {} bytes gzipped, and may have {}{}",
+        size.gzipped,
+        size::LIMIT_BYTES,
+        if fits {
+            ""
+        } else {
+            "; `cargo xtask bench --size` says where they are"
+        }
+    ));
+    Ok(Outcome {
+        name: "size",
+        passed: u64::from(fits),
+        failed: u64::from(!fits),
+        ..Outcome::default()
+    })
 }
 
 /// One at a time: each starts a Worker, and timings on few cores are theirs to keep.

@@ -10,7 +10,7 @@ export function frequencies(name, counts) {
   const all = Object.entries(counts).sort((a, b) => b[1] - a[1] || a[0].localeCompare(b[0]));
   const sum = all.reduce((total, [, n]) => total + n, 0);
   const most = all[0]?.[1] ?? 1;
-  const list = h('ul', { class: 'freq list' });
+  const list = h('ul', { class: 'freq' });
   const show = (n) => put(list, all.slice(0, n).map(([value, times]) => h('li', { class: 'line' },
     h('span', { class: 'clip', title: value }, value), h('strong', {}, count(times)), h('span', { class: 'soft' }, percent(times, sum)), bar([['spent', times / most]]))));
   show(SHOWN);

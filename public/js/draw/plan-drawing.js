@@ -83,6 +83,11 @@ function lanes(tasks) {
   return Math.max(1, Math.min(14, tasks));
 }
 
+/** As many ribs as the wider of both ends has lanes. */
+function ribsOf(before, node) {
+  return Math.max(lanes(node.step.tasks), before.input ? 1 : lanes(before.step.tasks));
+}
+
 function across(all, items, width, text) {
   const most = 84;
   const edge = 78;
@@ -97,10 +102,7 @@ function across(all, items, width, text) {
   const high = words + 4 * 19 + 12;
   nodes.forEach((node, at) => {
     const before = nodes[at - 1];
-    if (before) {
-      const ribs = Math.max(lanes(node.step.tasks), before.input ? 1 : lanes(before.step.tasks));
-      parts.push(fan(before.x + before.w, node.x, before.half, node.half, middle, ribs, false));
-    }
+    if (before) parts.push(fan(before.x + before.w, node.x, before.half, node.half, middle, ribsOf(before, node), false));
   });
   nodes.forEach((node) => {
     if (node.input) {
@@ -130,7 +132,7 @@ function down(all, items, width, text) {
     ...all.map((one, at) => ({ half: Math.max(POINT, breadth(one.tasks) * most), y: 74 + at * step, t: thick, step: one }))];
   nodes.forEach((node, at) => {
     const before = nodes[at - 1];
-    if (before) parts.push(fan(before.y + before.t, node.y, before.half, node.half, middle, lanes(node.step.tasks), true));
+    if (before) parts.push(fan(before.y + before.t, node.y, before.half, node.half, middle, ribsOf(before, node), true));
   });
   nodes.forEach((node) => {
     if (node.input) {

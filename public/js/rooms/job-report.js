@@ -84,7 +84,7 @@ function downloads(room) {
 function cascade(one) {
   const saved = one.saved_usd >= 0 ? `Saved ${money(one.saved_usd)} by asking the cheapest first.` : `Asking the cheapest first cost ${money(-one.saved_usd)} more.`;
   return h('section', { class: 'card stack-s', 'aria-label': `Models of ${one.stage}` }, h('h2', {}, `${one.stage}: models`),
-    h('ul', { class: 'freq list' }, one.models.map((share) => h('li', { class: 'line' },
+    h('ul', { class: 'freq' }, one.models.map((share) => h('li', { class: 'line' },
       h('span', {}, model(share.model)), h('strong', {}, plural(share.results, 'result')), h('span', { class: 'soft' }, `${plural(share.calls, 'call')}, ${money(share.cost_usd)}`), bar([['spent', share.share]])))),
     h('p', { class: 'small soft' }, saved));
 }

@@ -53,6 +53,7 @@ that stand in them.";
 /// A message of JSON-RPC 2.0.
 #[derive(ToSchema)]
 #[schema(as = McpMessage)]
+#[allow(dead_code, reason = "it stands in the document alone")]
 pub struct Message {
     #[schema(rename = "jsonrpc", value_type = Version)]
     _jsonrpc: Version,
@@ -68,12 +69,13 @@ pub struct Message {
 /// Of JSON-RPC.
 #[derive(ToSchema)]
 #[schema(as = JsonRpcVersion)]
+#[allow(dead_code, reason = "it stands in the document alone")]
 pub enum Version {
     #[schema(rename = "2.0")]
-    #[allow(dead_code, reason = "it stands in the document alone")]
     Two,
 }
 
+#[allow(dead_code, reason = "it stands in the document alone")]
 fn id_schema() -> Schema {
     let most = rpc::MOST_ID as f64;
     let number = ObjectBuilder::new()

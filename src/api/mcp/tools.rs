@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Map, Value, json};
 
-use crate::api::openapi;
+use crate::api::contract;
 use crate::api::submit::SubmitBody;
 use utoipa::ToSchema;
 
@@ -96,7 +96,7 @@ impl Tool {
             Tool::ListRecipes => {
                 json!({"type": "object", "properties": {}, "additionalProperties": false})
             }
-            Tool::EstimateJob => openapi::standalone(&SubmitBody::name()),
+            Tool::EstimateJob => contract::standalone(&SubmitBody::name()),
             Tool::RunJob => run_job_schema(),
             Tool::JobResults => arguments(json!({
                 "job_id": job_id(),
@@ -152,7 +152,7 @@ fn arguments(properties: Value) -> Value {
 
 /// The body of a submit, as the OpenAPI document has it, and a key.
 fn run_job_schema() -> Value {
-    let mut schema = openapi::standalone(&SubmitBody::name());
+    let mut schema = contract::standalone(&SubmitBody::name());
     let key = json!({
         "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$",
         "description": "Names this call: the same key with the same arguments gives the same job.",

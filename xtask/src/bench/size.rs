@@ -1,7 +1,7 @@
 //! What the Worker weighs: raw, gzipped as Cloudflare counts it, and by crate.
 //!
-//! The file that wrangler ships keeps its name section, so each function's size goes to the crate its name
-//! begins with. Generic code counts for the crate that wrote it, not for the one that made it necessary.
+//! The file that wrangler ships has no names; those of the same file as it was built say to which crate each function's size
+//! goes. Generic code counts for the crate that wrote it, not for the one that made it necessary.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -21,32 +21,30 @@ const RUNTIME: &str = "(C and runtime)";
 pub struct Size {
     pub raw: usize,
     pub gzipped: usize,
-    /// Of the gzipped bytes, what the name section costs.
-    pub names_gzipped: usize,
     /// Bytes of code by crate, largest first.
     pub crates: Vec<(String, u64)>,
     pub data: u64,
-    pub names: u64,
 }
 
-/// Of the built Worker in that folder.
-pub fn of(build: &Path) -> Result<Size> {
-    let path = build.join("index_bg.wasm");
-    let bytes =
-        std::fs::read(&path).with_context(|| format!("could not read {}", path.display()))?;
-    let mut size = measure(&bytes).with_context(|| format!("{} is no Wasm", path.display()))?;
-    let mut all = bytes;
-    let script = build.join("index.js");
-    all.extend(
-        std::fs::read(&script).with_context(|| format!("could not read {}", script.display()))?,
-    );
+/// What all of it may weigh, gzipped.
+pub const LIMIT_BYTES: usize = 1_500_000;
+
+/// Of the built Worker in that folder, and of the same with names.
+pub fn of(build: &Path, named: &Path) -> Result<Size> {
+    let read = |path: &Path| {
+        std::fs::read(path).with_context(|| format!("could not read {}", path.display()))
+    };
+    let mut size =
+        measure(&read(named)?).with_context(|| format!("{} is no Wasm", named.display()))?;
+    let mut all = read(&build.join("index_bg.wasm"))?;
+    all.extend(read(&build.join("index.js"))?);
     size.raw = all.len();
     size.gzipped = gzip(&all)?;
     Ok(size)
 }
 
 fn gzip(bytes: &[u8]) -> Result<usize> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(bytes).context("could not gzip")?;
     Ok(encoder.finish().context("could not gzip")?.len())
 }
@@ -75,7 +73,6 @@ fn measure(bytes: &[u8]) -> Result<Size> {
             }
             Payload::CustomSection(section) => {
                 if let KnownCustom::Name(reader) = section.as_known() {
-                    size.names = section.range().end - section.range().start;
                     for part in reader {
                         if let Name::Function(map) = part? {
                             for naming in map {
@@ -84,12 +81,6 @@ fn measure(bytes: &[u8]) -> Result<Size> {
                             }
                         }
                     }
-                    let range = section.range();
-                    let section = usize::try_from(range.start)
-                        .ok()
-                        .zip(usize::try_from(range.end).ok())
-                        .and_then(|(start, end)| bytes.get(start..end));
-                    size.names_gzipped = gzip(section.unwrap_or_default())?;
                 }
             }
             _ => {}

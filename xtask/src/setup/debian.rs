@@ -14,12 +14,15 @@ use std::sync::Mutex;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use super::{plain, run, stamp::Stamp, wasm::TARGET, wasm::Wasm, which};
+use super::wasm::{self, TARGET, Wasm};
+use super::{plain, run, stamp::Stamp, which};
 use crate::proc::{self, Cancel};
 use crate::{root, ui};
 
 const PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld-22"];
 const LINKER: &str = "wasm-ld-22";
+/// How the standard library is compiled; a change of that makes it anew.
+const FORM: &str = "with bitcode";
 /// Of Debian's compiler; `rust-version` in `Cargo.toml`.
 const OLDEST: (u32, u32) = (1, 91);
 const RUSTC: &str = "/usr/bin/rustc";
@@ -34,9 +37,7 @@ fn sysroot() -> PathBuf {
 pub fn made_before() -> Option<Wasm> {
     let version = compiler()?;
     which(LINKER)?;
-    Stamp::new("rust", &version)
-        .holds()
-        .then(|| toolchain(version))
+    stamp(&version).holds().then(|| toolchain(version))
 }
 
 /// `why` says what stood in the way of the usual way.
@@ -57,7 +58,7 @@ pub fn make(why: &str, cancel: &Cancel) -> Result<Wasm> {
         "rust",
         format!("compiling the standard library for {TARGET} into .fanwise/rust"),
     );
-    let stamp = Stamp::new("rust", &version);
+    let stamp = stamp(&version);
     stamp.lift();
     lay_out(&sysroot()).context("could not lay out .fanwise/rust")?;
     let made = toolchain(version);
@@ -67,19 +68,20 @@ pub fn make(why: &str, cancel: &Cancel) -> Result<Wasm> {
     Ok(made)
 }
 
+fn stamp(version: &str) -> Stamp {
+    Stamp::new("rust", format!("{version} {FORM}"))
+}
+
 fn toolchain(version: String) -> Wasm {
     let bin = sysroot().join("bin");
     Wasm {
         env: vec![
             // cargo takes the one beside it or in PATH unless told; a user's configuration may tell otherwise.
             ("RUSTC", bin.join("rustc").into_os_string()),
-            (
-                "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER",
-                OsString::from(LINKER),
-            ),
+            (wasm::LINKER, OsString::from(LINKER)),
         ],
         path: vec![bin],
-        identity: format!("debian {version}"),
+        identity: format!("debian {version} {FORM}"),
     }
 }
 
@@ -253,7 +255,8 @@ fn compile_std(made: &Wasm, cancel: &Cancel) -> Result<()> {
         .env("RUSTC_BOOTSTRAP", "1")
         .env("PATH", std::env::join_paths(path)?)
         .env("CARGO_TARGET_DIR", work.join("target"))
-        .env_remove("RUSTFLAGS")
+        // As Rust's own is made: what the Worker does not use of it falls away when all crates are optimised as one.
+        .env("RUSTFLAGS", "-Cembed-bitcode=yes")
         .current_dir(&work);
     run::finish(
         "compiling the standard library",

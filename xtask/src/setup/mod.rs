@@ -34,6 +34,8 @@ pub struct Tools {
     node: node::Node,
     wasm: wasm::Wasm,
     cargo_tools: cargo_tools::CargoTools,
+    /// Whether all crates of the Worker can be optimised as one.
+    as_one: bool,
 }
 
 /// Sets up everything but Python. Quick when nothing is missing.
@@ -63,11 +65,22 @@ pub fn prepare() -> Result<Tools> {
     .map(|error| anyhow!("{error:#}"))
     .collect();
     match (node, wasm, tools) {
-        (Ok(node), Ok(wasm), Ok(cargo_tools)) => Ok(Tools {
-            node,
-            wasm,
-            cargo_tools,
-        }),
+        (Ok(node), Ok(wasm), Ok(cargo_tools)) => {
+            let mut tools = Tools {
+                node,
+                wasm,
+                cargo_tools,
+                as_one: true,
+            };
+            let rustc = tools.wasm_command(tools.wasm.rustc());
+            tools.as_one = wasm::optimises_as_one(&tools.wasm, rustc, &cancel)?;
+            if !tools.as_one {
+                ui::say(
+                    "     the standard library for Wasm here cannot be optimised with the rest: the Worker becomes a little larger",
+                );
+            }
+            Ok(tools)
+        }
         _ => Err(first_cause(faults)),
     }
 }
@@ -136,6 +149,9 @@ impl Tools {
             // worker-build sets it for its own cargo; a cargo called by hand must build the same.
             .env("WASM_BINDGEN_USE_JS_SYS", "1")
             .current_dir(root::dir());
+        if !self.as_one {
+            command.env("CARGO_PROFILE_RELEASE_LTO", "off");
+        }
         command
     }
 

@@ -8,13 +8,16 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 
+use super::stamp::Stamp;
 use super::{debian, plain, run, which};
 use crate::proc::{self, Cancel};
-use crate::ui;
+use crate::{root, ui};
 
 pub const TARGET: &str = "wasm32-unknown-unknown";
+/// What tells cargo of a linker.
+pub const LINKER: &str = "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER";
 
 #[derive(Debug, Clone)]
 pub struct Wasm {
@@ -26,6 +29,16 @@ pub struct Wasm {
 }
 
 impl Wasm {
+    /// The compiler itself.
+    pub fn rustc(&self) -> OsString {
+        self.setting("RUSTC").unwrap_or_else(|| "rustc".into())
+    }
+
+    fn setting(&self, name: &str) -> Option<OsString> {
+        let named = self.env.iter().find(|(known, _)| *known == name);
+        named.map(|(_, value)| value.clone())
+    }
+
     pub fn apply(&self, command: &mut Command) {
         if self.env.is_empty() {
             return;
@@ -37,6 +50,49 @@ impl Wasm {
             command.env(name, value);
         }
     }
+}
+
+/// Whether a module can be optimised as one, standard library included: not where that was compiled without the compiler's
+/// intermediate form, as some systems' packages are. Asked once for each compiler.
+pub fn optimises_as_one(wasm: &Wasm, mut rustc: Command, cancel: &Cancel) -> Result<bool> {
+    let able = Stamp::new("as-one", format!("yes {}", wasm.identity));
+    let unable = Stamp::new("as-one", format!("no {}", wasm.identity));
+    if able.holds() || unable.holds() {
+        return Ok(able.holds());
+    }
+    let folder = root::tools_dir().join("as-one");
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("could not make {}", folder.display()))?;
+    let source = folder.join("probe.rs");
+    std::fs::write(
+        &source,
+        "#[unsafe(no_mangle)]\npub extern \"C\" fn probe() -> usize { std::env::args().count() }\n",
+    )
+    .with_context(|| format!("could not write {}", source.display()))?;
+    if let Some(linker) = wasm.setting(LINKER) {
+        rustc.arg("-C").arg({
+            let mut option = OsString::from("linker=");
+            option.push(linker);
+            option
+        });
+    }
+    rustc
+        .args([
+            "--edition",
+            "2024",
+            "--crate-type",
+            "cdylib",
+            "--target",
+            TARGET,
+        ])
+        .args(["-Copt-level=z", "-Clto=fat", "--out-dir"])
+        .arg(&folder)
+        .arg(&source);
+    let done = run::attempt("optimising as one", "as-one", &mut rustc, cancel)?;
+    let _ = std::fs::remove_dir_all(&folder);
+    let stamp = if done.is_ok() { able } else { unable };
+    stamp.set()?;
+    Ok(done.is_ok())
 }
 
 pub fn prepare(cancel: &Cancel) -> Result<Wasm> {
