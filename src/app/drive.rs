@@ -9,8 +9,13 @@ use serde_json::{Value, json};
 use super::kit::Kit;
 use super::synthesise::{Next, SynthesisTask};
 use super::{
+<<<<<<< HEAD
     App, AppError, batch, bodies, check, cite, coverage, extend, follow, log, message, notify,
     plan, planning, pump, query, reduce, synthesise,
+=======
+    App, AppError, bodies, check, cite, coverage, extend, follow, log, message, notify, plan,
+    planning, pump, query, reduce, synthesise, traces,
+>>>>>>> refs/heads/cli
 };
 use crate::core::flags::Flag;
 use crate::core::plan::{OnBudget, PLAN_STAGE, StageKind};
@@ -541,6 +546,7 @@ async fn finish<P: Ports>(
         .is_some_and(|answer| !answer.rows.is_empty())
     {
         notify::tell(app, &job.id).await;
+        traces::tell(app, &job.id).await;
     }
     Ok(Step::Again)
 }

@@ -53,5 +53,6 @@ pub mod slice;
 pub mod state;
 pub mod time;
 pub mod token;
+pub mod trace;
 pub mod verdict;
 pub mod webhook;

@@ -49,13 +49,18 @@ pub mod settle;
 pub mod sweep;
 pub mod tasks;
 pub mod tokens;
+pub mod traces;
 
 use serde_json::Value;
 
 use crate::ports::Statement;
 
 /// The migrations, in order: what `wrangler d1 migrations apply` runs, for native databases.
+<<<<<<< HEAD
 pub const MIGRATIONS: [&str; 11] = [
+=======
+pub const MIGRATIONS: [&str; 9] = [
+>>>>>>> refs/heads/cli
     include_str!("../../migrations/0001_jobs.sql"),
     include_str!("../../migrations/0002_plans.sql"),
     include_str!("../../migrations/0003_inputs.sql"),
@@ -67,6 +72,7 @@ pub const MIGRATIONS: [&str; 11] = [
     include_str!("../../migrations/0013_cache.sql"),
     include_str!("../../migrations/0014_batches.sql"),
     include_str!("../../migrations/0015_tiers.sql"),
+    include_str!("../../migrations/0016_tracing.sql"),
 ];
 
 /// A statement with its values.

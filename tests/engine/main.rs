@@ -28,6 +28,7 @@ mod sites;
 mod sql;
 mod stages;
 mod tiers;
+mod traces;
 mod tree;
 mod web;
 mod webhooks;

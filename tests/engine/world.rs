@@ -49,6 +49,7 @@ const DB_MS: u64 = 2;
 pub const KEY: &str = "sk-ant-SECRET-OF-THE-WORLD";
 
 /// What webhooks are signed with.
+pub const COLLECTOR_KEY: &str = "Bearer the SECRET key of the collector";
 pub const SIGNING_KEY: &str = "the SECRET signing key of the world";
 
 /// Everything outside the engine.
@@ -201,6 +202,7 @@ impl World {
             config: Arc::new(config),
             models: Arc::new(models),
             signing: SigningKey::new(SIGNING_KEY),
+            otlp_headers: vec![("authorization".into(), COLLECTOR_KEY.into())],
         }
     }
 
