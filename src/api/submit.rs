@@ -31,13 +31,8 @@ use super::items::{self, Input, Taken, json_len};
 use super::params::NoQuery;
 use super::problem::{ApiError, Faults, Problem};
 use super::upload::{self, Upload};
-<<<<<<< HEAD
 use super::{Api, body, contract, recipes, reply, rules};
-use crate::app::submit::{self, Submit, Submitted};
-=======
-use super::{Api, body, contract, not_yet, recipes, reply, rules};
 use crate::app::submit::{self, Owner, Submit, Submitted};
->>>>>>> refs/heads/cli
 use crate::app::view::JobView;
 use crate::config::Config;
 use crate::core::delivery::Delivery;

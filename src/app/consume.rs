@@ -2,15 +2,9 @@
 
 use serde_json::json;
 
-<<<<<<< HEAD
-use super::message::{Deliver, Drive, Look, LookAtBatch, Remove, Start, Wake};
+use super::message::{Deliver, Drive, Look, LookAtBatch, Remove, Start, Trace, Wake};
 use super::schedules::{self, ReadJob};
-use super::{App, AppError, batch, drive, notify, remove, sweep, work};
-=======
-use super::message::{Deliver, Drive, Look, Remove, Start, Trace, Wake};
-use super::schedules::{self, ReadJob};
-use super::{App, AppError, drive, notify, remove, sweep, traces, work};
->>>>>>> refs/heads/cli
+use super::{App, AppError, batch, drive, notify, remove, sweep, traces, work};
 use crate::ports::{Clock, Db, Ports};
 use crate::store::removals::What;
 use crate::store::sweep as sql;

@@ -9,13 +9,8 @@ use serde_json::{Value, json};
 use super::kit::Kit;
 use super::synthesise::{Next, SynthesisTask};
 use super::{
-<<<<<<< HEAD
     App, AppError, batch, bodies, check, cite, coverage, extend, follow, log, message, notify,
-    plan, planning, pump, query, reduce, synthesise,
-=======
-    App, AppError, bodies, check, cite, coverage, extend, follow, log, message, notify, plan,
-    planning, pump, query, reduce, synthesise, traces,
->>>>>>> refs/heads/cli
+    plan, planning, pump, query, reduce, synthesise, traces,
 };
 use crate::core::flags::Flag;
 use crate::core::plan::{OnBudget, PLAN_STAGE, StageKind};

@@ -6,11 +6,7 @@
 
 use serde_json::json;
 
-<<<<<<< HEAD
-use super::{App, AppError, batch, log, message, notify, remove, schedules};
-=======
-use super::{App, AppError, log, message, notify, remove, schedules, traces};
->>>>>>> refs/heads/cli
+use super::{App, AppError, batch, log, message, notify, remove, schedules, traces};
 use crate::core::time::day;
 use crate::ports::{Clock, Db, Outgoing, Ports, Queue};
 use crate::store::row::Columns;
@@ -29,11 +25,8 @@ pub async fn sweep<P: Ports>(app: &App<P>) -> Result<(), AppError> {
         remove::age(app).await,
         notify::due(app).await,
         schedules::due(app).await,
-<<<<<<< HEAD
         batch::watch::due(app).await,
-=======
         traces::due(app).await,
->>>>>>> refs/heads/cli
     ];
     let mut messages = Vec::new();
     for found in found {

@@ -56,11 +56,7 @@ use serde_json::Value;
 use crate::ports::Statement;
 
 /// The migrations, in order: what `wrangler d1 migrations apply` runs, for native databases.
-<<<<<<< HEAD
-pub const MIGRATIONS: [&str; 11] = [
-=======
-pub const MIGRATIONS: [&str; 9] = [
->>>>>>> refs/heads/cli
+pub const MIGRATIONS: [&str; 12] = [
     include_str!("../../migrations/0001_jobs.sql"),
     include_str!("../../migrations/0002_plans.sql"),
     include_str!("../../migrations/0003_inputs.sql"),
