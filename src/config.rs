@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::core::guard::Guard;
+use crate::core::guard::{Guard, PublicUrl};
 
 /// A variable that does not hold what it should.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -155,6 +155,17 @@ pub struct Webhooks {
     pub retry_ms: u64,
 }
 
+/// Where traces go, and in which pieces.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tracing {
+    /// None: nothing is traced. It is the operator's own, so no guard but the platform's stands before it.
+    pub endpoint: Option<PublicUrl>,
+    /// For one request, from the first byte sent to the last byte read.
+    pub timeout_ms: u64,
+    /// Tasks that one request tells about; each with its calls, about a kilobyte a span.
+    pub tasks: u32,
+}
+
 /// Who asks, with a page that says more: what operators of servers want to know of a robot.
 const USER_AGENT: &str = "Fanwise/0.1 (+https://github.com/fanwise/fanwise)";
 
@@ -189,6 +200,7 @@ pub struct Config {
     pub keep: Keep,
     pub batches: Batches,
     pub webhooks: Webhooks,
+    pub tracing: Tracing,
     /// Bodies above this go to the blob store.
     pub inline_bytes: usize,
     /// The headers that tell which task a call belongs to.
@@ -199,6 +211,8 @@ pub struct Config {
     pub models_json: Option<String>,
 }
 
+/// Where OTLP over HTTP takes spans.
+const TRACES: &str = "/v1/traces";
 /// Cloudflare ends a queue consumer after 15 minutes.
 const CONSUMER_MS: u64 = 900_000;
 /// Cloudflare allows so many statements of D1 in one invocation.
@@ -302,6 +316,11 @@ impl Config {
                 backoff_max_ms: vars.int("WEBHOOK_BACKOFF_MAX_MS", 14_400_000, 10, 43_200_000),
                 retry_ms: vars.int("WEBHOOK_RETRY_MS", 86_400_000, 0, 604_800_000),
             },
+            tracing: Tracing {
+                endpoint: vars.collector("OTLP_ENDPOINT"),
+                timeout_ms: vars.int("OTLP_TIMEOUT_MS", 10_000, 100, 60_000),
+                tasks: vars.int("OTLP_TASKS", 200, 1, 1_000) as u32,
+            },
             inline_bytes: vars.int("INLINE_BYTES", 65_536, 256, 1_000_000) as usize,
             trace_headers: vars.switch("TRACE_HEADERS", true),
             log_payloads: vars.switch("LOG_PAYLOADS", false),
@@ -379,6 +398,25 @@ impl Vars<'_> {
             );
             Guard::default()
         })
+    }
+
+    /// An OTLP endpoint as OpenTelemetry's own variable has it: `/v1/traces` is added where it is not there.
+    fn collector(&mut self, name: &'static str) -> Option<PublicUrl> {
+        let text = self.optional(name)?;
+        let url = text.trim().trim_end_matches('/');
+        let whole = match url.ends_with(TRACES) {
+            true => url.to_owned(),
+            false => format!("{url}{TRACES}"),
+        };
+        let endpoint = PublicUrl::of_operator(&whole);
+        if endpoint.is_none() {
+            // The value may hold a password: it is not repeated.
+            self.fault(
+                name,
+                format_args!("wants an http(s) URL without user, query and fragment"),
+            );
+        }
+        endpoint
     }
 
     fn switch(&mut self, name: &'static str, default: bool) -> bool {

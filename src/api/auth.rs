@@ -67,6 +67,7 @@ impl Caller {
     /// Whose job a submit of this caller becomes.
     pub fn owner(&self) -> Owner<'_> {
         Owner {
+            trace: None,
             tenant: &self.tenant,
             token: self.token.as_deref(),
         }

@@ -32,7 +32,7 @@ use super::params::NoQuery;
 use super::problem::{ApiError, Faults, Problem};
 use super::upload::{self, Upload};
 use super::{Api, body, contract, recipes, reply, rules};
-use crate::app::submit::{self, Submit, Submitted};
+use crate::app::submit::{self, Owner, Submit, Submitted};
 use crate::app::view::JobView;
 use crate::config::Config;
 use crate::core::delivery::Delivery;
@@ -144,8 +144,13 @@ pub async fn submit<P: Ports>(
 ) -> Result<Response, ApiError> {
     let key = idempotency_key(&headers)?;
     caller.may_submit(&api.app).await?;
+    let trace = headers.get("traceparent");
+    let owner = Owner {
+        trace: trace.and_then(|value| value.to_str().ok()),
+        ..caller.owner()
+    };
     if upload::is_multipart(&headers) {
-        let submitted = upload::submit(&api.app, caller.owner(), &headers, body, key).await?;
+        let submitted = upload::submit(&api.app, owner, &headers, body, key).await?;
         return answer(submitted);
     }
     let bytes = body::json_bytes(&headers, body, api.app.config.caps.body_bytes).await?;
@@ -157,7 +162,7 @@ pub async fn submit<P: Ports>(
         idempotency,
         ..check(value, &api.app.config)?
     };
-    answer(submit::submit(&api.app, caller.owner(), submit).await?)
+    answer(submit::submit(&api.app, owner, submit).await?)
 }
 
 fn answer(submitted: Submitted) -> Result<Response, ApiError> {

@@ -19,6 +19,10 @@ const ERROR_BYTES: usize = 64 * 1024;
 /// The most of a body that is not a stream.
 const BODY_BYTES: usize = 32 * 1024 * 1024;
 
+/// After the last event of a message its body ends at once. It is read to there, because a connection whose answer was
+/// not read to its end carries no other; so long at most.
+const END_MS: u64 = 100;
+
 /// The answer's head.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Head {
@@ -46,7 +50,6 @@ pub enum Begun {
 /// Sends a request and waits for the head.
 pub async fn begin<P: Ports>(app: App<P>, request: &MessagesRequest, trace: Trace<'_>) -> Begun {
     let clock = app.ports.clock().clone();
-    let started = clock.now_ms();
     let wire = WireRequest {
         path: MESSAGES_PATH.into(),
         headers: headers(app.config.trace_headers.then_some(trace))
@@ -55,8 +58,14 @@ pub async fn begin<P: Ports>(app: App<P>, request: &MessagesRequest, trace: Trac
         body: Some(String::from_utf8(request.body()).unwrap_or_default()),
     };
     let sent = app.ports.claude().send(wire);
+    let intervals = &app.config.intervals;
+    let mut patience = Patience::new(
+        clock.clone(),
+        intervals.call_timeout_ms,
+        intervals.idle_timeout_ms,
+    );
     // The whole of the call's time may pass before its head, as with answers that are not streamed.
-    let Some(sent) = within(&clock, app.config.intervals.call_timeout_ms, sent).await else {
+    let Some(sent) = patience.whole(sent).await else {
         return Begun::Over(Box::new(failed(transport_error(
             TransportFault::TimedOut,
             "no answer in time",
@@ -71,7 +80,7 @@ pub async fn begin<P: Ports>(app: App<P>, request: &MessagesRequest, trace: Trac
         status: response.status,
         rate: RateHeaders::read(&response.headers),
     };
-    Begun::Head(head.clone(), rest(app, head, response, started).boxed())
+    Begun::Head(head.clone(), rest(app, head, response, patience).boxed())
 }
 
 /// A request beside the messages: the answer's head, and its body to read. Whatever is not a 200 is the error that it
@@ -87,7 +96,7 @@ pub async fn open<P: Ports>(app: &App<P>, wire: WireRequest) -> Result<WireRespo
     if response.status == 200 {
         return Ok(response);
     }
-    let body = body(app, clock, &mut response, ERROR_BYTES)
+    let body = body(&mut silence(app), &mut response, ERROR_BYTES)
         .await
         .unwrap_or_default();
     Err(classify(
@@ -101,7 +110,7 @@ pub async fn open<P: Ports>(app: &App<P>, wire: WireRequest) -> Result<WireRespo
 /// The same, read to its end.
 pub async fn ask<P: Ports>(app: &App<P>, wire: WireRequest) -> Result<Vec<u8>, CallError> {
     let mut response = open(app, wire).await?;
-    body(app, app.ports.clock(), &mut response, BODY_BYTES).await
+    body(&mut silence(app), &mut response, BODY_BYTES).await
 }
 
 /// The next bytes of a body that is read piece by piece; `None` at its end.
@@ -126,7 +135,7 @@ async fn rest<P: Ports>(
     app: App<P>,
     head: Head,
     mut response: WireResponse,
-    started: i64,
+    mut patience: Patience<P::Clock>,
 ) -> Ended {
     let clock = app.ports.clock().clone();
     let request_id = response.headers.request_id();
@@ -135,14 +144,14 @@ async fn rest<P: Ports>(
         .get("content-type")
         .is_some_and(|kind| kind.starts_with("text/event-stream"));
     let result = if head.status != 200 {
-        let body = body(&app, &clock, &mut response, ERROR_BYTES)
+        let body = body(&mut patience, &mut response, ERROR_BYTES)
             .await
             .unwrap_or_default();
         Err(classify(head.status, &response.headers, &body, now(&clock)))
     } else if streamed {
-        stream(&app, &clock, &mut response, started).await
+        stream(&mut patience, &mut response).await
     } else {
-        match body(&app, &clock, &mut response, BODY_BYTES).await {
+        match body(&mut patience, &mut response, BODY_BYTES).await {
             Ok(body) => Message::from_json(&body).map_err(|_| not_a_message(&response.headers)),
             Err(error) => Err(error),
         }
@@ -154,28 +163,22 @@ async fn rest<P: Ports>(
     }
 }
 
-async fn stream<P: Ports>(
-    app: &App<P>,
-    clock: &P::Clock,
+async fn stream<C: Clock>(
+    patience: &mut Patience<C>,
     response: &mut WireResponse,
-    started: i64,
 ) -> Result<Message, CallError> {
     let mut reader = StreamReader::new(response.headers.clone());
     loop {
-        let left = app
-            .config
-            .intervals
-            .call_timeout_ms
-            .saturating_sub(u64::try_from(clock.now_ms() - started).unwrap_or(0));
-        let patience = left.min(app.config.intervals.idle_timeout_ms);
-        let Some(chunk) = within(clock, patience, response.body.next()).await else {
+        let Some(chunk) = patience.next(response.body.next()).await else {
             let mut error = transport_error(TransportFault::TimedOut, "the answer stopped coming");
             error.usage = reader.usage_so_far();
             return Err(error);
         };
         match chunk {
             Some(Ok(bytes)) => {
-                if reader.push(&bytes, now(clock))? == Progress::Done {
+                if reader.push(&bytes, now(&patience.clock))? == Progress::Done {
+                    // Whatever comes now, the message is whole.
+                    let _ = within(&patience.clock, END_MS, response.body.next()).await;
                     return reader.finish();
                 }
             }
@@ -191,16 +194,14 @@ async fn stream<P: Ports>(
 }
 
 /// A body up to `most` bytes; what is longer is cut there.
-async fn body<P: Ports>(
-    app: &App<P>,
-    clock: &P::Clock,
+async fn body<C: Clock>(
+    patience: &mut Patience<C>,
     response: &mut WireResponse,
     most: usize,
 ) -> Result<Vec<u8>, CallError> {
     let mut bytes = Vec::new();
     loop {
-        let next = response.body.next();
-        let Some(chunk) = within(clock, app.config.intervals.idle_timeout_ms, next).await else {
+        let Some(chunk) = patience.next(response.body.next()).await else {
             return Err(transport_error(
                 TransportFault::TimedOut,
                 "the answer stopped coming",
@@ -216,6 +217,74 @@ async fn body<P: Ports>(
             return Ok(bytes);
         }
     }
+}
+
+/// How long a call is waited for: so long from its beginning, and so long in silence. One timer serves for all of its
+/// pieces, since setting and clearing one costs more than reading a piece: where it fires early it is set again.
+struct Patience<C: Clock> {
+    clock: C,
+    /// The end of the call's time.
+    until: i64,
+    idle_ms: u64,
+    /// When the timer fires.
+    fires: i64,
+    timer: BoxFuture<'static, ()>,
+}
+
+impl<C: Clock> Patience<C> {
+    fn new(clock: C, whole_ms: u64, idle_ms: u64) -> Self {
+        let now = clock.now_ms();
+        let ms = whole_ms.min(idle_ms);
+        Patience {
+            until: now.saturating_add_unsigned(whole_ms),
+            idle_ms,
+            fires: now.saturating_add_unsigned(ms),
+            timer: timer(&clock, ms),
+            clock,
+        }
+    }
+
+    /// Waits as long as the call may take; `None` where the time was up first.
+    async fn whole<F: Future>(&mut self, future: F) -> Option<F::Output> {
+        self.wait(future, self.until).await
+    }
+
+    /// Waits for the next piece.
+    async fn next<F: Future>(&mut self, future: F) -> Option<F::Output> {
+        let silence = self.clock.now_ms().saturating_add_unsigned(self.idle_ms);
+        self.wait(future, self.until.min(silence)).await
+    }
+
+    async fn wait<F: Future>(&mut self, future: F, until: i64) -> Option<F::Output> {
+        let mut future = std::pin::pin!(future);
+        loop {
+            if self.fires > until {
+                self.set(until);
+            }
+            match select(future.as_mut(), self.timer.as_mut()).await {
+                Either::Left((output, _)) => return Some(output),
+                Either::Right(_) if self.clock.now_ms() >= until => return None,
+                Either::Right(_) => self.set(until),
+            }
+        }
+    }
+
+    fn set(&mut self, until: i64) {
+        let ms = u64::try_from(until - self.clock.now_ms()).unwrap_or(0);
+        self.fires = until;
+        self.timer = timer(&self.clock, ms.max(1));
+    }
+}
+
+/// With a body that may take as long as it comes.
+fn silence<P: Ports>(app: &App<P>) -> Patience<P::Clock> {
+    let idle = app.config.intervals.idle_timeout_ms;
+    Patience::new(app.ports.clock().clone(), u64::MAX, idle)
+}
+
+fn timer<C: Clock>(clock: &C, ms: u64) -> BoxFuture<'static, ()> {
+    let clock = clock.clone();
+    async move { clock.sleep(ms).await }.boxed()
 }
 
 /// `None` where the time was up first; the future is dropped then, which ends the call.

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::message::{Deliver, Drive, Look, LookAtBatch, Remove, Start, Wake};
+use super::message::{Deliver, Drive, Look, LookAtBatch, Remove, Start, Trace, Wake};
 use super::schedules::{self, ReadJob};
-use super::{App, AppError, batch, drive, notify, remove, sweep, work};
+use super::{App, AppError, batch, drive, notify, remove, sweep, traces, work};
 use crate::ports::{Clock, Db, Ports};
 use crate::store::removals::What;
 use crate::store::sweep as sql;
@@ -90,13 +90,15 @@ pub async fn tasks<P: Ports>(app: &App<P>, bodies: Vec<String>) -> Settle {
     }
 }
 
-/// One message of the outbound queue. Replay is harmless: a delivery is tried only when it is due, and a run of a
+/// One message of the outbound queue. Replay is harmless: a delivery or a slice of a trace is tried only when it is due, and a run of a
 /// schedule is one job however often it is started. `read_job` reads the body that a schedule holds.
 pub async fn outbound<P: Ports>(app: &App<P>, body: &str, read_job: ReadJob) -> Settle {
     let done = if let Ok(message) = serde_json::from_str::<Deliver>(body) {
         notify::deliver(app, &message.delivery).await
     } else if let Ok(message) = serde_json::from_str::<Start>(body) {
         schedules::start(app, &message.schedule, message.due_at, read_job).await
+    } else if let Ok(message) = serde_json::from_str::<Trace>(body) {
+        traces::export(app, &message.trace).await
     } else {
         return dead_letter(app, "outbound", body).await;
     };

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::view::JobView;
-use super::{App, AppError, log, message, notify, query};
+use super::{App, AppError, log, message, notify, query, traces};
 use crate::core::money::Nano;
 use crate::core::plan::Limits;
 use crate::core::state::{JobEvent, JobState, TaskEvent, job_states_that_accept};
@@ -37,6 +37,7 @@ pub async fn cancel<P: Ports>(app: &App<P>, tenant: &str, id: &str) -> Result<Jo
     )
     .await?;
     notify::tell(app, id).await;
+    traces::tell(app, id).await;
     query::job(app, tenant, id).await
 }
 

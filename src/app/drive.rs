@@ -10,7 +10,7 @@ use super::kit::Kit;
 use super::synthesise::{Next, SynthesisTask};
 use super::{
     App, AppError, batch, bodies, check, cite, coverage, extend, follow, log, message, notify,
-    plan, planning, pump, query, reduce, synthesise,
+    plan, planning, pump, query, reduce, synthesise, traces,
 };
 use crate::core::flags::Flag;
 use crate::core::plan::{OnBudget, PLAN_STAGE, StageKind};
@@ -541,6 +541,7 @@ async fn finish<P: Ports>(
         .is_some_and(|answer| !answer.rows.is_empty())
     {
         notify::tell(app, &job.id).await;
+        traces::tell(app, &job.id).await;
     }
     Ok(Step::Again)
 }

@@ -35,6 +35,13 @@ pub struct Deliver {
     pub delivery: String,
 }
 
+/// Tell the collector about a job's run that is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    pub v: u32,
+    pub trace: String,
+}
+
 /// Start this run of a schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
@@ -124,6 +131,18 @@ pub fn deliver(delivery: &str, delay_seconds: u32) -> Outgoing {
         body: json(&Deliver {
             v: 1,
             delivery: delivery.to_owned(),
+        }),
+        delay_seconds,
+    }
+}
+
+/// A message for the next slice of a trace.
+pub fn trace(job: &str, delay_seconds: u32) -> Outgoing {
+    Outgoing {
+        queue: QueueName::Outbound,
+        body: json(&Trace {
+            v: 1,
+            trace: job.to_owned(),
         }),
         delay_seconds,
     }

@@ -77,6 +77,7 @@ pub mod submit;
 pub mod sweep;
 pub mod synthesise;
 pub mod tokens;
+pub mod traces;
 pub mod view;
 pub mod web;
 pub mod work;
@@ -89,6 +90,8 @@ pub struct App<P: Ports> {
     pub models: Arc<Catalogue>,
     /// What webhooks are signed with; without it, none is that should be.
     pub signing: Option<SigningKey>,
+    /// What the collector of traces wants besides: mostly a key.
+    pub otlp_headers: Vec<(String, String)>,
 }
 
 /// Why a use case did not do what it was asked.

@@ -32,7 +32,7 @@ use crate::store::settle::{
 };
 
 /// A value that another place has written and this one cannot read yet: looked at again after this.
-const NOT_YET_MS: u64 = 5_000;
+pub const NOT_YET_MS: u64 = 5_000;
 /// A blob of the ledger outlives the row that names it by this: an entry that can still be found can be read.
 const LEDGER_GRACE_S: u64 = 86_400;
 /// Why an answer is not whole that was cut off at its most tokens.
@@ -1120,9 +1120,14 @@ pub fn blank(task: &Claimed) -> Resolved {
 
 /// Nothing was sent: the attempt closes without cost, and the task waits a little.
 pub fn give_back<P: Ports>(app: &App<P>, task: &Claimed, why: &str) -> Step {
+    give_back_for(app, task, why, NOT_YET_MS)
+}
+
+/// The same, for a task that waits so long.
+pub fn give_back_for<P: Ports>(app: &App<P>, task: &Claimed, why: &str, ms: u64) -> Step {
     let now = app.ports.clock().now_ms();
     let mut resolved = blank(task);
-    resolved.task.not_before = now.saturating_add_unsigned(NOT_YET_MS);
+    resolved.task.not_before = now.saturating_add_unsigned(ms);
     resolved.attempt = task.attempt.map(|id| ClosedAttempt {
         id,
         state: "done",

@@ -102,7 +102,7 @@ pub async fn create<P: Ports>(
     owner: impl Into<Owner<'_>>,
     schedule: &Schedule,
 ) -> Result<ScheduleView, AppError> {
-    let Owner { tenant, token } = owner.into();
+    let Owner { tenant, token, .. } = owner.into();
     let id = app.id("sched");
     let most = app.config.max_schedules;
     let written = |row: &Written<'_>| {
@@ -446,6 +446,7 @@ async fn submitted<P: Ports>(
     let token = made_by.first().map(|row| row.text("token"));
     let tenant = row.text("tenant");
     let owner = Owner {
+        trace: None,
         tenant: &tenant,
         token: token.as_deref(),
     };

@@ -9,7 +9,7 @@ use super::estimate::Paces;
 use super::intake::Intake;
 use super::kit::Kit;
 use super::view::JobView;
-use super::{App, AppError, estimate, extend, message, notify, query, reduce, synthesise};
+use super::{App, AppError, estimate, extend, message, notify, query, reduce, synthesise, traces};
 use crate::claude::models::Model;
 use crate::core::delivery::Delivery;
 use crate::core::estimate::prompt_tokens_at_most;
@@ -73,6 +73,8 @@ pub struct Owner<'a> {
     pub tenant: &'a str,
     /// The token it is counted to; `None`: the secret's.
     pub token: Option<&'a str>,
+    /// The `traceparent` of the request, as it came.
+    pub trace: Option<&'a str>,
 }
 
 impl<'a> From<&'a str> for Owner<'a> {
@@ -81,6 +83,7 @@ impl<'a> From<&'a str> for Owner<'a> {
         Owner {
             tenant,
             token: None,
+            trace: None,
         }
     }
 }
@@ -128,6 +131,7 @@ pub struct Draft<P: Ports> {
     id: String,
     tenant: String,
     token: Option<String>,
+    trace: Option<String>,
     kit: Kit,
     approval: bool,
     extension: Option<Extension>,
@@ -140,7 +144,11 @@ pub async fn begin<'a, P: Ports>(
     owner: impl Into<Owner<'a>>,
     mut submit: Submit,
 ) -> Result<Draft<P>, AppError> {
-    let Owner { tenant, token } = owner.into();
+    let Owner {
+        tenant,
+        token,
+        trace,
+    } = owner.into();
     let base = extend::look_up(app, tenant, &mut submit).await?;
     let kit = kit_of(app, &submit)?;
     let extension = base.map(|base| extend::of(&kit, &base)).transpose()?;
@@ -150,6 +158,7 @@ pub async fn begin<'a, P: Ports>(
         id,
         tenant: tenant.to_owned(),
         token: token.map(str::to_owned),
+        trace: trace.map(str::to_owned),
         kit,
         approval: submit.approval,
         extension,
@@ -225,6 +234,7 @@ pub async fn finish<P: Ports>(
     statements.extend(webhook.map(|webhook| deliveries::insert(id, tenant, webhook)));
     let token = draft.token.as_deref();
     statements.extend(token.map(|token| tokens::own(id, token)));
+    statements.extend(traces::begin(app, id, draft.trace.as_deref()));
     match app.ports.db().batch(statements).await {
         Ok(_) => {}
         // Somebody came with the same key meanwhile.

@@ -6,7 +6,7 @@
 
 use serde_json::json;
 
-use super::{App, AppError, batch, log, message, notify, remove, schedules};
+use super::{App, AppError, batch, log, message, notify, remove, schedules, traces};
 use crate::core::time::day;
 use crate::ports::{Clock, Db, Outgoing, Ports, Queue};
 use crate::store::row::Columns;
@@ -26,6 +26,7 @@ pub async fn sweep<P: Ports>(app: &App<P>) -> Result<(), AppError> {
         notify::due(app).await,
         schedules::due(app).await,
         batch::watch::due(app).await,
+        traces::due(app).await,
     ];
     let mut messages = Vec::new();
     for found in found {

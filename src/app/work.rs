@@ -2,7 +2,8 @@
 //!
 //! The loop keeps its slots full. Whenever something has ended, one transaction settles all of it and brings a fresh
 //! snapshot; what admission then allows is claimed in a second one, and its calls begin. Calls go on while the
-//! database works, so a slow call never holds back the rest. After `work_ms` nothing more is claimed: the platform ends an
+//! database works, so a slow call never holds back the rest. Where calls are short, a few tasks are claimed ahead
+//! ([`crate::core::pace`]) and stand in line, so that a place is taken up in the moment in which it becomes free. After `work_ms` nothing more is claimed: the platform ends an
 //! invocation after 15 minutes, and what waits goes on in another.
 //!
 //! Why a replay of any await here is harmless:
@@ -29,6 +30,7 @@ use super::{App, AppError, log, message};
 use crate::core::admit::{Admission, Breaker, Candidate, Job, Shared, Snapshot, admit};
 use crate::core::cache::{CacheTtl, Entry, Mark};
 use crate::core::money::Nano;
+use crate::core::pace::Pace;
 use crate::core::time::day;
 use crate::core::verdict::{FETCH, Form};
 use crate::ports::{Clock, Db, DbError, Ports, Queue};
@@ -51,6 +53,9 @@ const SETTLE_BYTES: usize = 800_000;
 /// A call begins if it was heard within this that its task is still to be done: the platform gives an invocation six
 /// connections, so one that was claimed may wait in line while its job is cancelled.
 const HEARD_MS: i64 = 500;
+/// While the line has a successor for each call that ends, what has ended waits so many times as long for others: the
+/// fewer transactions, the less each task costs.
+const GATHERS_AHEAD: u64 = 10;
 /// Tokens for a byte that are reckoned with at least where only a part of a prompt counts.
 const DENSE: f64 = 0.5;
 /// A consumer that takes nothing more settles in larger portions, to spare its queries.
@@ -65,7 +70,23 @@ pub enum Step {
     End(Box<Resolved>),
 }
 
-/// A call that waits for a connection: nothing of it is sent yet.
+/// What a call says, since when it is under way (`None` of what is not sent), and whether it waited for its head.
+struct Said {
+    since: Option<i64>,
+    first: bool,
+    step: Step,
+}
+
+/// What was never sent has ended.
+fn unsent(step: Step) -> Said {
+    Said {
+        since: None,
+        first: false,
+        step,
+    }
+}
+
+/// A call that waits for a connection or for its place: nothing of it is sent yet.
 struct InLine {
     task: Claimed,
     call: BoxFuture<'static, Step>,
@@ -104,12 +125,18 @@ struct Consumer<'a, P: Ports> {
     begun: i64,
     renewed: i64,
     kits: HashMap<String, Arc<Kit>>,
-    /// Calls that have begun; true with the first step of one that was in line.
-    calls: FuturesUnordered<BoxFuture<'static, (bool, Step)>>,
-    /// Claimed, and not begun before one of those ahead has its head.
+    /// Calls that have begun.
+    calls: FuturesUnordered<BoxFuture<'static, Said>>,
+    /// Claimed, and not begun before one of those ahead has its head or has ended.
     line: VecDeque<InLine>,
     /// Calls that have begun and wait for their heads.
     opening: u32,
+    /// Calls of each job that have begun and not ended.
+    running: HashMap<String, u32>,
+    /// The most that may run here: the job's concurrency less what others held open at the last look or claim. Since they
+    /// go by what is open here, ahead or not, all together never run more than the job may.
+    shares: HashMap<String, u32>,
+    pace: Pace,
     /// When it was last heard that the calls in line are still wanted.
     heard: i64,
     /// Ended and not settled yet.
@@ -132,6 +159,8 @@ struct Consumer<'a, P: Ports> {
     room: u32,
     /// Statements sent to the database: an invocation may send 1,000.
     queries: u32,
+    /// When another was last woken because this one was full.
+    passed_on: i64,
     /// Another consumer was asked to go on.
     handed_over: bool,
 }
@@ -172,6 +201,9 @@ impl<'a, P: Ports> Consumer<'a, P> {
             calls: FuturesUnordered::new(),
             line: VecDeque::new(),
             opening: 0,
+            running: HashMap::new(),
+            shares: HashMap::new(),
+            pace: Pace::default(),
             heard: now,
             ended: Vec::new(),
             heads: Vec::new(),
@@ -184,6 +216,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             ended_at: now,
             room: LOOK_TASKS,
             queries: 0,
+            passed_on: i64::MIN,
             handed_over: false,
         }
     }
@@ -199,9 +232,60 @@ impl<'a, P: Ports> Consumer<'a, P> {
             && self.queries < self.app.config.max_d1_queries
     }
 
+    /// Tasks that may be claimed, those ahead of need included.
     fn free_slots(&self) -> u32 {
         let busy = u32::try_from(self.calls.len() + self.line.len()).unwrap_or(u32::MAX);
-        self.app.config.worker_slots.saturating_sub(busy)
+        let slots = self.app.config.worker_slots;
+        slots
+            .saturating_add(self.ahead(slots, slots))
+            .saturating_sub(busy)
+    }
+
+    /// How many tasks may be claimed ahead where so many `places` are kept full, at most half of `most`.
+    fn ahead(&self, places: u32, most: u32) -> u32 {
+        let wait = self.app.config.intervals.gather_ms * GATHERS_AHEAD;
+        self.pace.ends(places, wait).min(most / 2)
+    }
+
+    /// The same for a job.
+    fn ahead_of(&self, job: &str, concurrency: u32) -> u32 {
+        let share = self.shares.get(job).copied().unwrap_or(concurrency);
+        self.ahead(share.min(self.app.config.worker_slots), concurrency)
+    }
+
+    fn running(&self, job: &str) -> u32 {
+        self.running.get(job).copied().unwrap_or(0)
+    }
+
+    /// Attempts of a job that are open in the database and belong to this consumer.
+    fn open(&self, job: &str) -> u32 {
+        let line = self.line.iter().filter(|one| one.task.job == job).count();
+        let ended = self.ended.iter();
+        let ended = ended.filter(|one| one.job == job && one.attempt.is_some());
+        self.running(job) + u32::try_from(line + ended.count()).unwrap_or(u32::MAX)
+    }
+
+    /// Takes note of how many attempts of a job are open, `own` of them here.
+    fn note_share(&mut self, job: &str, in_flight: u32, concurrency: u32, own: u32) {
+        let others = in_flight.saturating_sub(own);
+        let share = concurrency.saturating_sub(others);
+        self.shares.insert(job.to_owned(), share);
+    }
+
+    /// The line holds more than will begin before the next transactions could bring others.
+    fn line_feeds(&self) -> bool {
+        let running = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
+        self.line.len() > usize::try_from(self.pace.ends(running, 0)).unwrap_or(usize::MAX)
+    }
+
+    /// How long a call that has ended waits for others.
+    fn gather_ms(&self) -> u64 {
+        let gather = self.app.config.intervals.gather_ms;
+        if self.line_feeds() {
+            gather * GATHERS_AHEAD
+        } else {
+            gather
+        }
     }
 
     /// Ends when nothing is in flight and nothing may begin soon; says what waits.
@@ -211,6 +295,11 @@ impl<'a, P: Ports> Consumer<'a, P> {
             // Calls also end while a transaction runs, the last one too: settled before this may return.
             if self.settle_is_due() || self.line_waits() {
                 outlook = self.cycle().await?;
+                continue;
+            }
+            if self.calls.is_empty() && !self.line.is_empty() {
+                // Others run as many as the job may: theirs to do.
+                self.leave_line(|_| true, "others have its job's places", 0);
                 continue;
             }
             if !self.accepting() && !self.stopped {
@@ -238,13 +327,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
         let renew = self.renew_in();
         if self.accepting() && !self.ended.is_empty() {
             let since = u64::try_from(self.now() - self.ended_at).unwrap_or(0);
-            return self
-                .app
-                .config
-                .intervals
-                .gather_ms
-                .saturating_sub(since)
-                .min(renew);
+            return self.gather_ms().saturating_sub(since).min(renew);
         }
         if !self.accepting() {
             return renew.min(DRAIN_MS);
@@ -268,7 +351,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
     fn settle_is_due(&self) -> bool {
         let since = |at: i64| u64::try_from(self.now() - at).unwrap_or(0);
         let gathered = if self.accepting() {
-            since(self.ended_at) >= self.app.config.intervals.gather_ms
+            since(self.ended_at) >= self.gather_ms()
         } else {
             self.ended.len() >= DRAIN_PORTION || since(self.looked) >= DRAIN_MS
         };
@@ -308,11 +391,11 @@ impl<'a, P: Ports> Consumer<'a, P> {
         }
     }
 
-    fn take(&mut self, (first, step): (bool, Step)) {
-        if first {
+    fn take(&mut self, said: Said) {
+        if said.first {
             self.opening = self.opening.saturating_sub(1);
         }
-        match step {
+        match said.step {
             Step::Head(note, rest) => {
                 if !self.seen.contains(&note.class) {
                     self.seen.push(note.class.clone());
@@ -320,9 +403,22 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 }
                 self.news |= note.prefix.as_ref().is_some_and(|prefix| prefix.leads);
                 self.heads.push(note);
-                self.calls.push(rest.map(|step| (false, step)).boxed());
+                let since = said.since;
+                let rest = rest.map(move |step| Said {
+                    since,
+                    first: false,
+                    step,
+                });
+                self.calls.push(rest.boxed());
             }
             Step::End(resolved) => {
+                if let Some(since) = said.since {
+                    self.pace
+                        .call(u64::try_from(self.now() - since).unwrap_or(0));
+                    if let Some(running) = self.running.get_mut(&resolved.job) {
+                        *running = running.saturating_sub(1);
+                    }
+                }
                 if resolved.stop.is_some() {
                     self.stopped = true;
                     self.stop.store(true, Ordering::Relaxed);
@@ -336,27 +432,55 @@ impl<'a, P: Ports> Consumer<'a, P> {
         self.open_line();
     }
 
-    /// Begins as many calls as there are connections for, if it was heard just now that they are still wanted.
+    /// Begins as many calls as there are places and connections for, if it was heard just now that they are still wanted.
     fn open_line(&mut self) {
-        while self.opening < self.app.config.connections
-            && self.now() - self.heard <= HEARD_MS
-            && let Some(next) = self.line.pop_front()
+        while self.now() - self.heard <= HEARD_MS
+            && let Some(next) = self.next_in_line().and_then(|at| self.line.remove(at))
         {
             self.opening += 1;
-            self.calls.push(next.call.map(|step| (true, step)).boxed());
+            let since = self.now();
+            *self.running.entry(next.task.job).or_default() += 1;
+            let call = next.call.map(move |step| Said {
+                since: Some(since),
+                first: true,
+                step,
+            });
+            self.calls.push(call.boxed());
         }
+    }
+
+    /// The first that has a place and a connection. Nothing goes before another of its class: what a header says is left is
+    /// read against what was admitted before its call.
+    fn next_in_line(&self) -> Option<usize> {
+        let slots = usize::try_from(self.app.config.worker_slots).unwrap_or(usize::MAX);
+        if self.opening >= self.app.config.connections || self.calls.len() >= slots {
+            return None;
+        }
+        let mut held: Vec<&str> = Vec::new();
+        self.line.iter().position(|one| {
+            if held.contains(&one.task.class.as_str()) {
+                return false;
+            }
+            let share = self.shares.get(&one.task.job);
+            let goes = share.is_none_or(|share| self.running(&one.task.job) < *share);
+            if !goes {
+                held.push(&one.task.class);
+            }
+            goes
+        })
     }
 
     /// Calls could begin, once it is known again that they may.
     fn line_waits(&self) -> bool {
-        !self.line.is_empty() && self.opening < self.app.config.connections
+        self.next_in_line().is_some()
     }
 
     /// Calls that have not begun are not sent any more.
-    fn leave_line(&mut self, which: impl Fn(&Claimed) -> bool, why: &str) {
+    fn leave_line(&mut self, which: impl Fn(&Claimed) -> bool, why: &str, ms: u64) {
         for waiting in std::mem::take(&mut self.line) {
             if which(&waiting.task) {
-                self.take((false, resolve::give_back(self.app, &waiting.task, why)));
+                let step = resolve::give_back_for(self.app, &waiting.task, why, ms);
+                self.take(unsent(step));
             } else {
                 self.line.push_back(waiting);
             }
@@ -384,6 +508,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
     /// Settles what has ended, looks at what waits, claims what may go, and begins its calls.
     async fn cycle(&mut self) -> Result<Outlook, AppError> {
         for _ in 0..CLAIM_TRIES {
+            let began = self.now();
             let read = self.settle_and_look().await?;
             let Some(read) = read else {
                 return Ok(Outlook::default());
@@ -405,10 +530,18 @@ impl<'a, P: Ports> Consumer<'a, P> {
                 return Ok(outlook);
             }
             if self.claim(&admission, &snapshot, &read).await? {
+                let turn = u64::try_from(self.now() - began).unwrap_or(0);
+                self.pace.turn(turn);
                 self.room =
                     room.saturating_sub(u32::try_from(admission.take.len()).unwrap_or(u32::MAX));
-                if self.free_slots() == 0 && snapshot.tasks.len() > admission.take.len() {
+                let now = self.now();
+                let lately = i64::try_from(PASS_ON_MS).unwrap_or(i64::MAX);
+                if self.free_slots() == 0
+                    && snapshot.tasks.len() > admission.take.len()
+                    && self.passed_on.saturating_add(lately) <= now
+                {
                     // Full, and more could go: another consumer has slots of its own.
+                    self.passed_on = now;
                     self.wake_another(PASS_ON_MS).await;
                 }
                 // All that the look brought was taken: there may be more.
@@ -505,14 +638,24 @@ impl<'a, P: Ports> Consumer<'a, P> {
         self.send_drives(&moved).await;
         if let Some(answer) = unwanted.and_then(|index| answers.get(index)) {
             let unwanted: HashSet<i64> = answer.rows.iter().map(|row| row.int("id")).collect();
-            self.leave_line(|task| unwanted.contains(&task.id), "it was halted first");
+            self.leave_line(
+                |task| unwanted.contains(&task.id),
+                "it was halted first",
+                resolve::NOT_YET_MS,
+            );
             self.heard = now;
             self.open_line();
         }
         let snapshot = answers
             .get(at..)
             .filter(|rest| rest.len() == admission::SNAPSHOT);
-        Ok(snapshot.map(admission::read))
+        let read = snapshot.map(admission::read);
+        for job in read.iter().flat_map(|read| &read.jobs) {
+            let own = self.open(&job.id);
+            self.note_share(&job.id, job.in_flight, job.concurrency, own);
+        }
+        self.open_line();
+        Ok(read)
     }
 
     /// A lost connection leaves it unknown whether a batch landed; each is safe to run again.
@@ -645,7 +788,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             })
             .collect();
         let (purses, purse_of) = super::tokens::purses(&read.jobs);
-        Snapshot {
+        let mut snapshot = Snapshot {
             now: self.now(),
             purses,
             slots: self.free_slots(),
@@ -678,7 +821,28 @@ impl<'a, P: Ports> Consumer<'a, P> {
             prefixes: prefixes.entries,
             patience_ms: i64::try_from(config.cache.patience_ms).unwrap_or(i64::MAX),
             tasks,
+        };
+        let ahead: Vec<u32> = (0..)
+            .zip(&snapshot.jobs)
+            .map(|(index, job)| {
+                let mut calls = snapshot.tasks.iter().filter(|task| task.job == index);
+                let roomy = calls.all(|task| {
+                    task.free
+                        || snapshot.classes.get(task.class).is_some_and(|class| {
+                            class.roomy(snapshot.now, job.concurrency, task.input, task.output)
+                        })
+                });
+                if roomy {
+                    self.ahead_of(&job.id, job.concurrency)
+                } else {
+                    0
+                }
+            })
+            .collect();
+        for (job, ahead) in snapshot.jobs.iter_mut().zip(ahead) {
+            job.concurrency = job.concurrency.saturating_add(ahead);
         }
+        snapshot
     }
 
     /// Claims what was admitted and begins the calls. False where the claim lost a race: decide again.
@@ -721,6 +885,11 @@ impl<'a, P: Ports> Consumer<'a, P> {
                     .iter()
                     .find(|job| job.id == task.job)
                     .map_or(0, |job| job.held_nano),
+                ahead: snapshot
+                    .jobs
+                    .get(candidate.job)
+                    .zip(read.jobs.get(candidate.job))
+                    .map_or(0, |(job, row)| job.concurrency - row.concurrency),
                 free: task.free,
                 cache: taken.mark.ttl(),
                 leads: match taken.mark {
@@ -780,6 +949,12 @@ impl<'a, P: Ports> Consumer<'a, P> {
             .map(|answer| answer.rows.iter().map(Claimed::read).collect())
             .unwrap_or_default();
         self.heard = now;
+        for task in &taken {
+            let of_job = |other: &&Claimed| other.job == task.job && other.attempt.is_some();
+            let new = u32::try_from(taken.iter().filter(of_job).count()).unwrap_or(u32::MAX);
+            let own = self.open(&task.job).saturating_add(new);
+            self.note_share(&task.job, task.in_flight, task.concurrency, own);
+        }
         self.begin(taken, &inputs, &leads, &admitted.rows, admission.probe);
         Ok(true)
     }
@@ -832,7 +1007,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                     call,
                 });
             } else {
-                self.calls.push(call.map(|step| (false, step)).boxed());
+                self.calls.push(call.map(unsent).boxed());
             }
         }
         self.open_line();
@@ -942,7 +1117,11 @@ impl<'a, P: Ports> Consumer<'a, P> {
             Err(error) => {
                 // Calls that go on here are not thrown away: their ends are settled as long as that works.
                 self.stopped = true;
-                self.leave_line(|_| true, "its consumer can write nothing down");
+                self.leave_line(
+                    |_| true,
+                    "its consumer can write nothing down",
+                    resolve::NOT_YET_MS,
+                );
                 while !self.calls.is_empty() {
                     let clock = self.app.ports.clock().clone();
                     self.next_event(clock.sleep(self.renew_in().max(1))).await;

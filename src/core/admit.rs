@@ -80,6 +80,22 @@ pub struct Class {
     pub output: Bucket,
 }
 
+impl Class {
+    /// So many calls of that size would leave as much again in each bucket, and nothing was refused. Only then may tasks be
+    /// claimed ahead: permits are taken at the claim, the bucket fills up again while a call stands in line, and line and bucket
+    /// together could be more than the API has.
+    pub fn roomy(&self, now: i64, calls: u32, input: f64, output: f64) -> bool {
+        let holds = |bucket: &Bucket, need: f64| {
+            bucket.after(now - self.at) >= 2.0 * f64::from(calls) * need
+        };
+        self.seen
+            && self.window.is_none()
+            && holds(&self.requests, 1.0)
+            && holds(&self.input, input)
+            && holds(&self.output, output)
+    }
+}
+
 /// Whether calls may go out at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Breaker {
@@ -546,6 +562,24 @@ mod tests {
             output: bucket(1e9, 1e9),
             ..Class::default()
         }
+    }
+
+    #[test]
+    fn only_a_class_with_much_to_spare_is_claimed_from_ahead() {
+        assert!(class(600.0).roomy(0, 50, 10.0, 10.0));
+        assert!(!class(99.0).roomy(0, 50, 10.0, 10.0));
+        assert!(!class(600.0).roomy(0, 50, 1e8, 10.0));
+        assert!(!class(600.0).roomy(0, 50, 10.0, 1e8));
+        let refused = Class {
+            window: Some(40.0),
+            ..class(600.0)
+        };
+        assert!(!refused.roomy(0, 1, 1.0, 1.0));
+        let unknown = Class {
+            seen: false,
+            ..class(600.0)
+        };
+        assert!(!unknown.roomy(0, 1, 1.0, 1.0));
     }
 
     fn job(id: &str) -> Job {

@@ -64,7 +64,7 @@ const NOT_PUBLIC: [&str; 26] = [
 /// Azure's platform services, on an address of the public range.
 const AZURE_WIRE_SERVER: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
 
-/// A URL that the guard let through. There is no other way to make one.
+/// A URL that may be asked: one that the guard let through, or that the operator set up.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PublicUrl(Url);
 
@@ -72,6 +72,19 @@ impl PublicUrl {
     /// The URL as it is sent: normalised, without a fragment.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
+    }
+
+    /// An address from the deployment's own configuration, which no caller can write: it may be anywhere, but holds neither
+    /// password nor query.
+    pub fn of_operator(text: &str) -> Option<PublicUrl> {
+        let url = Url::parse(text).ok()?;
+        let sound = matches!(url.scheme(), "https" | "http")
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none();
+        sound.then_some(PublicUrl(url))
     }
 
     /// The host, in lower case.

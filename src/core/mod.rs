@@ -11,6 +11,7 @@
 //! - [`cache`]: which calls share their prefix through the API's cache, and which goes first
 //! - [`slice`]: long texts into slices
 //! - [`admit`]: which tasks may call Claude now: permits, budget, fairness, breaker
+//! - [`pace`]: how many tasks are claimed ahead of need
 //! - [`verdict`]: what becomes of a task after an answer or an error
 //! - [`merge`]: the deterministic fan-in
 //! - [`profile`]: an input in figures; [`estimate`]: what a plan is expected to take; [`alternatives`]: and in other ways
@@ -38,6 +39,7 @@ pub mod guard;
 pub mod ids;
 pub mod merge;
 pub mod money;
+pub mod pace;
 pub mod plain_plan;
 pub mod plan;
 pub mod planner;
@@ -51,5 +53,6 @@ pub mod slice;
 pub mod state;
 pub mod time;
 pub mod token;
+pub mod trace;
 pub mod verdict;
 pub mod webhook;

@@ -8,7 +8,7 @@ use wasm_bindgen::JsValue;
 use worker::{Env, Url};
 
 use crate::api::auth::Auth;
-use crate::app::App;
+use crate::app::{App, traces};
 use crate::claude::models::Catalogue;
 use crate::config::{self, Config, ConfigFault};
 use crate::core::webhook::SigningKey;
@@ -64,9 +64,12 @@ fn build(env: &Env) -> Result<App<WorkerPorts>, Vec<ConfigFault>> {
     let outbound = env.queue("OUTBOUND_QUEUE").ok();
     binding("OUTBOUND_QUEUE", outbound.is_some());
     let signing = signing(env).map_err(|fault| faults.push(fault)).ok();
+    let otlp_headers = traces::headers(&variable(env, "OTLP_HEADERS").unwrap_or_default())
+        .map_err(|problem| faults.push(fault("OTLP_HEADERS", &problem)))
+        .ok();
 
-    let (Some(config), Some(models), Some(claude), Some(signing)) =
-        (config, models, claude, signing)
+    let (Some(config), Some(models), Some(claude), Some(signing), Some(otlp_headers)) =
+        (config, models, claude, signing, otlp_headers)
     else {
         return Err(faults);
     };
@@ -89,6 +92,7 @@ fn build(env: &Env) -> Result<App<WorkerPorts>, Vec<ConfigFault>> {
         config: Arc::new(config),
         models: Arc::new(models),
         signing,
+        otlp_headers,
     })
 }
 

@@ -321,6 +321,8 @@ pub struct Take {
     /// What is reserved for its call.
     pub worst_nano: i64,
     pub held_nano: i64,
+    /// Tasks of its job that may be claimed beyond its concurrency, by a consumer that calls for no more than that.
+    pub ahead: u32,
     pub free: bool,
     /// How long its prompt's beginning is to be kept, where the call is marked for that.
     pub cache: Option<CacheTtl>,
@@ -368,7 +370,7 @@ const GUARD_JOBS: &str = "-- guard_jobs
 INSERT INTO guards SELECT NOT EXISTS (
   SELECT 1 FROM json_each(?1) e LEFT JOIN jobs j ON j.id = e.value->>'$.job' WHERE
     j.id IS NULL OR j.state NOT IN ('planning', 'running', 'synthesizing') OR (j.state = 'planning' AND j.stage <> 1000)
-    OR j.in_flight - j.in_batches + e.value->>'$.calls' > j.concurrency
+    OR j.in_flight - j.in_batches + e.value->>'$.calls' > j.concurrency + e.value->>'$.ahead'
     OR (e.value->>'$.calls' > 0 AND j.spent_nano + j.reserved_nano + j.unknown_nano
       + e.value->>'$.held' + e.value->>'$.worst' > j.limit_nano)
     OR (e.value->>'$.calls' > 0 AND COALESCE((SELECT spent_nano + reserved_nano FROM spending
@@ -398,7 +400,7 @@ FROM json_each(?2) e CROSS JOIN tasks t ON t.id = e.value->>'$.id' JOIN jobs j O
 WHERE e.value->>'$.free' = 0 AND t.lease = ?1 AND t.state = 'running'";
 const CLAIMED: &str = "-- claimed_tasks
 SELECT t.id, t.job, t.stage, t.purpose, t.tier, t.idx, t.state AS moved_to, t.ids, COALESCE(t.wanted, t.ids) AS wanted, t.form, t.tries, t.attempts, t.delays, t.covered, t.class, t.key,
-  t.bytes, t.worst_nano, t.max_tokens, j.tenant, j.run, j.max_attempts, j.reuse, a.id AS attempt, a.reserved_nano, a.cache, i.body, i.blob,
+  t.bytes, t.worst_nano, t.max_tokens, j.tenant, j.run, j.max_attempts, j.reuse, j.in_flight - j.in_batches AS in_flight, j.concurrency, a.id AS attempt, a.reserved_nano, a.cache, i.body, i.blob,
   CASE WHEN t.covered > 0 THEN o.body END AS output, CASE WHEN t.covered > 0 THEN o.blob END AS output_blob,
   CASE WHEN e.value->>'$.free' = 1 THEN l.body END AS known, CASE WHEN e.value->>'$.free' = 1 THEN l.blob END AS known_blob,
   l.cost_nano AS known_cost, l.job AS known_job,
@@ -501,14 +503,14 @@ pub fn guard_breaker(lease: &str, probe: bool) -> Vec<Statement> {
 
 /// What is wanted of each class or job: calls, tokens, money. Free answers count for neither.
 fn totals<'a>(takes: &[&'a Take], by: impl Fn(&'a Take) -> &'a String, name: &str) -> String {
-    let mut groups: Vec<(&String, u32, f64, f64, i64, i64)> = Vec::new();
+    let mut groups: Vec<(&String, u32, f64, f64, i64, i64, u32)> = Vec::new();
     for take in takes {
         let key = by(take);
         let at = groups
             .iter()
             .position(|group| group.0 == key)
             .unwrap_or_else(|| {
-                groups.push((key, 0, 0.0, 0.0, 0, 0));
+                groups.push((key, 0, 0.0, 0.0, 0, 0, 0));
                 groups.len() - 1
             });
         if let Some(group) = groups.get_mut(at).filter(|_| !take.free) {
@@ -517,12 +519,13 @@ fn totals<'a>(takes: &[&'a Take], by: impl Fn(&'a Take) -> &'a String, name: &st
             group.3 += take.output;
             group.4 = group.4.saturating_add(take.worst_nano);
             group.5 = take.held_nano;
+            group.6 = take.ahead;
         }
     }
     let rows: Vec<Value> = groups
         .into_iter()
-        .map(|(key, calls, input, output, worst, held)| {
-            json!({name: key, "calls": calls, "input": input, "output": output, "worst": worst, "held": held})
+        .map(|(key, calls, input, output, worst, held, ahead)| {
+            json!({name: key, "calls": calls, "input": input, "output": output, "worst": worst, "held": held, "ahead": ahead})
         })
         .collect();
     to_json(&rows)
@@ -555,6 +558,9 @@ pub struct Claimed {
     pub worst_nano: i64,
     pub covered: u32,
     pub reuse: bool,
+    /// Of its job: open attempts with this claim's, and how many calls may be in flight.
+    pub in_flight: u32,
+    pub concurrency: u32,
     /// The row of its open attempt; `None` for a free answer.
     pub attempt: Option<i64>,
     /// What was reserved for it.
@@ -620,6 +626,8 @@ impl Claimed {
             worst_nano: row.int("worst_nano"),
             covered: row.count("covered"),
             reuse: row.flag("reuse"),
+            in_flight: row.count("in_flight"),
+            concurrency: row.count("concurrency"),
             attempt: row.maybe_int("attempt"),
             reserved_nano: row.int("reserved_nano"),
             cache: row

@@ -49,13 +49,14 @@ pub mod settle;
 pub mod sweep;
 pub mod tasks;
 pub mod tokens;
+pub mod traces;
 
 use serde_json::Value;
 
 use crate::ports::Statement;
 
 /// The migrations, in order: what `wrangler d1 migrations apply` runs, for native databases.
-pub const MIGRATIONS: [&str; 10] = [
+pub const MIGRATIONS: [&str; 12] = [
     include_str!("../../migrations/0001_jobs.sql"),
     include_str!("../../migrations/0002_plans.sql"),
     include_str!("../../migrations/0003_inputs.sql"),
@@ -63,9 +64,11 @@ pub const MIGRATIONS: [&str; 10] = [
     include_str!("../../migrations/0005_door.sql"),
     include_str!("../../migrations/0006_afterwards.sql"),
     include_str!("../../migrations/0009_watch.sql"),
+    include_str!("../../migrations/0011_calls.sql"),
     include_str!("../../migrations/0013_cache.sql"),
     include_str!("../../migrations/0014_batches.sql"),
     include_str!("../../migrations/0015_tiers.sql"),
+    include_str!("../../migrations/0016_tracing.sql"),
 ];
 
 /// A statement with its values.

@@ -121,7 +121,7 @@ pub fn find(job: &str, what: What) -> Statement {
 /// One statement for each table that holds rows of a job, deleting [`SLICE_ROWS`] of them: ?1 the job, ?2 how many.
 /// Attempts whose end is not known yet stay: when they close, the governor and the day's spending must learn of it.
 /// What another job drew from the ledger stays too.
-const SLICES: [&str; 20] = [
+const SLICES: [&str; 21] = [
     "-- remove_tasks
 DELETE FROM tasks WHERE id IN (SELECT id FROM tasks WHERE job = ?1 LIMIT ?2)",
     "-- remove_inputs
@@ -158,6 +158,8 @@ DELETE FROM stages WHERE job = ?1 AND idx IN (SELECT idx FROM stages WHERE job =
 DELETE FROM specs WHERE job IN (SELECT job FROM specs WHERE job = ?1 LIMIT ?2)",
     "-- remove_webhook
 DELETE FROM webhooks WHERE job IN (SELECT job FROM webhooks WHERE job = ?1 LIMIT ?2)",
+    "-- remove_trace
+DELETE FROM traces WHERE job IN (SELECT job FROM traces WHERE job = ?1 LIMIT ?2)",
     "-- remove_delivery_tries
 DELETE FROM delivery_tries WHERE (delivery, n) IN (SELECT delivery, n FROM delivery_tries WHERE job = ?1 LIMIT ?2)",
     "-- remove_deliveries

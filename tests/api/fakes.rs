@@ -248,6 +248,7 @@ pub fn service_with(ports: Fake, token: Option<&str>, vars: &[(&str, &str)]) -> 
             config: Arc::new(config.unwrap()),
             models: Arc::new(Catalogue::load(None).unwrap()),
             signing: SigningKey::new("the signing key of the tests"),
+            otlp_headers: Vec::new(),
         },
         auth: Auth::new(token),
     })

@@ -137,6 +137,7 @@ fn the_secret_is_told_to_its_tenant_and_only_if_there_is_one() {
             config: Config::from_vars(|_| None).unwrap().into(),
             models: Catalogue::load(None).unwrap().into(),
             signing: None,
+            otlp_headers: Vec::new(),
         },
         auth: Auth::new(Some(TOKEN)),
     });

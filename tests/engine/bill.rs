@@ -158,10 +158,17 @@ fn in_chunks(count: usize) -> Rows {
     }
     // Nothing but what is taken over, not the ledger, saves anything here.
     let none = [("LEDGER_DAYS", "0")];
+    // Half the price, and the cache besides.
+    let mut later = json!({"stages": plan(PER_CHUNK, &json!({}))});
+    later["delivery"] = json!("batch");
+    let batch = Shop::new().run(&[PLAIN], &items(count), later.clone()).1;
+    let both = Shop::new().run(&[], &items(count), later).1;
     let extension = shop.run(&none, &now, json!({"extends": first})).1;
     vec![
         ("chunked", plain),
         ("chunked, cached", cached),
+        ("chunked, batch", batch),
+        ("chunked, cached, batch", both),
         ("re-run", again),
         ("extension of 1 %", extension),
     ]
@@ -191,7 +198,7 @@ fn the_same_answer_for_less_money() {
     let naive = of(&one_by_one(300), "naive").whole();
     let rows = in_chunks(300);
     assert!(
-        of(&rows, "chunked, cached").whole() < 0.35 * naive,
+        of(&rows, "chunked, cached, batch").whole() < 0.35 * naive,
         "{rows:#?}"
     );
     let again = of(&rows, "re-run");

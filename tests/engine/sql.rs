@@ -180,6 +180,7 @@ fn claim(first: i64) -> Vec<Statement> {
             output: 1.0,
             worst_nano: 1,
             held_nano: 0,
+            ahead: 0,
             free: id == first,
             cache: None,
             leads: None,

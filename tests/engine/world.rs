@@ -49,6 +49,7 @@ const DB_MS: u64 = 2;
 pub const KEY: &str = "sk-ant-SECRET-OF-THE-WORLD";
 
 /// What webhooks are signed with.
+pub const COLLECTOR_KEY: &str = "Bearer the SECRET key of the collector";
 pub const SIGNING_KEY: &str = "the SECRET signing key of the world";
 
 /// Everything outside the engine.
@@ -65,6 +66,8 @@ struct Inner {
     sites: Mutex<Sites>,
     log: Mutex<Vec<Value>>,
     chaos: Mutex<Chaos>,
+    /// Calls of each job that Claude is at, and the most there were at a time.
+    running: Mutex<BTreeMap<String, (u32, u32)>>,
     /// The consumers at work that [`World::run`] started.
     consumers: Mutex<Vec<Arc<Actor>>>,
 }
@@ -179,6 +182,7 @@ impl World {
             sites: Mutex::default(),
             log: Mutex::default(),
             chaos: Mutex::new(Chaos::calm(seed)),
+            running: Mutex::default(),
             consumers: Mutex::default(),
         };
         World(Arc::new(inner), None)
@@ -198,6 +202,7 @@ impl World {
             config: Arc::new(config),
             models: Arc::new(models),
             signing: SigningKey::new(SIGNING_KEY),
+            otlp_headers: vec![("authorization".into(), COLLECTOR_KEY.into())],
         }
     }
 
@@ -861,13 +866,30 @@ impl Queue for World {
 struct OpenCall {
     world: World,
     number: u64,
+    job: String,
     ended: bool,
 }
 
 impl OpenCall {
+    fn begin(world: &World, number: u64, job: String) -> OpenCall {
+        let mut running = lock(&world.0.running);
+        let (now, most) = running.entry(job.clone()).or_default();
+        *now += 1;
+        *most = (*most).max(*now);
+        OpenCall {
+            world: world.clone(),
+            number,
+            job,
+            ended: false,
+        }
+    }
+
     fn end(&mut self, how: Ended) {
         if !self.ended {
             self.ended = true;
+            if let Some((now, _)) = lock(&self.world.0.running).get_mut(&self.job) {
+                *now -= 1;
+            }
             let now = self.world.now() as u64;
             self.world.claude().ended(self.number, how, now);
         }
@@ -881,6 +903,15 @@ impl Drop for OpenCall {
 }
 
 impl World {
+    /// The most calls of each job that Claude was at.
+    pub fn most_running(&self) -> BTreeMap<String, u32> {
+        let running = lock(&self.0.running);
+        running
+            .iter()
+            .map(|(job, (_, most))| (job.clone(), *most))
+            .collect()
+    }
+
     /// Notes a call that Claude has just been asked.
     fn note_call(&self, request: &WireRequest, number: u64) {
         let header = |wanted: &str| {
@@ -1032,11 +1063,10 @@ impl Claude for World {
         let begun = self.now();
         let reply = lock(&self.0.claude).handle(&incoming, begun as u64);
         self.note_call(&request, reply.number);
-        let mut connection = OpenCall {
-            world: self.clone(),
-            number: reply.number,
-            ended: false,
-        };
+        let job = request.headers.iter();
+        let job = job.filter(|(name, _)| *name == "x-fanwise-job");
+        let job = job.map(|(_, value)| value.to_owned()).collect();
+        let mut connection = OpenCall::begin(self, reply.number, job);
         let dies = strike == Strike::DiesAfter;
         let dies_at_head = dies && self.chaos().dice.chance(0.5);
         self.sleep(reply.opens_ms).await;

@@ -254,7 +254,9 @@ fn apply_migrations(tools: &Tools, config: &Path, persist_to: &Path) -> Result<(
     )
 }
 
-/// wrangler asks nobody, reports to nobody, and writes only below `dir`.
+/// wrangler asks nobody, reports to nobody, and writes only below `dir`. What it does for the sake of developer tools is left
+/// out: a third of workerd's time and a hundred megabytes went into carrying each line of the log to an inspector that nobody
+/// opens, and into a database of traces.
 pub fn quiet(command: &mut std::process::Command, dir: &Path) {
     command
         .env("CI", "1")
@@ -270,6 +272,10 @@ pub fn quiet(command: &mut std::process::Command, dir: &Path) {
         .env("CLOUDFLARE_CF_FETCH_ENABLED", "false")
         .env("CLOUDFLARE_LOAD_DEV_VARS_FROM_DOT_ENV", "true")
         .env("CLOUDFLARE_INCLUDE_PROCESS_ENV", "false")
+        .env("X_LOCAL_OBSERVABILITY", "false")
+        .env("X_LOCAL_EXPLORER", "false")
+        // There is no option that turns the inspector's relay off; this says that a debugger of its own is there.
+        .env("VSCODE_INSPECTOR_OPTIONS", "{}")
         .env_remove("WRANGLER_LOG");
 }
 

@@ -222,6 +222,7 @@ impl Run {
             config: Arc::clone(&self.app.config),
             models: Arc::clone(&self.app.models),
             signing: self.app.signing.clone(),
+            otlp_headers: self.app.otlp_headers.clone(),
         };
         (actor, app)
     }

@@ -81,9 +81,10 @@ BEGIN
   INSERT INTO violations VALUES ('P4: ' || NEW.in_flight || ' calls of a class that nothing is known of');
 END;
 CREATE TEMP TRIGGER watch_concurrency AFTER UPDATE OF in_flight ON jobs
-WHEN NEW.in_flight - NEW.in_batches > NEW.concurrency AND NEW.in_flight > OLD.in_flight
+WHEN NEW.in_flight - NEW.in_batches > NEW.concurrency + NEW.concurrency / 2 AND NEW.in_flight > OLD.in_flight
 BEGIN
-  INSERT INTO violations VALUES ('P4: ' || (NEW.in_flight - NEW.in_batches) || ' calls in flight, the job allows ' || NEW.concurrency);
+  INSERT INTO violations VALUES ('P4: ' || (NEW.in_flight - NEW.in_batches) || ' tasks claimed, the job allows '
+    || NEW.concurrency || ' calls and half as many ahead');
 END;
 CREATE TEMP TRIGGER watch_seen AFTER UPDATE OF seen ON classes
 WHEN NEW.seen = 1 AND OLD.seen = 0
@@ -189,7 +190,7 @@ pub const COUNTERS: &[(&str, &str)] = &[
         OR s.cancelled <> COALESCE(c, 0) OR s.items_covered <> COALESCE(n, 0)"),
     ("a job's money", "
       SELECT j.id, j.spent_nano, j.reserved_nano, j.unknown_nano, j.in_flight, a.* FROM jobs j LEFT JOIN (SELECT job,
-          SUM(state = 'open') o, COUNT(*) c,
+          SUM(state = 'open') o, SUM(error_class IS NOT 'not_sent') c,
           SUM(CASE state WHEN 'done' THEN cost_nano ELSE 0 END) s,
           SUM(CASE state WHEN 'open' THEN reserved_nano ELSE 0 END) r,
           SUM(CASE state WHEN 'unknown' THEN reserved_nano ELSE 0 END) u

@@ -79,6 +79,14 @@ struct Paid {
     task: String,
 }
 
+/// When the calls of one role came: the first, the last, and the last end.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    first_ms: u64,
+    last_ms: u64,
+    ended_ms: Option<u64>,
+}
+
 /// One request of a batch that was answered.
 #[derive(Clone, Debug)]
 pub struct BatchAnswer {
@@ -96,6 +104,7 @@ pub struct Stats {
     since_ms: u64,
     total: u64,
     by_role: BTreeMap<String, u64>,
+    spans: BTreeMap<String, Span>,
     by_status: BTreeMap<u16, u64>,
     by_path: BTreeMap<String, u64>,
     open: HashMap<u64, Call>,
@@ -150,6 +159,12 @@ impl Stats {
             &call.role
         };
         *self.by_role.entry(role.to_owned()).or_default() += 1;
+        let span = self.spans.entry(role.to_owned()).or_insert(Span {
+            first_ms: call.at_ms,
+            last_ms: call.at_ms,
+            ended_ms: None,
+        });
+        span.last_ms = span.last_ms.max(call.at_ms);
         *self.by_status.entry(call.status).or_default() += 1;
         *self.by_path.entry(call.path.clone()).or_default() += 1;
         if let Some(fault) = call.fault {
@@ -259,6 +274,9 @@ impl Stats {
             return;
         };
         call.ended = Some((how, now_ms));
+        if let Some(span) = self.spans.get_mut(&call.role) {
+            span.ended_ms = span.ended_ms.max(Some(now_ms));
+        }
         let task_key = format!("{}/{}", call.job, call.task);
         match how {
             Ended::ClientGone => {
@@ -341,12 +359,21 @@ impl Stats {
         let shown: Vec<Value> = twice
             .map(|(key, p)| json!({"key": format!("{key:032x}"), "task": p.task, "good": p.good}))
             .collect();
+        let spans: serde_json::Map<String, Value> = self
+            .spans
+            .iter()
+            .map(|(role, span)| {
+                let span = json!({"first_ms": span.first_ms, "last_ms": span.last_ms, "ended_ms": span.ended_ms});
+                (role.clone(), span)
+            })
+            .collect();
         let mut out = json!({
             "since_ms": self.since_ms,
             "now_ms": now_ms,
             "calls": {
                 "total": self.total,
                 "by_role": self.by_role,
+                "spans": spans,
                 "by_status": numbered(&self.by_status),
                 "by_path": self.by_path,
             },

@@ -19,6 +19,7 @@ use crate::{root, ui};
 const MARK: &str = "bill: ";
 const NAIVE: &str = "naive";
 const CHUNKED: &str = "chunked, cached";
+const CHEAPEST: &str = "chunked, cached, batch";
 const AGAIN: &str = "re-run";
 const EXTENSION: &str = "extension of 1 %";
 
@@ -113,13 +114,14 @@ fn table(bills: &[Bill]) -> Table {
 fn missed(bills: &[Bill]) -> Result<Vec<String>> {
     let naive = named(bills, NAIVE)?.whole();
     let chunked = named(bills, CHUNKED)?;
+    let cheapest = named(bills, CHEAPEST)?;
     let again = named(bills, AGAIN)?;
     let extension = named(bills, EXTENSION)?;
     let mut missed = Vec::new();
-    if chunked.whole() > 0.35 * naive {
+    if cheapest.whole() > 0.35 * naive {
         missed.push(format!(
-            "chunked costs {:.1} % of naive; at most 35 % is promised",
-            chunked.whole() / naive * 100.0
+            "cached and as a batch it costs {:.1} % of naive; at most 35 % is promised",
+            cheapest.whole() / naive * 100.0
         ));
     }
     if again.calls > 0 || again.whole() > 0.0 {
@@ -151,7 +153,7 @@ mod tests {
         let text = format!(
             "running 1 test\n{}{}bill: {{\"way\":\"re-run\",\"map\":0,\"synthesis\":0,\"calls\":0,\"cached_tokens\":0}}\n{}test bill::whole ... ok\n",
             line(NAIVE, 10.0, 100),
-            line(CHUNKED, 2.0, 10),
+            line(CHUNKED, 2.0, 10) + &line(CHEAPEST, 1.0, 10),
             line(EXTENSION, extension, 1),
         );
         read(&text).unwrap()

@@ -3,6 +3,7 @@
 //! - [`world`]: what a measurement runs in
 //! - [`cost`]: what a workload costs, in money
 //! - [`door`]: reads under load, and results as a stream
+//! - [`phases`]: where a job's time goes
 //! - [`plain`]: a plain client that sends the same calls, for comparison
 //! - [`usage`]: CPU and memory of workerd
 //! - [`size`]: the Wasm, by crate
@@ -13,6 +14,7 @@
 
 pub mod cost;
 pub mod door;
+pub mod phases;
 pub mod plain;
 pub mod size;
 pub mod usage;
@@ -27,6 +29,7 @@ use serde_json::{Map, Value, json};
 
 use crate::client::{Client, is_terminal};
 use crate::{build, root, setup, ui};
+use phases::Phases;
 use plain::Recorded;
 use usage::Usage;
 use world::{Parts, World, id_of, job};
@@ -87,7 +90,10 @@ impl Args {
 
 /// One round's numbers.
 struct Round {
+    /// From the submit to the time that the job itself gives for its end: asking for it all the while would cost the Worker
+    /// some of the time that is measured.
     job: Duration,
+    phases: Phases,
     plain: Duration,
     usage: Option<Usage>,
 }
@@ -181,16 +187,16 @@ fn round(world: &mut World, args: &Args, number: u32) -> Result<Round> {
         .group_id()
         .context("the Worker has no process")?;
     let before = usage::of_workerd(group);
-    let began = Instant::now();
+    let began_ms = phases::now_ms();
     let id = id_of(&world.client.submit(&body)?)?;
     let until = ideal(args.items(), args.concurrency, args.latency_ms);
     let done = finished(&world.client, &id, until)?;
-    let job_time = began.elapsed();
     let after = usage::of_workerd(group);
     let state = done.get("state").and_then(Value::as_str);
     if state != Some("succeeded") {
         bail!("the job ended as {}: {done}", state.unwrap_or("unknown"));
     }
+    let phases = Phases::of(began_ms, &world.standin.stats()?, &done)?;
     let recorded = Recorded::of(&world.standin)?;
     let plain = plain::run(
         &world.standin,
@@ -199,7 +205,8 @@ fn round(world: &mut World, args: &Args, number: u32) -> Result<Round> {
         args.concurrency as usize,
     )?;
     Ok(Round {
-        job: job_time,
+        job: phases.whole(),
+        phases,
         plain,
         usage: before.zip(after).map(|(before, after)| Usage {
             cpu: after.cpu.saturating_sub(before.cpu),
@@ -329,6 +336,22 @@ fn speed(args: &Args, measured: &Measured) -> String {
             Some(TARGET_RATIO),
             &|r| Some(r.job.as_secs_f64() / ideal),
         ),
+        row("  of it, to the first call".into(), "s", None, &|r| {
+            Some(r.phases.to_first_call)
+        }),
+        row(
+            format!("  calls for items, {} in all", args.items()),
+            "s",
+            None,
+            &|r| Some(r.phases.items),
+        ),
+        row("  to the synthesis".into(), "s", None, &|r| {
+            Some(r.phases.to_synthesis)
+        }),
+        row("  the synthesis".into(), "s", None, &|r| {
+            Some(r.phases.synthesis)
+        }),
+        row("  to the end".into(), "s", None, &|r| Some(r.phases.to_end)),
         row("the same calls by a plain client".into(), "s", None, &|r| {
             Some(r.plain.as_secs_f64())
         }),
