@@ -122,7 +122,7 @@ pub async fn estimate<P: Ports>(
         items: profile.items,
         stages: pinned(&kit),
         expected: estimate::expected(app, &kit, &profile, &spec.limits, &paces),
-        delivery: batch::choice::of(app, &kit, &profile, &paces, deadline_at),
+        delivery: batch::choice::of(app, &kit, &profile, &paces, deadline_at).map(Choice::shown),
         alternatives: estimate::alternatives(app, &kit, &profile, &spec.limits, &paces)?,
         limit_usd: spec.limits.max_cost_usd,
     })
@@ -145,6 +145,7 @@ pub async fn plan<P: Ports>(app: &App<P>, tenant: &str, id: &str) -> Result<Plan
         Some(choice) => Some(choice.clone()),
         None => batch::choice::of(app, &loaded.kit, &profile, &paces, deadline_at),
     };
+    let delivery = delivery.map(Choice::shown);
     Ok(view(&loaded, rounds, alternatives, delivery))
 }
 

@@ -66,6 +66,12 @@ pub struct Left {
     pub live_seconds: u64,
 }
 
+impl Left {
+    pub fn is_nothing(&self) -> bool {
+        *self == Left::default()
+    }
+}
+
 /// How a job's calls go out, and why.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = DeliveryChoice)]
@@ -84,7 +90,8 @@ pub struct Choice {
     #[serde(default)]
     #[schema(format = DateTime)]
     pub live_from: Option<String>,
-    #[serde(default)]
+    /// Kept with the job, not shown.
+    #[serde(default, skip_serializing_if = "Left::is_nothing")]
     #[schema(ignore)]
     pub left: Left,
 }
@@ -204,6 +211,16 @@ pub fn choose(question: &Question<'_>) -> Choice {
         left.batchable_seconds + question.times.cancel_ms / 1_000
     );
     choice
+}
+
+impl Choice {
+    /// As callers see it.
+    pub fn shown(self) -> Choice {
+        Choice {
+            left: Left::default(),
+            ..self
+        }
+    }
 }
 
 impl Way {

@@ -719,6 +719,7 @@ fn auto_says_in_the_plan_what_it_chose_and_why() {
         let after = plan(&world).delivery.unwrap();
         assert_eq!(after.chosen, chosen, "{}", after.why);
         assert!(!after.why.is_empty());
+        assert_eq!(json!(after).get("left"), None);
         assert_eq!(
             after.live_from.is_some(),
             chosen == Delivery::Batch && seconds.is_some()

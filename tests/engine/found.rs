@@ -146,7 +146,8 @@ fn the_first_head_of_a_class_is_read_less_the_output_that_came_after_it() {
         ended_since: vec![1, 2, 3],
         ..Lesson::default()
     };
-    let level = || world.query("SELECT output_level AS n FROM classes WHERE class = 'c'")[0]["n"].as_f64();
+    let level =
+        || world.query("SELECT output_level AS n FROM classes WHERE class = 'c'")[0]["n"].as_f64();
     let mut statements = settle::settle(&settlement, "l", 10, 10);
     statements.extend(settle::learn(&lesson, 10));
     world.batch_now(statements).unwrap();
