@@ -1066,6 +1066,12 @@ impl Claude for World {
         let job = request.headers.iter();
         let job = job.filter(|(name, _)| *name == "x-fanwise-job");
         let job = job.map(|(_, value)| value.to_owned()).collect();
+        // Calls about batches are none that the job's concurrency counts.
+        let job = if path == "/v1/messages" {
+            job
+        } else {
+            String::new()
+        };
         let mut connection = OpenCall::begin(self, reply.number, job);
         let dies = strike == Strike::DiesAfter;
         let dies_at_head = dies && self.chaos().dice.chance(0.5);
