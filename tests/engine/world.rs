@@ -872,10 +872,12 @@ struct OpenCall {
 
 impl OpenCall {
     fn begin(world: &World, number: u64, job: String) -> OpenCall {
+        // A consumer that stood still beyond its lease may still be calling: its attempt was given up, and another took its place.
+        let open = world.open_attempts(&job);
         let mut running = lock(&world.0.running);
         let (now, most) = running.entry(job.clone()).or_default();
         *now += 1;
-        *most = (*most).max(*now);
+        *most = (*most).max((*now).min(open));
         OpenCall {
             world: world.clone(),
             number,
@@ -903,6 +905,15 @@ impl Drop for OpenCall {
 }
 
 impl World {
+    /// Attempts of a job that are open, whether their calls have begun or not.
+    fn open_attempts(&self, job: &str) -> u32 {
+        let conn = lock(&self.0.conn);
+        let sql = "SELECT in_flight - in_batches AS open FROM jobs WHERE id = ?1";
+        let answer = run(&conn, sql, &[Value::from(job)]).unwrap();
+        let open = answer.rows.first().and_then(|row| row["open"].as_u64());
+        u32::try_from(open.unwrap_or(0)).unwrap_or(u32::MAX)
+    }
+
     /// The most calls of each job that Claude was at.
     pub fn most_running(&self) -> BTreeMap<String, u32> {
         let running = lock(&self.0.running);

@@ -15,6 +15,7 @@ CREATE TEMP TABLE seen (class TEXT, seq INTEGER);
 CREATE TEMP TABLE written (job TEXT, run INTEGER, idx INTEGER);
 CREATE TEMP TABLE ended (job TEXT, run INTEGER, state TEXT);
 CREATE TEMP TABLE caps (job TEXT, nano INTEGER);
+CREATE TEMP TABLE allowed (job TEXT, calls INTEGER);
 CREATE TEMP TABLE setting (governor_start INTEGER, account_day INTEGER, tenant_day INTEGER);
 CREATE TEMP TABLE job_moves (a TEXT, b TEXT);
 CREATE TEMP TABLE task_moves (a TEXT, b TEXT);
@@ -85,6 +86,14 @@ WHEN NEW.in_flight - NEW.in_batches > NEW.concurrency + NEW.concurrency / 2 AND 
 BEGIN
   INSERT INTO violations VALUES ('P4: ' || (NEW.in_flight - NEW.in_batches) || ' tasks claimed, the job allows '
     || NEW.concurrency || ' calls and half as many ahead');
+END;
+CREATE TEMP TRIGGER watch_allowed AFTER INSERT ON jobs
+BEGIN
+  INSERT INTO allowed VALUES (NEW.id, NEW.concurrency);
+END;
+CREATE TEMP TRIGGER watch_allowed_anew AFTER UPDATE OF concurrency ON jobs
+BEGIN
+  INSERT INTO allowed VALUES (NEW.id, NEW.concurrency);
 END;
 CREATE TEMP TRIGGER watch_seen AFTER UPDATE OF seen ON classes
 WHEN NEW.seen = 1 AND OLD.seen = 0
