@@ -140,9 +140,15 @@ impl Rows {
             Some("text/csv") => Ok(Rows::Csv(Box::new(Csv::new(row)))),
             Some("application/x-ndjson" | "application/jsonl") => Ok(Rows::Lines(Lines::new(row))),
             Some("text/plain") => Ok(Rows::Text(Text::default())),
-            _ => Err(ApiError::unsupported_media_type(
-                "The part `input` must have the content type text/csv, application/x-ndjson or text/plain.",
-            )),
+            // The body's own type is right: which of its parts is not must be named.
+            _ => {
+                let mut faults = Faults::default();
+                faults.add(
+                    "input",
+                    "must have the content type text/csv, application/x-ndjson or text/plain",
+                );
+                Err(ApiError::invalid(faults))
+            }
         }
     }
 
