@@ -158,3 +158,47 @@ fn the_first_head_of_a_class_is_read_less_the_output_that_came_after_it() {
         .unwrap();
     assert_eq!(level(), Some(1_000.0 - 700.0 - 3_000.0));
 }
+
+/// Batched seed 573: a consumer that was given up said late that it had never sent its call, and the call stayed counted.
+#[test]
+fn a_call_that_was_never_sent_is_none_however_late_that_is_said() {
+    let world = World::new(1, standin::Config::default());
+    let app = world.app(&[]);
+    let id = world
+        .submit(&app, job(&texts(1), json!({"stages": stages(1)})))
+        .job
+        .id;
+    let calls = || {
+        let row = &world.query("SELECT calls, in_flight, unknown_nano FROM jobs")[0];
+        ["calls", "in_flight", "unknown_nano"].map(|name| row[name].as_i64().unwrap())
+    };
+    world.execute(&format!(
+        "INSERT INTO classes (class) VALUES ('c');
+         INSERT INTO attempts (id, job, idx, n, tenant, stage, lease, form, role, model, class, ids, day, bytes,
+           reserved_nano, reserved_input, reserved_output, started_at)
+         VALUES (1, '{id}', 0, 1, 't', 0, 'l', 'fresh', 'worker', 'm', 'c', '[]', '2026-11-22', 1, 7, 1, 1, 0);"
+    ));
+    assert_eq!(calls(), [1, 1, 0]);
+    let close = |state, error_class: &str| {
+        let attempts = vec![ClosedAttempt {
+            id: 1,
+            state,
+            error_class: Some(error_class.to_owned()),
+            finished_at: 20,
+            ..ClosedAttempt::default()
+        }];
+        let settlement = Settlement {
+            attempts,
+            ..Settlement::default()
+        };
+        world
+            .batch_now(settle::settle(&settlement, "l", 10, 10))
+            .unwrap();
+    };
+    close("unknown", "crashed");
+    assert_eq!(calls(), [1, 0, 7]);
+    // Said twice, it is counted once.
+    close("done", "not_sent");
+    close("done", "not_sent");
+    assert_eq!(calls(), [0, 0, 0]);
+}
