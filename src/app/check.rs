@@ -18,6 +18,7 @@ use super::{App, AppError, bodies, expand, follow, kit, log, query, synthesise};
 use crate::core::flags::{Checker, sampled};
 use crate::core::plan::{Output, ResolvedStage};
 use crate::core::purpose::Purpose;
+use crate::core::verdict::Form;
 use crate::ports::{Clock, Db, DbError, Ports, Statement};
 use crate::store::admission::Body;
 use crate::store::checks::{self as sql, Asked, Chosen, Replaced};
@@ -186,7 +187,7 @@ async fn verify_slice<P: Ports>(
     let chunks = follow::cut(entries, follow::room(judge), per_chunk);
     let mut rows = Vec::with_capacity(chunks.len());
     for chunk in &chunks {
-        rows.push(expand::new_task(app, judge, &loaded.job.id, chunk).await?);
+        rows.push(expand::new_task(app, judge, &loaded.job.id, Form::FRESH, chunk).await?);
     }
     let more = vec![sql::verified(&loaded.job.id, &passed)];
     slice(app, loaded, stage, Purpose::Verify, &rows, next, more).await
@@ -380,7 +381,7 @@ async fn redo_slice<P: Ports>(
                 let of_tier = items.entry(tier).or_default();
                 of_tier.extend(kit::only(&one.input, &ids));
             } else {
-                let mut row = expand::new_task(app, again, job, &one.input).await?;
+                let mut row = expand::new_task(app, again, job, Form::FRESH, &one.input).await?;
                 row.grp = Some(one.label.clone());
                 rows.push(row);
             }
@@ -390,7 +391,7 @@ async fn redo_slice<P: Ports>(
         let again = kit_of(loaded, stage, Purpose::Redo, tier)?;
         let per_chunk = again.stage.chunk.most_items() as usize;
         for chunk in follow::cut(items, follow::room(again), per_chunk) {
-            rows.push(expand::new_task(app, again, job, &chunk).await?);
+            rows.push(expand::new_task(app, again, job, Form::FRESH, &chunk).await?);
         }
     }
     let more = vec![sql::asked(job, stage.idx, &asked)];

@@ -92,7 +92,7 @@ async fn cut<P: Ports>(
     let mut taken = 0;
     let mut bytes = 0;
     for group in items.chunks(usize::try_from(per_chunk).unwrap_or(usize::MAX).max(1)) {
-        let mut row = new_task(app, stage_kit, &job.id, group).await?;
+        let mut row = new_task(app, stage_kit, &job.id, Form::FRESH, group).await?;
         if fetches {
             // Nothing is known of the call before the page is.
             (row.bytes, row.worst_nano, row.key) = (0, 0, String::new());
@@ -115,14 +115,15 @@ async fn cut<P: Ports>(
     })
 }
 
-/// A task's row, for items in their wire form.
+/// A task's row, for items in their wire form; its first request will have that form.
 pub async fn new_task<P: Ports>(
     app: &App<P>,
     stage: &StageKit,
     job: &str,
+    form: Form,
     items: &[Value],
 ) -> Result<NewTask, AppError> {
-    let request = stage.worker_request(Form::FRESH, items, None);
+    let request = stage.worker_request(form, items, None);
     let ids: Vec<&str> = items
         .iter()
         .filter_map(|item| item.get("id")?.as_str())

@@ -304,7 +304,7 @@ pub async fn take<P: Ports>(
         }
     }
     for chunk in chunks(fresh, kit) {
-        kept.push(expand::new_task(app, kit, &job.id, &chunk).await?);
+        kept.push(expand::new_task(app, kit, &job.id, Form::FRESH, &chunk).await?);
     }
     let mut pairs = Vec::new();
     let mut bytes = 0;
@@ -320,7 +320,7 @@ pub async fn take<P: Ports>(
     groups.push(pairs);
     for pairs in groups.into_iter().filter(|pairs| !pairs.is_empty()) {
         let items: Vec<Value> = pairs.iter().map(|(item, _)| item.clone()).collect();
-        let mut row = expand::new_task(app, kit, &job.id, &items).await?;
+        let mut row = expand::new_task(app, kit, &job.id, Form::FRESH, &items).await?;
         taken(app, kit, job, &mut row, pairs).await?;
         kept.push(row);
     }

@@ -163,12 +163,19 @@ async fn keep<P: Ports>(
         Some(first) => {
             let mut others = Vec::with_capacity(slices.len());
             for slice in slices {
-                others.push(new_task(app, stage, &task.job, &[slice]).await?);
+                others.push(new_task(app, stage, &task.job, Form::FRESH, &[slice]).await?);
             }
             (first, Some((document.to_owned(), others)))
         }
     };
-    let row = new_task(app, stage, &task.job, std::slice::from_ref(&own)).await?;
+    let row = new_task(
+        app,
+        stage,
+        &task.job,
+        Form::FRESH,
+        std::slice::from_ref(&own),
+    )
+    .await?;
     let moved = &mut resolved.task;
     moved.state = TaskState::Pending.as_str();
     moved.form = Form::FRESH.as_str().to_owned();

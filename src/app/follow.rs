@@ -303,7 +303,7 @@ async fn groups<P: Ports>(
         }
         let mut rows = Vec::new();
         for items in &cut {
-            let mut row = expand::new_task(app, kit, &job.id, items).await?;
+            let mut row = expand::new_task(app, kit, &job.id, Form::FRESH, items).await?;
             row.grp = Some(grp.clone());
             rows.push(row);
         }
@@ -354,7 +354,7 @@ async fn chunks<P: Ports>(
             break;
         }
         let items: Vec<Value> = rest.iter().take(len).map(|e| e.wire.clone()).collect();
-        let row = expand::new_task(app, kit, &job.id, &items).await?;
+        let row = expand::new_task(app, kit, &job.id, Form::FRESH, &items).await?;
         bytes += jobs::to_json(&row).len();
         if !rows.is_empty() && (bytes > ROWS_BYTES || rows.len() >= ROWS) {
             break;

@@ -120,7 +120,7 @@ pub async fn slice<P: Ports>(
     let (parts, left) = parts(entries, room, exhausted);
     let mut rows: Vec<NewTask> = Vec::with_capacity(parts.len());
     for part in &parts {
-        rows.push(expand::new_task(app, kit, &loaded.job.id, part).await?);
+        rows.push(expand::new_task(app, kit, &loaded.job.id, Form::FRESH, part).await?);
     }
     let now = app.ports.clock().now_ms();
     let slice = Slice {

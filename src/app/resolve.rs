@@ -687,12 +687,12 @@ async fn conclude<P: Ports>(
             row.finished_at = Some(now);
             row.wanted = None;
             if task.attempt.is_some() && task.reuse && app.config.ledger_days > 0 {
-                let whole = whole_result(stage, task, asked, &results);
-                let entry = match whole {
-                    Some((key, text)) => ledger_entry(app, task, key, text, resolved.paid).await,
-                    None => None,
-                };
-                resolved.ledger.extend(entry);
+                if let Some((keys, text)) = whole_result(stage, task, asked, &results) {
+                    for key in keys {
+                        let entry = ledger_entry(app, task, key, text.clone(), resolved.paid).await;
+                        resolved.ledger.extend(entry);
+                    }
+                }
             }
             return;
         }
@@ -731,14 +731,7 @@ async fn conclude<P: Ports>(
                     row.ids = json!(ids).to_string();
                     row.tries = 0;
                     row.delays = 0;
-                    let plain = asked.form.plain;
-                    (
-                        Form {
-                            plain,
-                            ..Form::FRESH
-                        },
-                        TaskState::Pending,
-                    )
+                    (asked.form.afresh(), TaskState::Pending)
                 }
                 Err(error) => {
                     app.log_fault("split", &error.to_string());
@@ -775,14 +768,7 @@ async fn conclude<P: Ports>(
             row.tries = 0;
             row.delays = 0;
             next_stage = above;
-            let plain = asked.form.plain;
-            (
-                Form {
-                    plain,
-                    ..Form::FRESH
-                },
-                TaskState::Pending,
-            )
+            (asked.form.afresh(), TaskState::Pending)
         }
         Next::Split | Next::Up | Next::GiveUp => {
             let (code, message) = problem
@@ -791,13 +777,7 @@ async fn conclude<P: Ports>(
             row.error = Some(json!({"code": code, "message": message}).to_string());
             row.finished_at = Some(now);
             row.tries = 0;
-            (
-                Form {
-                    plain: asked.form.plain,
-                    ..Form::FRESH
-                },
-                TaskState::Failed,
-            )
+            (asked.form.afresh(), TaskState::Failed)
         }
     };
     if form.repair || form.resume {
@@ -851,17 +831,14 @@ async fn half<P: Ports>(
     ids: &[String],
 ) -> Result<Half, AppError> {
     let items = only(&asked.items, ids);
+    let form = asked.form.afresh();
     Ok(Half {
         parent: task.id,
         job: task.job.clone(),
         origin: format!("{}:{}", task.idx, task.attempts),
         attempts: task.attempts,
-        form: Form {
-            plain: asked.form.plain,
-            ..Form::FRESH
-        }
-        .as_str(),
-        task: new_task(app, stage, &task.job, &items).await?,
+        form: form.as_str(),
+        task: new_task(app, stage, &task.job, form, &items).await?,
     })
 }
 
@@ -874,23 +851,20 @@ fn price(row: &mut MovedTask, stage: &StageKit, request: &MessagesRequest) {
 }
 
 /// The task's whole result, under what its first request was: whoever asks the same again, from the start, has it
-/// however many repairs it took.
+/// however many repairs it took. The half of a task whose schema the API refused begins without the schema, so there are
+/// two such starts then.
 fn whole_result(
     stage: &StageKit,
     task: &Claimed,
     asked: &Asked,
     results: &[(String, Value)],
-) -> Option<(String, String)> {
-    let request = match stage.stage.kind {
-        StageKind::Map => stage.worker_request(Form::FRESH, &asked.all, None),
-        StageKind::Synthesis => stage.synthesis_request(
-            task.max_tokens,
-            Form::FRESH,
-            &asked.results,
-            &asked.coverage,
-            None,
-        ),
-        StageKind::Plan => stage.plan_request(task.max_tokens, Form::FRESH, &asked.plan, None),
+) -> Option<(Vec<String>, String)> {
+    let request = |form| match stage.stage.kind {
+        StageKind::Map => stage.worker_request(form, &asked.all, None),
+        StageKind::Synthesis => {
+            stage.synthesis_request(task.max_tokens, form, &asked.results, &asked.coverage, None)
+        }
+        StageKind::Plan => stage.plan_request(task.max_tokens, form, &asked.plan, None),
     };
     let text = match (wire_output(&stage.stage), results) {
         (Output::Item, results) => {
@@ -900,7 +874,11 @@ fn whole_result(
         (Output::Chunk, [(_, output)]) => output.to_string(),
         (Output::Chunk, _) => return None,
     };
-    Some((stage.key(&request), text))
+    let mut keys = vec![stage.key(&request(Form::FRESH))];
+    if asked.form.plain {
+        keys.push(stage.key(&request(asked.form.afresh())));
+    }
+    Some((keys, text))
 }
 
 async fn ledger_entry<P: Ports>(

@@ -12,6 +12,7 @@ use super::expand::new_task;
 use super::kit::StageKit;
 use super::{App, AppError, bodies};
 use crate::core::slice::{self, Size, Trail, slice_id};
+use crate::core::verdict::Form;
 use crate::ports::{Db, Ports, Statement};
 use crate::store::admission::Body;
 use crate::store::inputs::{self, Owned, Sliced};
@@ -208,7 +209,7 @@ impl<P: Ports> Turn<'_, P> {
     }
 
     async fn push(&mut self, items: &[Value], document: Option<&str>) -> Result<(), AppError> {
-        let row = new_task(self.app, self.kit, self.job, items).await?;
+        let row = new_task(self.app, self.kit, self.job, Form::FRESH, items).await?;
         self.bytes += to_json(&row).len();
         if let Some(document) = document {
             let before = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);

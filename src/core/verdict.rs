@@ -22,6 +22,15 @@ impl Form {
         plain: false,
     };
 
+    /// From the start again: what the API refused of the form stays out.
+    #[must_use]
+    pub fn afresh(self) -> Form {
+        Form {
+            plain: self.plain,
+            ..Form::FRESH
+        }
+    }
+
     pub fn as_str(self) -> &'static str {
         match (self.resume, self.repair, self.plain) {
             (false, false, false) => "fresh",

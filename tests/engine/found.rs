@@ -202,3 +202,37 @@ fn a_call_that_was_never_sent_is_none_however_late_that_is_said() {
     close("done", "not_sent");
     assert_eq!(calls(), [0, 0, 0]);
 }
+
+/// Batched seed 1354: the half of a task whose schema was refused was known to the ledger by a request that it never makes, so the
+/// same half of an identical job was paid for again.
+#[test]
+fn halves_of_a_task_without_its_schema_are_paid_for_once() {
+    let world = World::new(1, standin::Config::default());
+    let app = world.app(&[]);
+    let body = json!({"stages": stages(4)});
+    let mut paid = Vec::new();
+    // The first answer and its repair are useless each time, so both jobs split their task.
+    for _ in 0..2 {
+        let rules = json!({"rules": [
+            {"match": {"role": "worker"}, "fault": "schema_refused", "times": 1},
+            {"match": {"role": "worker"}, "fault": "malformed", "times": 1},
+            {"match": {"role": "repair"}, "fault": "malformed", "times": 1},
+        ]});
+        let config = world.claude().config().with(&rules).unwrap();
+        world.claude().configure(config);
+        let id = world.submit(&app, job(&texts(4), body.clone())).job.id;
+        world.run(&app, 1_000, 600_000, || over(&world, &id));
+        let of_job = format!(
+            "SELECT form, error_class FROM attempts WHERE job = '{id}' AND role <> 'synthesis' ORDER BY id"
+        );
+        paid.push(world.query(&of_job));
+    }
+    let forms: Vec<_> = paid[0].iter().map(|row| row["form"].as_str()).collect();
+    let plain = Some("fresh+plain");
+    assert_eq!(
+        forms,
+        [Some("fresh"), plain, Some("repair+plain"), plain, plain]
+    );
+    // Of the second job only what had failed in the first one is asked again.
+    assert_eq!(paid[1].len(), 3, "{:?}", paid[1]);
+}
