@@ -332,6 +332,28 @@ fn a_bad_key_opens_the_breaker_and_a_batch_may_be_the_probe() {
     );
 }
 
+/// Batched seed 540: it stood as `running` for as long as the breaker was open, and nobody was told why.
+#[test]
+fn a_job_that_comes_while_the_breaker_is_open_pauses_like_those_before() {
+    let world = World::new(10, config());
+    let app = world.app(&[]);
+    rules(&world, json!([rule(Fault::BadKey, PATH, 1)]));
+    let first = start(&world, &app, 20, body(1, json!({})));
+    until(&world, &app, HOUR, || state(&world, &first) == "paused");
+    let late = start(&world, &app, 25, body(1, json!({})));
+    world.run(&app, 1_000, MINUTE, || state(&world, &late) == "paused");
+    let of_late = format!(
+        "SELECT halt->>'$.reason' AS reason, halt->>'$.resumes_at' AS at FROM jobs WHERE id = '{late}'"
+    );
+    let halt = &world.query(&of_late)[0];
+    assert_eq!(halt["reason"], "quota");
+    assert!(halt["at"].is_string());
+    for id in [&first, &late] {
+        run(&world, &app, id, 4 * HOUR);
+        assert_eq!(state(&world, id), "succeeded");
+    }
+}
+
 #[test]
 fn lost_looks_and_doubled_looks_do_no_harm() {
     let world = World::new(11, config());

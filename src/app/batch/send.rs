@@ -62,14 +62,19 @@ pub async fn send<P: Ports>(
         return Ok(false);
     };
     let any = |n: usize| answers.get(n).is_some_and(|answer| !answer.rows.is_empty());
-    let probe = match breaker {
-        Breaker::Closed => false,
-        Breaker::HalfOpen { probing: false } => true,
-        Breaker::HalfOpen { probing: true } | Breaker::Open { .. } => return Ok(false),
-    };
     if !any(3) {
         return Ok(false);
     }
+    let probe = match breaker {
+        Breaker::Closed => false,
+        Breaker::HalfOpen { probing: false } => true,
+        Breaker::HalfOpen { probing: true } => return Ok(false),
+        // It came to work after the breaker had opened.
+        Breaker::Open { .. } => {
+            ended::halted(app, &[&job.id], now).await?;
+            return Ok(false);
+        }
+    };
     let reading = any(2);
     let batch = app.id("batch");
     let mut load = gather(app, loaded, &batch, money(app, &purse), now).await?;
