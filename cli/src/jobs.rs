@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::api::{Api, PAGE, quoted, typed};
 use crate::args::{JobsArgs, ReportArgs, ResultForm, ResultsArgs, TasksArgs};
+use crate::money;
 use crate::out::{self, Out, drawn, number, plain, safe, short, usd};
 use crate::watch;
 
@@ -101,21 +102,7 @@ pub fn print(value: Value, out: &Out) -> Result<()> {
         .filter(|(_, count)| *count > 0)
         .map(|(name, count)| format!("{} {name}", number(*count)))
         .collect();
-    let mut cost = usd(job.cost.spent_usd);
-    if let Some(limit) = job.cost.limit_usd {
-        cost.push_str(&format!(" of {}", usd(limit)));
-    }
-    for (what, dollars) in [
-        ("reserved", job.cost.reserved_usd),
-        ("possibly paid", job.cost.possibly_paid_usd),
-        ("saved", job.cost.saved_usd),
-    ] {
-        if dollars > 0.0 {
-            cost.push_str(&format!(", {} {what}", usd(dollars)));
-        }
-    }
     let items = &job.progress.items;
-    let usage = &job.usage;
     let halt = job.halt.as_ref().map(|halt| {
         let on = halt
             .resumes_at
@@ -163,20 +150,8 @@ pub fn print(value: Value, out: &Out) -> Result<()> {
             "tasks",
             format!("{}: {}", number(tasks.total), states.join(", ")),
         ),
-        (
-            "usage",
-            format!(
-                "{} calls, {} tokens in, {} out",
-                number(usage.calls),
-                number(
-                    usage.input_tokens
-                        + usage.cache_read_input_tokens
-                        + usage.cache_creation_input_tokens
-                ),
-                number(usage.output_tokens)
-            ),
-        ),
-        ("cost", cost),
+        ("usage", money::used(&job.usage)),
+        ("cost", money::whole(&job.cost)),
         (
             "run",
             if job.run > 1 {

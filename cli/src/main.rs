@@ -21,6 +21,7 @@ mod control;
 mod deploy;
 mod input;
 mod jobs;
+mod money;
 mod out;
 mod plans;
 mod progress;

@@ -2,8 +2,10 @@
 
 use anyhow::{Context as _, Result, bail};
 use fanwise::app::plan::{EstimateView, PlanView};
+use fanwise::app::view::JobView;
 use fanwise::core::alternatives::{Alternative, Way};
-use fanwise::core::estimate::{Expected, Span};
+use fanwise::core::delivery::{Choice, Delivery};
+use fanwise::core::estimate::{Expected, ExpectedStage, Span};
 use fanwise::core::plan::{Chunk, Stage};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -43,7 +45,8 @@ pub async fn plan(api: &Api, args: &PlanArgs, out: &Out) -> Result<()> {
     if out.json {
         return out.json(&value);
     }
-    print(&typed(value)?, None, out, false)
+    let job: JobView = typed(api.get(&format!("/v1/jobs/{id}")).await?)?;
+    print(&typed(value)?, job.cost.limit_usd, out, false)
 }
 
 async fn send(api: &Api, id: &str, stages: &Value) -> Result<Value> {
@@ -95,7 +98,7 @@ pub fn print(plan: &PlanView, limit: Option<f64>, out: &Out, aside: bool) -> Res
         text.push_str(&table(&plan.stages, plan.expected.as_ref(), out, aside)?);
     }
     if let Some(expected) = &plan.expected {
-        text.push_str(&total(expected, limit));
+        text.push_str(&total(expected, plan.delivery.as_ref(), limit));
         text.push_str(&others(&plan.alternatives));
     }
     if aside {
@@ -109,26 +112,47 @@ fn table(stages: &[Stage], expected: Option<&Expected>, out: &Out, aside: bool) 
     let header = [
         "stage", "kind", "model", "chunk", "tasks", "calls", "cost", "time",
     ];
+    let parts = expected.map_or(&[][..], |expected| &expected.stages);
+    let figures = |part: Option<&ExpectedStage>| {
+        [
+            part.map(|part| counts(part.tasks)),
+            part.map(|part| counts(part.calls)),
+            part.map(|part| dollars(part.cost_usd.low, part.cost_usd.high)),
+            part.map(|part| times(part.seconds)),
+        ]
+        .map(Option::unwrap_or_default)
+    };
     let mut rows = Vec::new();
     for stage in stages {
-        let part = expected
-            .and_then(|expected| expected.stages.iter().find(|part| part.stage == stage.name));
+        let part = parts.iter().find(|part| part.stage == stage.name);
         let chunk = match (&stage.group_by, &stage.chunk) {
             (Some(field), _) => format!("by {field}"),
             (None, Some(chunk)) => chunked(chunk),
             (None, None) => String::new(),
         };
-        rows.push(vec![
+        let mut rungs = stage.models.iter().flatten().map(String::as_str);
+        let first = stage.model.as_deref().or_else(|| rungs.next());
+        let mut row = vec![
             stage.name.clone(),
             stage.kind.as_str().to_owned(),
-            stage.model.clone().unwrap_or_default(),
+            first.unwrap_or_default().to_owned(),
             chunk,
-            part.map(|part| counts(part.tasks)).unwrap_or_default(),
-            part.map(|part| counts(part.calls)).unwrap_or_default(),
-            part.map(|part| dollars(part.cost_usd.low, part.cost_usd.high))
-                .unwrap_or_default(),
-            part.map(|part| times(part.seconds)).unwrap_or_default(),
-        ]);
+        ];
+        row.extend(figures(part));
+        rows.push(row);
+        // What the models after the first of a cascade are expected to be handed.
+        for model in rungs {
+            let name = format!("{} ({model})", stage.name);
+            let handed = parts.iter().find(|part| part.stage == name);
+            let mut row = vec![
+                String::new(),
+                String::new(),
+                format!("then {model}"),
+                String::new(),
+            ];
+            row.extend(figures(handed));
+            rows.push(row);
+        }
     }
     if out.terminal || aside {
         return Ok(drawn(&header, rows, out::width()) + "\n");
@@ -148,12 +172,21 @@ fn chunked(chunk: &Chunk) -> String {
     }
 }
 
-fn total(expected: &Expected, limit: Option<f64>) -> String {
+/// What it all comes to, in the way in which its calls go out, and why that one.
+fn total(expected: &Expected, delivery: Option<&Choice>, limit: Option<f64>) -> String {
+    let way = delivery.and_then(|choice| match choice.chosen {
+        Delivery::Batch => choice.batch,
+        _ => choice.live,
+    });
+    let (cost, seconds) = match way {
+        Some(way) => (way.cost_usd, way.seconds),
+        None => (expected.cost_usd, expected.seconds),
+    };
     let mut text = format!(
         "expected: {} calls, {}, {}",
         counts(expected.calls),
-        dollars(expected.cost_usd.low, expected.cost_usd.high),
-        times(expected.seconds),
+        dollars(cost.low, cost.high),
+        times(seconds),
     );
     if !expected.limits_known {
         text.push_str(" (the account's rate limits are not known yet)");
@@ -162,7 +195,23 @@ fn total(expected: &Expected, limit: Option<f64>) -> String {
         Some(limit) => text.push_str(&format!("; never more than {}", usd(limit))),
         None => text.push_str("; no cap (--max-cost sets one)"),
     }
+    if let Some(choice) = delivery {
+        text.push_str(&format!("\n{}", delivered(choice)));
+    }
     text
+}
+
+/// How calls go out and why, in a line.
+fn delivered(choice: &Choice) -> String {
+    let how = match choice.chosen {
+        Delivery::Batch => "in batches",
+        _ => "live",
+    };
+    let asked = match choice.asked {
+        Delivery::Auto => " (chosen by `auto`)",
+        _ => "",
+    };
+    format!("calls go out {how}{asked}: {}", safe(&choice.why))
 }
 
 /// What the same would take in the other ways that there are.
@@ -221,12 +270,16 @@ pub async fn estimate(api: &Api, args: SpecArgs, out: &Out) -> Result<()> {
     out.line(format_args!("{} items", number(u64::from(view.items))))?;
     let table = table(&view.stages, Some(&view.expected), out, false)?;
     out.line(table.trim_end())?;
-    let total = total(&view.expected, view.limit_usd);
+    let total = total(&view.expected, view.delivery.as_ref(), view.limit_usd);
     out.line(total + &others(&view.alternatives))
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
+    use fanwise::core::delivery::Way;
+    use fanwise::core::estimate::Dollars;
+
     use super::*;
 
     #[test]
@@ -241,5 +294,80 @@ mod tests {
         );
         assert_eq!(dollars(0.0009, 0.6), "$0.0009 to $0.60");
         assert_eq!(times(Span { low: 5, high: 5 }), "5 s");
+    }
+
+    #[test]
+    fn each_model_of_a_cascade_has_its_line() {
+        let stage: Stage = serde_json::from_value(json!({
+            "name": "sort", "kind": "map", "instructions": "Sort.", "chunk": {"items": 1},
+            "models": ["claude-haiku-5-5", "claude-sonnet-5-5"],
+        }))
+        .unwrap();
+        let part = |name: &str, calls| ExpectedStage {
+            stage: name.to_owned(),
+            calls: Span {
+                low: calls,
+                high: calls,
+            },
+            ..ExpectedStage::default()
+        };
+        let expected = Expected {
+            stages: vec![part("sort", 60), part("sort (claude-sonnet-5-5)", 24)],
+            ..Expected::default()
+        };
+        let out = Out {
+            json: false,
+            terminal: false,
+        };
+        let text = table(&[stage], Some(&expected), &out, false).unwrap();
+        let lines: Vec<Vec<&str>> = text.lines().map(|l| l.split('\t').collect()).collect();
+        assert_eq!(
+            lines[1][..6],
+            ["sort", "map", "claude-haiku-5-5", "1 items", "0", "60"]
+        );
+        assert_eq!(
+            lines[2][..6],
+            ["", "", "then claude-sonnet-5-5", "", "0", "24"]
+        );
+    }
+
+    #[test]
+    fn the_total_is_that_of_the_way_in_which_calls_go_out() {
+        let expected = Expected {
+            calls: Span { low: 7, high: 7 },
+            cost_usd: Dollars {
+                low: 1.0,
+                high: 2.0,
+            },
+            seconds: Span { low: 10, high: 20 },
+            limits_known: true,
+            ..Expected::default()
+        };
+        let half = Way {
+            cost_usd: Dollars {
+                low: 0.5,
+                high: 1.0,
+            },
+            seconds: Span {
+                low: 60,
+                high: 3_600,
+            },
+        };
+        let choice = Choice {
+            asked: Delivery::Auto,
+            chosen: Delivery::Batch,
+            why: "there is no deadline".to_owned(),
+            batch: Some(half),
+            ..Choice::default()
+        };
+        assert_eq!(
+            total(&expected, None, Some(5.0)),
+            "expected: 7 calls, $1.00 to $2.00, 10 s to 20 s; never more than $5.00"
+        );
+        assert_eq!(
+            total(&expected, Some(&choice), Some(5.0)),
+            "expected: 7 calls, $0.50 to $1.00, 1 min 0 s to 1 h 0 min; never more than $5.00\n\
+             calls go out in batches (chosen by `auto`): there is no deadline"
+        );
     }
 }

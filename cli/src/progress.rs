@@ -11,6 +11,7 @@ use fanwise::app::view::{JobView, LimitsView, ProgressEvent};
 use fanwise::core::plan::StageKind;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::money;
 use crate::out::{self, number, safe, span, usd};
 
 /// Rates are those of the last minute.
@@ -329,6 +330,7 @@ fn status(
     if let Some(seconds) = left {
         parts.push(format!("about {} left", span(seconds)));
     }
+    parts.extend(money::by_cache(&progress.cost));
     parts.join(" · ")
 }
 
@@ -480,6 +482,11 @@ mod tests {
         assert_eq!(
             text,
             "4 calls in flight · 312 of 1,000 requests/min · $0.42 of $5.00 · about 2 min 5 s left"
+        );
+        let mut cached = at(19, 32, 312);
+        cached.cost.cache_saved_usd = 0.25;
+        assert!(
+            status(&cached, &pace, None, None).ends_with("$5.00 · $0.25 saved by the prompt cache")
         );
     }
 

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::api::{self, Api, is_passing, typed};
 use crate::ask;
+use crate::money;
 use crate::out::{Out, Whole, number, safe, short, span, usd};
 use crate::progress::{Display, StageBar};
 use crate::run::INTERRUPTED;
@@ -419,8 +420,8 @@ fn summary(job: &JobView) -> String {
             usd(job.cost.possibly_paid_usd)
         ));
     }
-    if job.cost.saved_usd > 0.0 {
-        text.push_str(&format!(", {} saved", usd(job.cost.saved_usd)));
+    for saved in money::saved(&job.cost) {
+        text.push_str(&format!(", {saved}"));
     }
     if let Some(seconds) = seconds_between(&job.created_at, job.finished_at.as_deref()) {
         text.push_str(&format!(", {}", span(seconds)));

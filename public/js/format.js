@@ -16,6 +16,7 @@ export function compact(n) {
 export function money(usd) {
   if (usd === null || usd === undefined) return '–';
   if (usd === 0) return '$0';
+  if (usd < 0) return `−${money(-usd)}`;
   if (usd >= 1) return `$${usd.toLocaleString('en', { minimumFractionDigits: 2, maximumFractionDigits: 2 })}`;
   const places = Math.min(8, Math.max(2, 1 - Math.floor(Math.log10(usd))));
   return `$${usd.toFixed(places)}`;
@@ -40,9 +41,10 @@ export function duration(ms) {
   const s = Math.max(0, ms) / 1000;
   if (s < 1) return `${Math.round(s * 1000)} ms`;
   if (s < 10) return `${s.toFixed(1)} s`;
-  if (s < 60) return `${Math.round(s)} s`;
-  const m = Math.floor(s / 60);
-  if (m < 60) return `${m} min${m < 10 ? ` ${Math.round(s % 60)} s` : ''}`;
+  const seconds = Math.round(s);
+  if (seconds < 60) return `${seconds} s`;
+  const m = Math.floor(seconds / 60);
+  if (m < 60) return `${m} min${m < 10 && seconds % 60 ? ` ${seconds % 60} s` : ''}`;
   const hours = Math.floor(m / 60);
   return hours < 48 ? `${hours} h ${m % 60} min` : `${Math.floor(hours / 24)} days`;
 }

@@ -142,6 +142,68 @@ check('a plan that Claude makes is seen, changed and approved', async (page) => 
   await page.getByText('Done: every item is covered.').waitFor({ timeout: 60_000 });
 });
 
+check('what was used and saved, and how calls go out, is to be seen', async (page) => {
+  await claude(CALM);
+  const rules = Array.from({ length: 900 }, (_, n) => `Rule ${n}: a ticket about topic ${n} belongs to category c${n % 7}.`).join(' ');
+  const long = await submit(30, { context: rules });
+  await finished(long.id);
+  const { usage, cost } = await api('GET', `/v1/jobs/${long.id}`);
+  assert.ok(usage.cache_read_input_tokens > 0 && cost.cache_saved_usd > 0, JSON.stringify([usage, cost]));
+  await signIn(page, `#/jobs/${long.id}/live`);
+  const gauges = page.getByRole('region', { name: 'Gauges' });
+  await gauges.getByText(`$${cost.cache_saved_usd.toFixed(1 - Math.floor(Math.log10(cost.cache_saved_usd)))} saved by the prompt cache`).waitFor();
+  const input = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens;
+  const share = Math.round((usage.cache_read_input_tokens / input) * 100);
+  assert.ok(share > 50 && share < 99, `${share}`);
+  await gauges.getByText(`in, ${share} % from the cache; ${usage.output_tokens.toLocaleString('en')} out`).waitFor();
+  // Plainly live: there was nothing to choose.
+  assert.equal(await page.getByText('Calls go out').count(), 0);
+  await page.getByRole('link', { name: 'Plan', exact: true }).click();
+  await page.getByRole('region', { name: 'Delivery' }).getByRole('heading', { name: 'Calls go out live' }).waitFor();
+
+  // What was chosen stands in the plan and beside the job while it waits, and its figures are those of that way.
+  const { id } = await submit(30, { delivery: 'auto', limits: { deadline_seconds: 20_000 } });
+  await until('the work to begin', async () => !['queued', 'planning'].includes((await api('GET', `/v1/jobs/${id}`)).state));
+  const { delivery } = await api('GET', `/v1/jobs/${id}/plan`);
+  assert.deepEqual([delivery.asked, delivery.chosen], ['auto', 'batch']);
+  await page.evaluate((to) => { location.hash = to; }, `#/jobs/${id}/live`);
+  await page.getByText(delivery.why.slice(1)).waitFor();
+  await page.getByRole('link', { name: 'Plan', exact: true }).click();
+  const shown = page.getByRole('region', { name: 'Delivery' });
+  await shown.getByRole('heading', { name: 'Calls go out in batches' }).waitFor();
+  await shown.getByText('chosen by time and money').waitFor();
+  await shown.getByText(delivery.why.slice(1)).waitFor();
+  assert.match(await shown.locator('tr.chosen').innerText(), /^Batches/);
+  assert.ok((await shown.locator('tr.chosen').innerText()).includes((await page.locator('.total', { hasText: 'Cost' }).locator('strong').innerText())));
+
+  // And it can be chosen where a job begins.
+  await page.evaluate(() => { location.hash = '#/jobs/new?recipe=support-tickets'; });
+  await page.getByLabel('Input as text').fill('The parcel came late\nThe app crashes at start\nI was charged twice');
+  await page.getByRole('button', { name: /^Start for/ }).waitFor();
+  assert.equal(await page.getByRole('region', { name: 'Delivery' }).count(), 0);
+  await page.getByLabel('How calls go out').selectOption('auto');
+  await page.getByLabel('Deadline, in seconds').fill('60');
+  await page.getByRole('heading', { name: 'Calls go out live' }).waitFor();
+  await page.getByLabel('How calls go out').selectOption('batch');
+  await page.getByRole('heading', { name: 'Calls go out in batches' }).waitFor();
+  await page.getByRole('button', { name: /^Start for/ }).click();
+  await until('the job', () => jobAt(page));
+  const made = await api('GET', `/v1/jobs/${jobAt(page)}/plan`);
+  assert.deepEqual([made.delivery.asked, made.delivery.chosen], ['batch', 'batch']);
+});
+
+check('a cascade is drawn with all that it may cost', async (page) => {
+  await claude(CALM);
+  const { id } = await submit(60, { stages: [{ name: 'sort', kind: 'map', output: 'item', chunk: { items: 1 }, instructions: 'Sort.', models: ['haiku', 'sonnet'] }], approval: true });
+  await until('the plan', async () => (await api('GET', `/v1/jobs/${id}`)).state === 'awaiting_approval');
+  const { expected } = await api('GET', `/v1/jobs/${id}/plan`);
+  assert.ok(expected.stages.length === 2 && expected.stages[0].calls.high < expected.calls.high);
+  await signIn(page, `#/jobs/${id}/plan`);
+  const drawing = page.getByRole('img', { name: /^Plan: 60 items; sort, map, 60 tasks by haiku-5-5, then sonnet-5-5/ });
+  await drawing.getByText(`${expected.calls.low} – ${expected.calls.high} calls`).waitFor();
+  await api('POST', `/v1/jobs/${id}/cancel`, {});
+});
+
 check('kinds of input are told apart and read', async (page) => {
   await signIn(page, '#/jobs/new');
   const area = page.getByLabel('Input as text');
@@ -394,11 +456,12 @@ for (const scheme of ['light', 'dark']) {
     const { id } = await submit(30, { limits: { max_attempts: 1 } });
     await finished(id);
     await claude(CALM);
+    const batch = await submit(3, { delivery: 'auto' });
     await page.goto(URL_);
     await page.getByLabel('Token').waitFor();
     const found = [...(await axe(page)).map((one) => `sign in: ${one}`)];
     await signIn(page);
-    for (const [hash, wait] of [['#/jobs', '.job-row'], ['#/jobs/new?recipe=support-tickets', '.option'], [`#/jobs/${id}/live`, '.faults tr'], [`#/jobs/${id}/report`, 'article'], [`#/jobs/${id}/results`, 'tbody td'], [`#/jobs/${id}/tasks`, 'tbody td'], [`#/jobs/${id}/plan`, '.plan-drawing svg'], [`#/jobs/${id}/live?task=0`, '.attempt'], ['#/schedules/new', '.fields'], ['#/schedules', '.empty'], ['#/limits', '.bar'], ['#/recipes', '.recipe'], ['#/nowhere', '.empty']]) {
+    for (const [hash, wait] of [['#/jobs', '.job-row'], ['#/jobs/new?recipe=support-tickets', '.option'], [`#/jobs/${id}/live`, '.faults tr'], [`#/jobs/${id}/report`, 'article'], [`#/jobs/${id}/results`, 'tbody td'], [`#/jobs/${id}/tasks`, 'tbody td'], [`#/jobs/${id}/plan`, '.plan-drawing svg'], [`#/jobs/${id}/live?task=0`, '.attempt'], [`#/jobs/${batch.id}/live`, '.delivery-note strong'], [`#/jobs/${batch.id}/plan`, '.delivery table'], ['#/schedules/new', '.fields'], ['#/schedules', '.empty'], ['#/limits', '.bar'], ['#/recipes', '.recipe'], ['#/nowhere', '.empty']]) {
       await page.evaluate((to) => { location.hash = to; }, hash);
       await page.locator(wait).first().waitFor();
       found.push(...(await axe(page)).map((one) => `${hash}: ${one}`));
@@ -410,8 +473,9 @@ for (const scheme of ['light', 'dark']) {
 check('it fits a phone', async (page) => {
   const { id } = await submit(30);
   await finished(id);
+  const batch = await submit(3, { delivery: 'auto' });
   await signIn(page);
-  for (const hash of ['#/jobs', '#/jobs/new?recipe=support-tickets', `#/jobs/${id}/live`, `#/jobs/${id}/report`, `#/jobs/${id}/results`, `#/jobs/${id}/tasks`, `#/jobs/${id}/plan`, `#/jobs/${id}/live?task=0`, '#/schedules/new', '#/limits', '#/recipes']) {
+  for (const hash of [`#/jobs/${batch.id}/live`, `#/jobs/${batch.id}/plan`, '#/jobs', '#/jobs/new?recipe=support-tickets', `#/jobs/${id}/live`, `#/jobs/${id}/report`, `#/jobs/${id}/results`, `#/jobs/${id}/tasks`, `#/jobs/${id}/plan`, `#/jobs/${id}/live?task=0`, '#/schedules/new', '#/limits', '#/recipes']) {
     await page.evaluate((to) => { location.hash = to; }, hash);
     await until('the room', async () => (await page.locator('main .wait').count()) === 0);
     const wide = await page.evaluate(() => document.documentElement.scrollWidth);

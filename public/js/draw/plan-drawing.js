@@ -21,10 +21,19 @@ export function chunkWords(stage) {
   return items === 1 ? '1 item a task' : `${compact(items ?? 1)} items a task`;
 }
 
+/** What is expected of a stage: of a cascade, what its later models are handed is calls and money of the same stage. */
+function figuresOf(stage, parts) {
+  const own = parts.find((part) => part.stage === stage.name);
+  if (!own) return null;
+  const handed = parts.filter((part) => stage.models?.some((id) => part.stage === `${stage.name} (${id})`));
+  const sum = (of) => handed.reduce((all, part) => ({ low: all.low + of(part).low, high: all.high + of(part).high }), of(own));
+  return { ...own, calls: sum((part) => part.calls), cost_usd: sum((part) => part.cost_usd) };
+}
+
 /** What is drawn of each stage: its own fields, and what is expected of it. */
 export function steps(plan, items) {
-  const expected = new Map((plan.expected?.stages ?? []).map((stage) => [stage.stage, stage]));
-  const known = plan.stages.map((stage) => ({ stage, expected: expected.get(stage.name) ?? null }));
+  const parts = plan.expected?.stages ?? [];
+  const known = plan.stages.map((stage) => ({ stage, expected: figuresOf(stage, parts) }));
   let flow = items;
   return known.map(({ stage, expected: figures }) => {
     const tasks = stage.kind === 'synthesis' ? 1 : figures?.tasks.high ?? Math.ceil(flow / (stage.chunk?.items ?? 1));

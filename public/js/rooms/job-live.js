@@ -2,7 +2,9 @@
 // comes is written into elements that stay, so that nothing jumps and little is laid out anew.
 
 import { Cells } from '../draw/cells.js';
+import { deliveryNote } from '../draw/delivery.js';
 import { timelineDrawing } from '../draw/timeline.js';
+import { get } from '../api.js';
 import { h, put, s, say } from '../dom.js';
 import { compact, count, duration, money, percent, plural, time } from '../format.js';
 import { bar, setBar } from '../ui.js';
@@ -18,6 +20,7 @@ export function open(room) {
   const calls = makeCalls(room);
   const cover = makeCover(room);
   const rates = makeRates(room);
+  const sent = makeDelivery(room);
   const show = (job) => {
     gauges.show(job);
     cover.show(job);
@@ -31,7 +34,7 @@ export function open(room) {
   if (room.seen.timeline) calls.show(room.seen.timeline);
   if (room.seen.limits) rates.show(room.seen.limits);
   return {
-    element: h('div', { class: 'stack' }, gauges.element, flow.element, h('div', { class: 'two' }, calls.element, h('div', { class: 'stack' }, cover.element, rates.element))),
+    element: h('div', { class: 'stack' }, gauges.element, sent.element, flow.element, h('div', { class: 'two' }, calls.element, h('div', { class: 'stack' }, cover.element, rates.element))),
     job: show,
     progress: (_, job) => show(job),
     states(states) {
@@ -40,7 +43,9 @@ export function open(room) {
     },
     timeline: calls.show,
     limits: rates.show,
+    state: sent.look,
     leave() {
+      sent.close();
       clearInterval(tick);
       flow.close();
     },
@@ -55,13 +60,14 @@ function gauge(name, extra) {
 }
 
 function makeGauges() {
-  const bars = { cover: bar([]), flight: bar([]), spent: bar([]) };
+  const bars = { cover: bar([]), flight: bar([]), spent: bar([]), tokens: bar([]) };
   const line = s('path', {});
   const spark = s('svg', { class: 'spark', viewBox: '0 0 100 20', preserveAspectRatio: 'none', 'aria-hidden': 'true' }, line);
   const cover = gauge('Coverage', bars.cover);
   const flight = gauge('In flight', bars.flight);
   const rate = gauge('Rate', spark);
   const spent = gauge('Spent', bars.spent);
+  const tokens = gauge('Tokens', bars.tokens);
   const clock = gauge('Time');
   let looks = [];
   let most = 0;
@@ -94,10 +100,15 @@ function makeGauges() {
     say(flight.big, count(tasks.running));
     say(flight.under, over ? 'nothing is under way' : `${count(tasks.queued + tasks.pending)} waiting, peak ${count(most)}`);
     setBar(bars.flight, [['spent', most ? tasks.running / most : 0]]);
-    const { spent_usd: paid, reserved_usd: held, limit_usd: cap, saved_usd: saved } = job.cost;
+    const { spent_usd: paid, reserved_usd: held, limit_usd: cap } = job.cost;
     put(spent.big, money(paid), cap === null ? null : h('small', {}, ` of ${money(cap)}`));
     setBar(bars.spent, cap ? [['spent', paid / cap], ['held', held / cap]] : [['spent', paid ? 1 : 0]]);
-    say(spent.under, [held ? `${money(held)} reserved` : null, saved ? `${money(saved)} saved by reuse` : null, cap === null ? 'no cap' : null].filter(Boolean).join(', ') || `${percent(paid, cap)} of the cap`);
+    say(spent.under, savings(job.cost) || (cap === null ? 'no cap' : `${percent(paid, cap)} of the cap`));
+    const { input_tokens: fresh, output_tokens: out, cache_read_input_tokens: read, cache_creation_input_tokens: written } = job.usage;
+    const all = fresh + read + written;
+    put(tokens.big, compact(all + out));
+    setBar(bars.tokens, [['done', all ? read / (all + out) : 0], ['spent', all ? (fresh + written) / (all + out) : 0]]);
+    say(tokens.under, `${compact(all)} in${read ? `, ${percent(read, all)} from the cache` : ''}; ${compact(out)} out`);
     tick(job);
   }
 
@@ -124,10 +135,35 @@ function makeGauges() {
   }
 
   return {
-    element: h('section', { class: 'gauges', 'aria-label': 'Gauges' }, [cover, flight, rate, spent, clock].map((one) => one.element)),
+    element: h('section', { class: 'gauges', 'aria-label': 'Gauges' }, [cover, flight, rate, spent, tokens, clock].map((one) => one.element)),
     show,
     tick,
   };
+}
+
+/** What is held and what was saved; what was written into the prompt cache costs more than it saves until it is read. */
+function savings({ reserved_usd: held, possibly_paid_usd: perhaps, saved_usd: reused, cache_saved_usd: cached }) {
+  // Less than the last place that is shown is nothing yet.
+  const most = Math.abs(cached) < 0.00005 ? null : cached > 0 ? `${money(cached)} saved by the prompt cache` : `${money(-cached)} put into the prompt cache`;
+  return [held ? `${money(held)} reserved` : null, perhaps ? `${money(perhaps)} possibly paid` : null, reused ? `${money(reused)} saved by reuse` : null, most].filter(Boolean).join(', ');
+}
+
+/** How its calls go out, where that was to be chosen. It is settled when the work begins. */
+function makeDelivery(room) {
+  const element = h('div', { class: 'delivery-note' });
+  const stop = new AbortController();
+  async function look() {
+    try {
+      const plan = await get(`/v1/jobs/${room.id}/plan`, { signal: stop.signal });
+      put(element, deliveryNote(plan.delivery));
+    } catch {
+      // Beside the rest it is a word in passing; the tab of the plan says what is wrong.
+    }
+    element.hidden = !element.hasChildNodes();
+  }
+  element.hidden = true;
+  look();
+  return { element, look, close: () => stop.abort() };
 }
 
 /** Stages one under the other, each with all its tasks. */

@@ -1,6 +1,7 @@
 // A job's plan: the drawing, what it was expected to take, why it is as it is; and while it waits for approval, the form to change it.
 
 import { get, post, put as replacePlan } from '../api.js';
+import { delivery, expectedBy } from '../draw/delivery.js';
 import { planDrawing, totals, ways } from '../draw/plan-drawing.js';
 import { h, icon, put } from '../dom.js';
 import { moment } from '../format.js';
@@ -38,7 +39,7 @@ export function open(room) {
           h('a', { class: 'button small row-end', href: to('jobs', 'new', { from: room.id }) }, icon('plus'), 'New job with this plan')),
         h('div', { class: 'item-box text spaced-below' }, job.task),
         plan.rationale ? h('p', { class: 'lead' }, plan.rationale) : null,
-        planDrawing(plan, job.progress.items.total), totals(plan.expected), ways(plan.alternatives)),
+        planDrawing(plan, job.progress.items.total), totals(expectedBy(plan.expected, plan.delivery)), delivery(plan.delivery, 'h3'), ways(plan.alternatives)),
       waits ? editor(plan) : h('section', { class: 'card', 'aria-label': 'Stages' }, h('header', {}, h('h2', {}, 'Stages')), h('div', { class: 'stack-s' }, plan.stages.map(readOnly))),
       plan.rounds.length > 1 || plan.rounds.some((round) => round.faults.length) ? h('section', { class: 'card', 'aria-label': 'How it came about' }, h('header', {}, h('h2', {}, 'How it came about')), plan.rounds.map(round)) : null);
   }

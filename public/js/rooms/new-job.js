@@ -2,6 +2,7 @@
 // looked at after the submit, where it waits for approval.
 
 import { get, post } from '../api.js';
+import { delivery, expectedBy } from '../draw/delivery.js';
 import { planDrawing, totals, ways } from '../draw/plan-drawing.js';
 import { h, icon, put } from '../dom.js';
 import { bytes, money, plural, range } from '../format.js';
@@ -11,15 +12,16 @@ import { go, to } from '../router.js';
 import { busy, field, note, problemNote, select, toast, waiting } from '../ui.js';
 
 const SOON_MS = 500;
+const DELIVERIES = [['live', 'Live, each call at once'], ['batch', 'In batches, at half the price'], ['auto', 'By time and money']];
 /** Of a large file only so much is read here, for the preview. */
 const PREVIEW_BYTES = 200_000;
 
 export function open(address) {
-  const draft = { text: '', kind: null, file: null, documents: [], size: 0, name: '', source: null, recipe: null, stages: null, task: '', ownTask: false };
+  const draft = { text: '', kind: null, file: null, documents: [], size: 0, name: '', source: null, recipe: null, stages: null, task: '', ownTask: false, delivery: 'live' };
   const planBox = h('div');
   const preview = h('div', { 'aria-live': 'polite' });
   const options = h('div', { class: 'options', role: 'radiogroup', 'aria-label': 'Who makes the plan' }, waiting('the recipes'));
-  const limits = { max_cost_usd: 5, concurrency: null };
+  const limits = { max_cost_usd: 5, concurrency: null, deadline_seconds: null };
   let timer = null;
   let asked = 0;
   let editorShown = null;
@@ -151,7 +153,8 @@ export function open(address) {
     const recipe = recipes.find((one) => one.name === draft.recipe);
     const asItIs = recipe && JSON.stringify(recipe.stages) === JSON.stringify(draft.stages);
     const plan = asItIs ? { recipe: recipe.name } : draft.stages ? { stages: draft.stages } : { mode: 'dynamic' };
-    return { task: draft.task.trim(), ...plan, limits: set };
+    const sent = draft.delivery === 'live' ? {} : { delivery: draft.delivery };
+    return { task: draft.task.trim(), ...plan, ...sent, limits: set };
   }
 
   function soon(ms = SOON_MS) {
@@ -187,8 +190,9 @@ export function open(address) {
   const drawing = h('div');
   const below = h('div');
   function drawPlan(estimate, problem) {
-    put(drawing, problem ? problemNote(problem) : [planDrawing(estimate, estimate.items), totals(estimate.expected), ways(estimate.alternatives)]);
-    put(below, startRow(estimate ? `Start for ${range(estimate.expected.cost_usd.low, estimate.expected.cost_usd.high, money)}` : 'Start', problem));
+    const expected = estimate && expectedBy(estimate.expected, estimate.delivery);
+    put(drawing, problem ? problemNote(problem) : [planDrawing(estimate, estimate.items), totals(expected), estimate.delivery ? delivery(estimate.delivery, 'h3') : null, ways(estimate.alternatives)]);
+    put(below, startRow(estimate ? `Start for ${range(expected.cost_usd.low, expected.cost_usd.high, money)}` : 'Start', problem));
     // The form stays as it is while it is typed into.
     if (planBox.querySelector('.keep') && editorShown === draft.stages) return;
     put(planBox, h('div', { class: 'stack keep' }, drawing, editor(), limitFields(), below));
@@ -208,10 +212,16 @@ export function open(address) {
   function limitFields() {
     const number = (key, attributes) => (id) => h('input', { id, class: 'input', type: 'number', value: limits[key] ?? '', ...attributes, oninput: (event) => {
       limits[key] = event.target.value === '' ? null : Number(event.target.value);
+      soon();
     } });
     return h('div', { class: 'fields' },
       field('Most it may cost, in dollars', number('max_cost_usd', { min: '0', step: 'any' }), 'Never passed. Empty: no cap.'),
       field('Calls side by side', number('concurrency', { min: '1', max: '1000', placeholder: '50' }), 'Empty: 50, or as configured.'),
+      field('How calls go out', (id) => select(id, DELIVERIES, draft.delivery, (value) => {
+        draft.delivery = value;
+        soon(0);
+      }), 'Batches take up to a day, most within the hour. Plan and report go live.'),
+      field('Deadline, in seconds', number('deadline_seconds', { min: '1', step: '1', placeholder: 'none' }), 'What batches have not brought in time goes out live.'),
       h('label', { class: 'check wide' }, h('input', { type: 'checkbox', checked: draft.approval, onchange: (event) => {
         draft.approval = event.target.checked;
       } }), 'Wait for approval before anything is paid'));
