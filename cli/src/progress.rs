@@ -22,6 +22,11 @@ const LEAST_SECONDS: f64 = 2.0;
 const STEP_PERCENT: u64 = 10;
 const LINE_EVERY: Duration = Duration::from_secs(30);
 
+/// Where the terminal does not say how wide it is.
+const WIDTH: usize = 80;
+const INDENT: &str = "  ";
+const BETWEEN: &str = " · ";
+
 /// How often the sign of life moves.
 const TICK: Duration = Duration::from_millis(120);
 
@@ -154,7 +159,7 @@ impl Display {
                 .seconds_left(all.saturating_sub(done))
                 .filter(|_| map)
         });
-        let status = status(progress, &self.pace, left, self.limits.as_ref());
+        let parts = status(progress, &self.pace, left, self.limits.as_ref());
         let items = &progress.progress.items;
         let Some(bars) = &self.bars else {
             let percent = (items.covered * 100).checked_div(items.total).unwrap_or(0);
@@ -165,10 +170,11 @@ impl Display {
                 self.line = Some((Instant::now(), percent - percent % STEP_PERCENT));
                 let stage = progress.stage.as_deref().unwrap_or(&progress.state);
                 eprintln!(
-                    "{}: {} of {} items covered, {status}",
+                    "{}: {} of {} items covered, {}",
                     safe(stage),
                     number(items.covered),
-                    number(items.total)
+                    number(items.total),
+                    parts.join(BETWEEN)
                 );
             }
             return;
@@ -205,7 +211,7 @@ impl Display {
             number(items.covered),
             number(items.total)
         ));
-        bars.status.set_message(status);
+        bars.status.set_message(fit(&parts, bars.width()));
     }
 
     /// Out of the way of a question.
@@ -257,6 +263,13 @@ impl Bars {
         }
     }
 
+    /// Columns beside the indent.
+    fn width(&self) -> usize {
+        let size = console::Term::stderr().size_checked();
+        size.map_or(WIDTH, |(_, columns)| usize::from(columns))
+            .saturating_sub(INDENT.len())
+    }
+
     fn head(&self, job: &str, state: &str) {
         let state = match console::colors_enabled_stderr() {
             true => out::state(state),
@@ -297,7 +310,7 @@ fn status(
     pace: &Pace,
     left: Option<u64>,
     limits: Option<&LimitsView>,
-) -> String {
+) -> Vec<String> {
     let running = number(progress.progress.tasks.running);
     let mut parts = match progress.state.as_str() {
         // The counts are those of map stages.
@@ -331,7 +344,23 @@ fn status(
         parts.push(format!("about {} left", span(seconds)));
     }
     parts.extend(money::by_cache(&progress.cost));
-    parts.join(" · ")
+    parts
+}
+
+/// The parts in as few lines as hold them; none is broken by a line's end.
+fn fit(parts: &[String], width: usize) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    let wide = |text: &str| text.chars().count();
+    for part in parts {
+        match lines.last_mut() {
+            Some(line) if wide(line) + wide(BETWEEN) + wide(part) <= width => {
+                line.push_str(BETWEEN);
+                line.push_str(part);
+            }
+            _ => lines.push(part.clone()),
+        }
+    }
+    lines.join(&format!("\n{INDENT}"))
 }
 
 /// How fast it went lately.
@@ -376,7 +405,7 @@ impl Pace {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use fanwise::app::view::{Cost, ItemCounts, Progress, TaskCounts};
+    use fanwise::app::view::{Cost, ItemCounts, Progress, TaskCounts, Usage};
     use serde_json::json;
 
     use super::*;
@@ -400,6 +429,7 @@ mod tests {
                 },
             },
             calls,
+            usage: Usage::default(),
             cost: Cost {
                 spent_usd: 0.42,
                 limit_usd: Some(5.0),
@@ -478,16 +508,33 @@ mod tests {
         let begin = Instant::now();
         pace.add(begin, 0, 0);
         pace.add(begin + Duration::from_secs(60), 312, 60);
-        let text = status(&at(19, 32, 312), &pace, Some(125), Some(&limits));
+        let parts = status(&at(19, 32, 312), &pace, Some(125), Some(&limits));
         assert_eq!(
-            text,
+            parts.join(BETWEEN),
             "4 calls in flight · 312 of 1,000 requests/min · $0.42 of $5.00 · about 2 min 5 s left"
         );
         let mut cached = at(19, 32, 312);
         cached.cost.cache_saved_usd = 0.25;
-        assert!(
-            status(&cached, &pace, None, None).ends_with("$5.00 · $0.25 saved by the prompt cache")
+        let parts = status(&cached, &pace, None, None);
+        assert_eq!(
+            parts.last().map(String::as_str),
+            Some("$0.25 saved by the prompt cache")
         );
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_goes_on_in_the_next_between_two_parts() {
+        let parts = ["4 calls in flight", "$0.42 of $5.00", "about 2 min left"].map(str::to_owned);
+        assert_eq!(
+            fit(&parts, 80),
+            "4 calls in flight · $0.42 of $5.00 · about 2 min left"
+        );
+        assert_eq!(
+            fit(&parts, 40),
+            "4 calls in flight · $0.42 of $5.00\n  about 2 min left"
+        );
+        assert_eq!(fit(&parts, 5).lines().count(), 3);
+        assert_eq!(fit(&[], 80), "");
     }
 
     #[test]

@@ -25,8 +25,6 @@ const LIMITS: Duration = Duration::from_secs(5);
 /// Between two connections, and how many may fail in a row.
 const AGAIN: Duration = Duration::from_secs(1);
 const FAILURES: u32 = 30;
-/// Ids of a failed task that are named.
-const NAMED: usize = 3;
 
 /// The exit code of a job that is over.
 pub fn exit_code(state: &str) -> u8 {
@@ -351,21 +349,19 @@ fn failure(data: &Value) -> String {
         let value = data.pointer(pointer).and_then(Value::as_str);
         safe(value.unwrap_or_default())
     };
-    let items: Vec<&str> = data
-        .get("items")
-        .and_then(Value::as_array)
+    let ids = data.get("item_ids").and_then(Value::as_array);
+    let ids: Vec<&str> = ids
         .into_iter()
         .flatten()
         .filter_map(Value::as_str)
         .collect();
-    let mut named = items
-        .iter()
-        .take(NAMED)
-        .copied()
-        .collect::<Vec<_>>()
-        .join(", ");
-    if items.len() > NAMED {
-        named.push_str(&format!(" and {} more", items.len() - NAMED));
+    let items = data.get("items").and_then(Value::as_u64).unwrap_or(0);
+    let mut named = ids.join(", ");
+    let more = items.saturating_sub(ids.len() as u64);
+    if more > 0 && !ids.is_empty() {
+        named.push_str(&format!(" and {} more", number(more)));
+    } else if ids.is_empty() {
+        named = format!("{} items", number(items));
     }
     let task = data.get("task").and_then(Value::as_u64).unwrap_or_default();
     format!(
@@ -458,4 +454,33 @@ pub async fn save_from(api: &Api, from: &str, accept: &str, path: &Path) -> Resu
         file.write(&piece).await?;
     }
     file.finish().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_that_was_given_up_is_told_with_the_items_that_it_leaves() {
+        let event = |items: u64, ids: &[&str]| {
+            failure(&json!({
+                "task": 7, "stage": "classify", "items": items, "item_ids": ids,
+                "error": {"code": "refused", "message": "the model refused"},
+            }))
+        };
+        let end = ": refused: the model refused";
+        assert_eq!(
+            event(1, &["T-7"]),
+            format!("failed: task 7 of classify (T-7){end}")
+        );
+        assert_eq!(
+            event(10, &["a", "b", "c"]),
+            format!("failed: task 7 of classify (a, b, c and 7 more){end}")
+        );
+        // Of a deployment that does not name them.
+        assert_eq!(
+            event(2, &[]),
+            format!("failed: task 7 of classify (2 items){end}")
+        );
+    }
 }

@@ -90,7 +90,7 @@ export function watch(id, on) {
     source.addEventListener('open', () => trouble(null));
     source.addEventListener('progress', (event) => {
       const progress = JSON.parse(event.data);
-      if (job) job = { ...job, state: progress.state, run: progress.run, stage: progress.stage, progress: { tasks: progress.tasks, items: progress.items }, cost: progress.cost, usage: { ...job.usage, calls: progress.calls } };
+      if (job) job = { ...job, state: progress.state, run: progress.run, stage: progress.stage, progress: { tasks: progress.tasks, items: progress.items }, cost: progress.cost, usage: progress.usage };
       dirty = true;
       on.progress(progress, job);
     });

@@ -65,10 +65,11 @@ fn kind_schema() -> Schema {
 /// Watch a job
 ///
 /// Server-sent events. `state`: the job has moved (`state`, `run`, `halt`, `error`, `at`). `task_failed`: a task was given up
-/// (`task`, `stage`, `items`, `error`, `at`), the first hundred of each stage; the rest are in the list of tasks. `progress`: how it
-/// stands now, when that has changed, at most two a second. `done`: the job is over, and so is the stream. All but `progress` have
-/// ids, and are sent again to who comes back with `Last-Event-ID`; 204 says that nothing is left to send. A stream lasts at most
-/// `EVENTS_MAX_MS`; where it ends without `done`, connect again.
+/// (`task`, `stage`, `items` without a result, `item_ids` of the first three of them, `error`, `at`), the first hundred of each
+/// stage; the rest are in the list of tasks. `progress`: how it stands now, when that has changed, at most two a second. `done`:
+/// the job is over, and so is the stream. All but `progress` have ids, and are sent again to who comes back with
+/// `Last-Event-ID`; 204 says that nothing is left to send. A stream lasts at most `EVENTS_MAX_MS`; where it ends without `done`,
+/// connect again.
 #[utoipa::path(
     get,
     path = "/v1/jobs/{id}/events",
@@ -330,7 +331,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::app::view::{Cost, ItemCounts, Progress, ProgressEvent, TaskCounts};
+    use crate::app::view::{Cost, ItemCounts, Progress, ProgressEvent, TaskCounts, Usage};
     use crate::config::Config;
 
     /// Hands out these looks one by one; sleeping moves its clock.
@@ -383,6 +384,7 @@ mod tests {
                     items: ItemCounts::default(),
                 },
                 calls: done,
+                usage: Usage::default(),
                 cost: Cost::default(),
             },
         }

@@ -58,6 +58,7 @@ pub async fn pulse<P: Ports>(
             stage: row.maybe_text("stage_name"),
             progress: query::progress(row),
             calls: row.tokens("calls"),
+            usage: query::usage(row),
             cost: query::cost(row),
         },
         events,

@@ -405,6 +405,17 @@ pub fn progress(row: &Row) -> Progress {
     }
 }
 
+/// What its calls have used so far.
+pub fn usage(row: &Row) -> Usage {
+    Usage {
+        calls: row.tokens("calls"),
+        input_tokens: row.tokens("input_tokens"),
+        output_tokens: row.tokens("output_tokens"),
+        cache_read_input_tokens: row.tokens("cache_read_tokens"),
+        cache_creation_input_tokens: row.tokens("cache_write_tokens"),
+    }
+}
+
 /// A job's money by its row.
 pub fn cost(row: &Row) -> Cost {
     Cost {
@@ -435,13 +446,7 @@ fn job_view(row: &Row) -> JobView {
         finished_at: row.maybe_int("finished_at").map(rfc3339),
         stage: row.maybe_text("stage_name"),
         progress: progress(row),
-        usage: Usage {
-            calls: row.tokens("calls"),
-            input_tokens: row.tokens("input_tokens"),
-            output_tokens: row.tokens("output_tokens"),
-            cache_read_input_tokens: row.tokens("cache_read_tokens"),
-            cache_creation_input_tokens: row.tokens("cache_write_tokens"),
-        },
+        usage: usage(row),
         cost: cost(row),
         halt: row.json::<Halt>("halt"),
         error: row.json::<ErrorView>("error"),

@@ -532,6 +532,8 @@ pub struct ProgressEvent {
     pub progress: Progress,
     /// Calls to Claude so far.
     pub calls: u64,
+    #[serde(default)]
+    pub usage: Usage,
     pub cost: Cost,
 }
 

@@ -9,7 +9,7 @@ pub const PAGE: usize = 200;
 
 const PULSE: &str = concat!(
     "-- job_pulse
-SELECT j.id, j.state, j.run, j.items_total, j.calls, j.spent_nano, j.reserved_nano, j.unknown_nano, j.saved_nano, j.cache_saved_nano, j.limit_nano,
+SELECT j.id, j.state, j.run, j.items_total, j.calls, j.input_tokens, j.output_tokens, j.cache_read_tokens, j.cache_write_tokens, j.spent_nano, j.reserved_nano, j.unknown_nano, j.saved_nano, j.cache_saved_nano, j.limit_nano,
   (SELECT name FROM stages WHERE job = j.id AND idx = j.stage) AS stage_name,
   ",
     progress_columns!(),

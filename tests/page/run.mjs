@@ -333,7 +333,10 @@ check('ten thousand tasks, live', async (page) => {
   const before = await count();
   const done = () => canvas.evaluate((one) => one.cells.codes.reduce((sum, code) => sum + (code === 0), 0));
   const first = await done();
+  const tokens = async () => Number((await page.getByRole('region', { name: 'Gauges' }).getByText(/ in.*; .* out$/).innerText()).match(/; ([\d.,]+)(K?) out/).slice(1).join('').replace(',', '').replace('K', 'e3'));
+  const used = await tokens();
   await until('a thousand more', async () => (await done()) >= first + 1000, 300_000);
+  assert.ok((await tokens()) > used, 'the tokens stand still');
   const after = await count();
   // However many tasks there are, the page is as large as ever, and what moves is painted and nothing else.
   assert.ok(after.nodes < 900 && Math.abs(after.nodes - before.nodes) < 200, JSON.stringify([before, after]));

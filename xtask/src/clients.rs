@@ -6,7 +6,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use serde_json::Value;
 
+use crate::client::Client;
 use crate::dev::{self, NO_KEY, claude_vars};
 use crate::root;
 use crate::setup::{self, Tools, plain};
@@ -58,11 +60,25 @@ impl Hosted {
         })
     }
 
+    /// Where it is and who may call, as the command line finds it in its environment.
+    pub fn login(&self) -> [(String, String); 2] {
+        [
+            ("FANWISE_URL".to_owned(), self.worker.url()),
+            ("FANWISE_TOKEN".to_owned(), self.token.clone()),
+        ]
+    }
+
+    /// How the stand-in behaves from now on.
+    pub fn claude(&self, changes: &Value) -> Result<()> {
+        Client::new(self.standin.url(), None)
+            .post("/control/config", changes)?
+            .ok()?;
+        Ok(())
+    }
+
     /// Tells a client where it is and who may call.
     fn tell(&self, command: &mut Command) {
-        command
-            .env("FANWISE_URL", self.worker.url())
-            .env("FANWISE_TOKEN", &self.token);
+        command.envs(self.login());
     }
 }
 

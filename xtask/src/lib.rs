@@ -11,6 +11,7 @@
 //! - [`clients`]: clients that others wrote, against a running Worker
 //! - [`dev`], [`demo`], [`test`], [`simulate`]: one file for each command
 //! - [`pictures`]: the README's pictures, taken anew
+//! - [`terminal`]: a program in a pseudo-terminal, for the tests and the pictures of the command line
 //! - [`mutations`]: whether the simulation notices a broken engine
 //! - [`bench`]: how fast and how heavy it is
 //! - [`drill`]: what becomes of a job while everything goes wrong
@@ -34,6 +35,7 @@ pub mod setup;
 pub mod simulate;
 pub mod standin;
 pub mod state;
+pub mod terminal;
 pub mod test;
 pub mod ui;
 pub mod worker;

@@ -6,7 +6,8 @@
 
 pub mod collector;
 pub mod pages;
-pub mod terminal;
+
+pub use xtask::terminal;
 
 use std::sync::OnceLock;
 use std::time::Duration;

@@ -141,6 +141,9 @@ fn a_job_at_work_sends_progress_for_each_look_and_not_for_each_task() {
         (event.as_str(), &data["tasks"]["succeeded"]),
         ("done", &json!(1_000))
     );
+    let now = door.get(SECRET, &format!("/v1/jobs/{job}")).json();
+    assert!(now["usage"]["output_tokens"].as_u64() > Some(0));
+    assert_eq!(data["usage"], now["usage"]);
 }
 
 #[test]
@@ -159,6 +162,11 @@ fn a_job_whose_tasks_all_fail_tells_of_the_first_hundred() {
     assert!((100..=101).contains(&failed.len()), "{}", failed.len());
     assert_eq!(failed[0]["stage"], "classify");
     assert_eq!(failed[0]["items"], 1);
+    // Who has no result is named, the first of them.
+    let task = failed[0]["task"].as_u64().unwrap();
+    let path = format!("/v1/jobs/{job}/tasks/{task}");
+    let ids = door.get(SECRET, &path).json()["item_ids"].clone();
+    assert_eq!(failed[0]["item_ids"], ids);
     assert!(failed[0]["error"]["code"].is_string());
     assert_eq!(told.last().unwrap().2["tasks"]["failed"], 300);
     let ids: Vec<u64> = told.iter().filter_map(|(id, ..)| *id).collect();

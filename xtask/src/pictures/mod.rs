@@ -1,5 +1,6 @@
 //! `pictures`: what the README shows, taken anew from what is built; one file for each thing that is shown.
 
+mod cli;
 mod page;
 
 use anyhow::{Context as _, Result};
@@ -14,6 +15,7 @@ pub fn run() -> Result<()> {
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("could not make {}", folder.display()))?;
     page::take(&tools, &program, &folder)?;
+    cli::take(&tools, &program, &folder)?;
     ui::say(format!("  the pictures are in {}", folder.display()));
     Ok(())
 }

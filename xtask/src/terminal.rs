@@ -10,8 +10,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail};
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 
-const ROWS: NonZeroU16 = NonZeroU16::new(40).unwrap();
-const COLUMNS: NonZeroU16 = NonZeroU16::new(110).unwrap();
+/// Rows and columns.
+#[derive(Clone, Copy, Debug)]
+pub struct Size(pub NonZeroU16, pub NonZeroU16);
+
+impl Size {
+    /// Wide enough for every line of the command line.
+    pub const USUAL: Size = Size(NonZeroU16::new(40).unwrap(), NonZeroU16::new(110).unwrap());
+}
+
 /// Lines that have left the screen and can still be read.
 const SCROLLBACK: usize = 1_000;
 
@@ -31,7 +38,8 @@ struct Seen {
 
 /// The lines as they are seen: one that fills its row is not run into the next.
 fn lines(parser: &vt100::Parser) -> String {
-    let rows = parser.screen().rows(0, COLUMNS.get());
+    let (_, columns) = parser.screen().size();
+    let rows = parser.screen().rows(0, columns.get());
     let rows: Vec<String> = rows.map(|row| row.trim_end().to_owned()).collect();
     rows.join("\n").trim_end().to_owned()
 }
@@ -43,14 +51,27 @@ impl Terminal {
         args: &[&str],
         env: &BTreeMap<String, String>,
     ) -> Result<Terminal> {
+        let here = std::env::current_dir()?;
+        Terminal::of_size(Size::USUAL, &here, program, args, env)
+    }
+
+    /// The same in a folder.
+    pub fn of_size(
+        Size(rows, columns): Size,
+        folder: &Path,
+        program: &Path,
+        args: &[&str],
+        env: &BTreeMap<String, String>,
+    ) -> Result<Terminal> {
         let pair = native_pty_system().openpty(PtySize {
-            rows: ROWS.get(),
-            cols: COLUMNS.get(),
+            rows: rows.get(),
+            cols: columns.get(),
             pixel_width: 0,
             pixel_height: 0,
         })?;
         let mut command = CommandBuilder::new(program);
         command.args(args);
+        command.cwd(folder);
         command.env_clear();
         command.env("TERM", "xterm-256color");
         for (name, value) in env {
@@ -62,7 +83,7 @@ impl Terminal {
         let keys = pair.master.take_writer()?;
         let seen = Arc::new((
             Mutex::new(Seen {
-                parser: vt100::Parser::new(ROWS, COLUMNS, SCROLLBACK),
+                parser: vt100::Parser::new(rows, columns, SCROLLBACK),
                 bytes: Vec::new(),
                 ended: false,
             }),
@@ -96,6 +117,12 @@ impl Terminal {
     pub fn screen(&self) -> String {
         let seen = self.seen.0.lock().unwrap_or_else(PoisonError::into_inner);
         lines(&seen.parser)
+    }
+
+    /// The same with colours, cell by cell.
+    pub fn cells(&self) -> vt100::Screen {
+        let seen = self.seen.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.parser.screen().clone()
     }
 
     /// Everything that ever came, control sequences included.
