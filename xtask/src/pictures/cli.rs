@@ -2,7 +2,6 @@
 //! headless Chromium, cell by cell.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,12 +13,11 @@ use vt100::{Cell, Color, Screen};
 use crate::clients::Hosted;
 use crate::setup::{self, Tools};
 use crate::terminal::{Size, Terminal};
-use crate::{build, root};
+use crate::{build, demo, root};
 
 const SIZE: Size = Size(NonZeroU16::new(34).unwrap(), NonZeroU16::new(112).unwrap());
-/// The sample, so often under new ids.
-const TIMES: usize = 10;
-/// How many items are covered when the picture is taken, of 3,000.
+const ITEMS: u32 = 3_000;
+/// How many items are covered when the picture is taken.
 const HALF_WAY: u64 = 1_400;
 const SOON: Duration = Duration::from_secs(60);
 const WORK: Duration = Duration::from_secs(300);
@@ -83,23 +81,12 @@ fn covered(screen: &str) -> Option<u64> {
     number.replace(',', "").parse().ok()
 }
 
-/// The sample's tickets as JSON lines, more of them than there are.
+/// The demo's tickets as JSON lines.
 fn tickets() -> Result<String> {
-    let sample = std::fs::read_to_string(root::dir().join("samples/support-tickets.jsonl"))?;
-    let mut lines = String::new();
-    for at in 0..TIMES {
-        for line in sample.lines() {
-            let mut ticket: Value = serde_json::from_str(line)?;
-            let number = ticket["id"]
-                .as_str()
-                .and_then(|id| id.strip_prefix("T-")?.parse::<usize>().ok());
-            let number = number.context("a ticket of the sample has no number")?;
-            // The sample's begin at 1001.
-            ticket["id"] = json!(format!("T-{}", number + at * 1_000));
-            writeln!(lines, "{ticket}")?;
-        }
-    }
-    Ok(lines)
+    let job = demo::sample(ITEMS)?;
+    let items = job.pointer("/input/items").and_then(Value::as_array);
+    let lines = items.into_iter().flatten();
+    Ok(lines.map(|ticket| format!("{ticket}\n")).collect())
 }
 
 /// A folder for the shell, gone afterwards.
