@@ -56,6 +56,10 @@ impl World {
     }
 
     fn deploy(&self, args: &[&str]) -> Output {
+        self.deploy_with(args, &[])
+    }
+
+    fn deploy_with(&self, args: &[&str], env: &[(&str, &str)]) -> Output {
         let path =
             std::env::join_paths([self.folder.join("bin"), "/usr/bin".into(), "/bin".into()])
                 .unwrap();
@@ -69,6 +73,7 @@ impl World {
             .env("HOME", self.folder.join("home"))
             .env("XDG_CONFIG_HOME", self.folder.join("home"))
             .env("ANTHROPIC_API_KEY", "sk-ant-test")
+            .envs(env.iter().copied())
             .output()
             .unwrap()
     }
@@ -233,6 +238,104 @@ fn a_dry_run_looks_says_every_step_and_does_nothing() {
         assert_eq!(world.config(), before);
         assert!(!world.folder.join("home/fanwise").exists());
     }
+}
+
+/// The names in the README's table of secrets.
+fn secrets() -> Vec<String> {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let (_, table) = readme
+        .split_once("\n| secret | meaning |\n|---|---|\n")
+        .unwrap();
+    let names = table
+        .lines()
+        .map_while(|line| line.strip_prefix("| `")?.split('`').next());
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_secret_is_set_or_it_is_said_why_not() {
+    const HEADERS: &str = "authorization=Bearer collectors-own-key";
+    let names = secrets();
+    assert!(names.iter().any(|name| name == "OTLP_HEADERS"), "{names:?}");
+    let world = World::new();
+    let url = healthy();
+
+    // Nothing is traced: it is named all the same.
+    let said = text(&world.deploy(&["--dry-run"]).stdout);
+    for name in &names {
+        assert!(
+            said.contains(&format!("wrangler secret put {name}")),
+            "{name} is missing in:\n{said}"
+        );
+    }
+    assert!(
+        said.contains("would leave out: secret OTLP_HEADERS, because OTLP_ENDPOINT is empty"),
+        "{said}"
+    );
+    // There is a collector, but nobody to ask for its headers.
+    let config = world.config();
+    let traced = config.replace(
+        "OTLP_ENDPOINT = \"\"",
+        "OTLP_ENDPOINT = \"https://traces.acme.com\"",
+    );
+    assert_ne!(config, traced);
+    std::fs::write(world.folder.join("checkout/wrangler.toml"), traced).unwrap();
+    let said = text(&world.deploy(&["--dry-run"]).stdout);
+    assert!(
+        said.contains("would leave out: secret OTLP_HEADERS, which is not in the environment"),
+        "{said}"
+    );
+
+    let given = [("OTLP_HEADERS", HEADERS)];
+    let dry = world.deploy_with(&["--dry-run"], &given);
+    let said = text(&dry.stdout);
+    assert!(
+        said.contains(
+            "would set the secret: wrangler secret put OTLP_HEADERS, from the environment"
+        ),
+        "{said}"
+    );
+    let done = world.deploy_with(&["--url", &url], &given);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let kept = world.account("secrets");
+    let mut set: Vec<&str> = kept
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    set.sort_unstable();
+    let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(set, names);
+    assert!(
+        kept.contains(&format!("OTLP_HEADERS {HEADERS}\n")),
+        "{kept}"
+    );
+    for seen in [
+        text(&dry.stdout),
+        text(&dry.stderr),
+        text(&done.stdout),
+        text(&done.stderr),
+        world.account("calls"),
+    ] {
+        assert!(!seen.contains("collectors-own-key"), "{seen}");
+    }
+}
+
+#[test]
+fn headers_that_the_worker_would_refuse_are_refused_before_anything_is_done() {
+    let world = World::new();
+    let output = world.deploy_with(&["--yes"], &[("OTLP_HEADERS", "x-team=a, my-secret")]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("OTLP_HEADERS would be refused: its header 2 is not name=value"),
+        "{said}"
+    );
+    assert!(
+        !said.contains("my-secret") && world.account("calls").is_empty(),
+        "{said}"
+    );
 }
 
 #[test]

@@ -19,6 +19,7 @@ use crate::core::plan::{
 use crate::core::planner;
 use crate::core::purpose::Purpose;
 use crate::core::schema::Schema;
+use crate::core::size::Answers;
 use crate::core::verdict::Form;
 use crate::ports::Ports;
 
@@ -272,6 +273,26 @@ impl StageKit {
             price: self.model.prices.prefix(),
             extra: CacheTtl::ALL.map(|ttl| nano(self.model.prices.write_extra(bound, ttl))),
         })
+    }
+
+    /// Room for a task's first answer, where that is less than the stage allows, and by how much less its call may cost then.
+    /// Only where many answers are alike: not for a dearer model's few, nor for what tools bring.
+    pub fn room(&self, answers: &Answers) -> Option<(u32, i64)> {
+        let alike = self.stage.kind == StageKind::Map
+            && self.purpose == Purpose::Work
+            && self.tier == 0
+            && self.stage.tools.is_none();
+        let room = answers.room(self.stage.max_tokens).filter(|_| alike)?;
+        let unused = self.stage.max_tokens.saturating_sub(room);
+        Some((room, nano(self.model.prices.least_saved(unused))))
+    }
+
+    /// A task of so many items is split before it is sent.
+    pub fn splits(&self, answers: &Answers, items: u32) -> bool {
+        self.purpose == Purpose::Work
+            && self.stage.kind == StageKind::Map
+            && self.stage.output == Output::Item
+            && answers.too_many(items)
     }
 
     /// Its results can be judged.

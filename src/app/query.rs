@@ -218,10 +218,13 @@ fn request(
     let ttl = attempt
         .maybe_text("cache")
         .and_then(|ttl| CacheTtl::parse(&ttl));
-    let request = match ttl {
+    let mut request = match ttl {
         Some(ttl) => request.marked(ttl),
         None => request,
     };
+    if attempt.maybe_int("max_tokens").is_some() {
+        request.max_tokens = attempt.count("max_tokens");
+    }
     serde_json::from_slice(&request.body()).unwrap_or(Value::Null)
 }
 

@@ -185,7 +185,13 @@ pub async fn over_budget<P: Ports>(
         }
         crate::core::plan::OnBudget::Finish => {
             let reason = json!({"code": "budget", "message": detail});
-            statements.push(tasks::skip_waiting(job, stage, &reason, now, left));
+            // What fits with less room for its answer is not skipped.
+            let at = loaded.stages.iter().find(|row| row.idx == stage);
+            let saved = at
+                .zip(loaded.kit.stage(stage))
+                .and_then(|(row, kit)| kit.room(&row.answers))
+                .map_or(0, |(_, saved)| saved);
+            statements.push(tasks::skip_waiting(job, stage, &reason, now, left, saved));
             if loaded.job.state == JobState::Running {
                 statements.push(jobs::stop_expansion(job, stage));
             }

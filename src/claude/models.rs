@@ -359,6 +359,13 @@ impl Prices {
         saturate(tokens.max(percent(tokens, self.us_percent)))
     }
 
+    /// By how much [`Prices::worst_case`] is less, at the least, with so many fewer tokens of output.
+    #[must_use]
+    pub fn least_saved(&self, tokens: u32) -> Nano {
+        let long = self.long_prompt.map_or(u64::MAX, |long| long.rates.output);
+        saturate(times(u64::from(tokens), self.standard.output.min(long)))
+    }
+
     /// What a breakpoint adds to [`Prices::worst_case`] without one: each token before it may be written, at more than the
     /// price of plain input. `prefix_bound` tokens are before it at most.
     #[must_use]

@@ -40,6 +40,11 @@ impl Bucket {
         (self.cap * CAP_SHARE).max(1.0)
     }
 
+    /// The least that a bucket holds which such a call was refused by: it goes when that much is there, and not before.
+    pub fn cap_for(need: f64) -> f64 {
+        need / CAP_SHARE
+    }
+
     /// What a call that wants `need` must find: a call larger than the whole bucket goes when it is full.
     pub fn demand(&self, need: f64) -> f64 {
         need.min(self.usable())

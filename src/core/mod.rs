@@ -49,6 +49,7 @@ pub mod readable;
 pub mod recipe;
 pub mod schedule;
 pub mod schema;
+pub mod size;
 pub mod slice;
 pub mod state;
 pub mod time;

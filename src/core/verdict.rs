@@ -70,6 +70,8 @@ pub struct Standing {
 pub enum End {
     /// An answer came; `missing` items of the task still have no valid result.
     Answered { missing: u32 },
+    /// An answer came that was cut off at less room than the task may have.
+    Cut,
     /// The model stopped in the middle of its turn, for a server tool's sake: it may go on.
     Paused,
     /// An answer came that a repair cannot better: the model refused. `missing` as above.
@@ -161,6 +163,13 @@ pub fn verdict(standing: Standing, end: End) -> Next {
                 Next::GiveUp
             }
         }
+        // Ours was the mistake, so it costs no attempt; only a task's first call is given less, so there is an end to it.
+        End::Cut => Next::Again {
+            form: standing.form,
+            tries: standing.tries,
+            delays: 0,
+            wait: Wait::None,
+        },
         // A pause counts as a call, so there is an end to it.
         End::Paused => {
             if left {

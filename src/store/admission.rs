@@ -15,6 +15,7 @@ use super::{params, sql, tokens};
 use crate::core::admit::{Breaker, Bucket, Class};
 use crate::core::cache::{CacheTtl, Entry};
 use crate::core::purpose::Purpose;
+use crate::core::size::Answers;
 use crate::ports::Statement;
 
 /// A task that waits, with all that is known about it before it is claimed.
@@ -32,7 +33,11 @@ pub struct Waiting {
     pub purpose: Purpose,
     /// Which model of a cascade.
     pub tier: u32,
-    pub answers: u64,
+    /// Its items, and the calls it has had.
+    pub items: u32,
+    pub attempts: u32,
+    /// What its stage's answers were like, and their tokens together.
+    pub answers: Answers,
     pub answer_tokens: u64,
     /// Tasks of its stage that wait, itself with them; at least so many where more are still being written.
     pub peers: u64,
@@ -91,8 +96,8 @@ FROM jobs j LEFT JOIN tokens k ON k.id = j.token WHERE j.state IN ('planning', '
   OR j.deadline_at + CASE j.state WHEN 'synthesizing' THEN ?3 ELSE 0 END > ?2) AND j.id = COALESCE(?4, j.id)
 ORDER BY j.in_flight - j.in_batches, j.created_at LIMIT 64";
 const WAITING: &str = "-- waiting_tasks
-SELECT t.id, t.job, t.stage, t.idx, t.class, t.bytes, t.max_tokens, t.worst_nano, t.form, t.purpose, t.tier, s.answers, s.answer_tokens,
-  s.pending + s.queued + (s.expanded = 0) * 1000 AS peers,
+SELECT t.id, t.job, t.stage, t.idx, t.class, t.bytes, t.max_tokens, t.worst_nano, t.form, t.purpose, t.tier, t.items, t.attempts, s.answers, s.answer_tokens,
+  s.longest, s.cut_items, s.whole_items, s.pending + s.queued + (s.expanded = 0) * 1000 AS peers,
   t.form = 'fetch' OR (at_work.reuse = 1 AND EXISTS (SELECT 1 FROM ledger l
     WHERE l.tenant = at_work.tenant AND l.key = t.key AND l.expires_at > ?1)) AS free
 FROM (SELECT id, tenant, reuse FROM jobs WHERE state IN ('planning', 'running', 'synthesizing') AND (state <> 'planning' OR stage = 1000)
@@ -301,10 +306,22 @@ fn waiting(row: &Row) -> Waiting {
         form: row.text("form"),
         purpose: Purpose::parse(&row.text("purpose")),
         tier: row.count("tier"),
-        answers: row.tokens("answers"),
+        items: row.count("items"),
+        attempts: row.count("attempts"),
+        answers: answers(row),
         answer_tokens: row.tokens("answer_tokens"),
         peers: row.tokens("peers"),
         free: row.flag("free"),
+    }
+}
+
+/// What a stage's row says of its answers.
+pub fn answers(row: &Row) -> Answers {
+    Answers {
+        count: row.tokens("answers"),
+        longest: row.tokens("longest"),
+        cut_items: row.maybe_int("cut_items").map(|_| row.count("cut_items")),
+        whole_items: row.count("whole_items"),
     }
 }
 
@@ -321,6 +338,8 @@ pub struct Take {
     /// What is reserved for its call.
     pub worst_nano: i64,
     pub held_nano: i64,
+    /// Room for its answer, where that is less than all it may have.
+    pub room: Option<u32>,
     /// Tasks of its job that may be claimed beyond its concurrency, by a consumer that calls for no more than that.
     pub ahead: u32,
     pub free: bool,
@@ -393,14 +412,14 @@ WHERE tasks.id = e.id AND tasks.state IN ('pending', 'queued') AND tasks.not_bef
     WHERE j.id = tasks.job AND j.reuse = 1 AND l.expires_at > ?4))";
 const OPEN: &str = "-- open_attempts
 INSERT INTO attempts (job, idx, n, tenant, stage, lease, form, role, model, class, ids, day, bytes,
-  reserved_nano, reserved_input, reserved_output, started_at, cache)
+  reserved_nano, reserved_input, reserved_output, started_at, cache, max_tokens)
 SELECT t.job, t.idx, t.attempts, j.tenant, t.stage, ?1, t.form, e.value->>'$.role', e.value->>'$.model', t.class, COALESCE(t.wanted, t.ids), ?3, t.bytes,
-  e.value->>'$.worst', e.value->>'$.input', e.value->>'$.output', ?4, e.value->>'$.cache'
+  e.value->>'$.worst', e.value->>'$.input', e.value->>'$.output', ?4, e.value->>'$.cache', e.value->>'$.room'
 FROM json_each(?2) e CROSS JOIN tasks t ON t.id = e.value->>'$.id' JOIN jobs j ON j.id = t.job
 WHERE e.value->>'$.free' = 0 AND t.lease = ?1 AND t.state = 'running'";
 const CLAIMED: &str = "-- claimed_tasks
 SELECT t.id, t.job, t.stage, t.purpose, t.tier, t.idx, t.state AS moved_to, t.ids, COALESCE(t.wanted, t.ids) AS wanted, t.form, t.tries, t.attempts, t.delays, t.covered, t.class, t.key,
-  t.bytes, t.worst_nano, t.max_tokens, j.tenant, j.run, j.max_attempts, j.reuse, j.in_flight - j.in_batches AS in_flight, j.concurrency, a.id AS attempt, a.reserved_nano, a.cache, i.body, i.blob,
+  t.bytes, t.worst_nano, t.max_tokens, j.tenant, j.run, j.max_attempts, j.reuse, j.in_flight - j.in_batches AS in_flight, j.concurrency, a.id AS attempt, a.reserved_nano, a.cache, a.max_tokens AS room, i.body, i.blob,
   CASE WHEN t.covered > 0 THEN o.body END AS output, CASE WHEN t.covered > 0 THEN o.blob END AS output_blob,
   CASE WHEN e.value->>'$.free' = 1 THEN l.body END AS known, CASE WHEN e.value->>'$.free' = 1 THEN l.blob END AS known_blob,
   l.cost_nano AS known_cost, l.job AS known_job,
@@ -437,7 +456,7 @@ pub fn claim(claim: &Claim<'_>) -> Vec<Statement> {
         .map(|take| {
             json!({"id": take.id, "free": u32::from(take.free), "role": take.role, "model": take.model,
                    "input": take.input.ceil() as i64, "output": take.output.ceil() as i64,
-                   "worst": take.worst_nano, "cache": take.cache.map(CacheTtl::as_str)})
+                   "worst": take.worst_nano, "room": take.room, "cache": take.cache.map(CacheTtl::as_str)})
         })
         .collect();
     let takes = Value::Array(takes).to_string();
@@ -567,6 +586,8 @@ pub struct Claimed {
     pub reserved_nano: i64,
     /// How long its prompt's beginning is to be kept, where the call is marked for that.
     pub cache: Option<CacheTtl>,
+    /// Room for its answer, where that is less than all it may have.
+    pub room: Option<u32>,
     pub input: Body,
     /// Valid results of earlier attempts.
     pub output: Body,
@@ -633,6 +654,7 @@ impl Claimed {
             cache: row
                 .maybe_text("cache")
                 .and_then(|ttl| CacheTtl::parse(&ttl)),
+            room: row.maybe_int("room").map(|_| row.count("room")),
             input: Body::read(row, "body", "blob"),
             output: Body::read(row, "output", "output_blob"),
             known: Body::read(row, "known", "known_blob"),

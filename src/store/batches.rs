@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::jobs::to_json;
 use super::row::{Columns, Row};
 use super::{params, sql};
+use crate::core::cache::CacheTtl;
 use crate::ports::Statement;
 
 /// The class that attempts in batches are counted in: no live bucket is filled or drained by them.
@@ -166,6 +167,8 @@ pub struct Take {
     pub model: String,
     /// Worst case of its request, in a batch.
     pub worst: i64,
+    /// How long its prompt's beginning is to be kept, where it is marked for that.
+    pub cache: Option<CacheTtl>,
 }
 
 /// A batch as it is claimed, before it is sent.
@@ -204,9 +207,9 @@ const GUARD_ALL: &str = "-- guard_whole_batch
 INSERT INTO guards SELECT (SELECT COUNT(*) FROM tasks WHERE lease = ?1 AND state = 'running') = ?2";
 const OPEN: &str = "-- open_batched_attempts
 INSERT INTO attempts (job, idx, n, tenant, stage, lease, form, role, model, class, ids, day, bytes,
-  reserved_nano, reserved_input, reserved_output, started_at, batch)
+  reserved_nano, reserved_input, reserved_output, started_at, batch, cache)
 SELECT t.job, t.idx, t.attempts, ?5, t.stage, ?1, t.form, e.value->>'$.role', e.value->>'$.model', 'batch',
-  COALESCE(t.wanted, t.ids), ?3, t.bytes, e.value->>'$.worst', 0, 0, ?4, ?1
+  COALESCE(t.wanted, t.ids), ?3, t.bytes, e.value->>'$.worst', 0, 0, ?4, ?1, e.value->>'$.cache'
 FROM json_each(?2) e CROSS JOIN tasks t ON t.id = e.value->>'$.id'
 WHERE t.lease = ?1 AND t.state = 'running'";
 const INSERT: &str = "-- insert_batch
@@ -328,7 +331,7 @@ const RESULTS: &str = concat!(
     "-- results_of_batch
 SELECT ",
     task_columns!(),
-    ", a.id AS attempt, a.n AS attempts, a.idx AS attempt_idx, a.form, a.ids AS wanted, a.model,
+    ", a.id AS attempt, a.n AS attempts, a.idx AS attempt_idx, a.form, a.ids AS wanted, a.model, a.cache,
   (SELECT SUM(cost_nano) FROM attempts c WHERE c.job = a.job AND c.idx = a.idx) AS paid_nano
 FROM json_each(?2) e CROSS JOIN attempts a ON a.job = ?1 AND a.idx = e.value->>0 AND a.n = e.value->>1
   LEFT JOIN tasks t ON t.job = a.job AND t.idx = a.idx

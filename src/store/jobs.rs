@@ -10,6 +10,7 @@ use crate::core::extension::Extension;
 use crate::core::plan::{OnBudget, PLAN_STAGE, Spec, StageKind};
 use crate::core::planner::PLAN;
 use crate::core::profile::Profile;
+use crate::core::size::Answers;
 use crate::core::state::{JobEvent, JobState, job_states_that_accept};
 use crate::ports::Statement;
 
@@ -247,6 +248,8 @@ pub struct StageRow {
     pub items_covered: u32,
     /// From which task of the earlier job on results are copied; below 0: all are.
     pub earlier: i64,
+    /// What its answers were like so far.
+    pub answers: Answers,
 }
 
 impl StageRow {
@@ -271,6 +274,7 @@ impl StageRow {
             cancelled: row.count("cancelled"),
             items_covered: row.count("items_covered"),
             earlier: row.int("earlier"),
+            answers: super::admission::answers(row),
         }
     }
 

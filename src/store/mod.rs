@@ -56,7 +56,7 @@ use serde_json::Value;
 use crate::ports::Statement;
 
 /// The migrations, in order: what `wrangler d1 migrations apply` runs, for native databases.
-pub const MIGRATIONS: [&str; 12] = [
+pub const MIGRATIONS: [&str; 13] = [
     include_str!("../../migrations/0001_jobs.sql"),
     include_str!("../../migrations/0002_plans.sql"),
     include_str!("../../migrations/0003_inputs.sql"),
@@ -69,6 +69,7 @@ pub const MIGRATIONS: [&str; 12] = [
     include_str!("../../migrations/0014_batches.sql"),
     include_str!("../../migrations/0015_tiers.sql"),
     include_str!("../../migrations/0016_tracing.sql"),
+    include_str!("../../migrations/0017_sizes.sql"),
 ];
 
 /// A statement with its values.

@@ -94,7 +94,8 @@ WHERE prefixes.prefix = e.prefix";
 const TURNED_AWAY: &str = "-- leads_turned_away
 UPDATE prefixes SET leads = MAX(0, leads - 1) WHERE prefix IN (SELECT value FROM json_each(?1))";
 const OFF: &str = "-- prefixes_off
-UPDATE prefixes SET off_until = ?2, known_until = MAX(known_until, ?2) WHERE prefix IN (SELECT value FROM json_each(?1))";
+INSERT INTO prefixes (prefix, ttl, leader, led_at, off_until, known_until) SELECT value, '5m', 0, 0, ?2, ?2 FROM json_each(?1) WHERE true
+ON CONFLICT (prefix) DO UPDATE SET off_until = excluded.off_until, known_until = MAX(known_until, excluded.known_until)";
 
 pub fn learn(lesson: &Lesson) -> Vec<Statement> {
     let mut statements = Vec::new();

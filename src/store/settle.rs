@@ -76,7 +76,7 @@ pub struct KeptOutput {
 pub struct Half {
     pub parent: i64,
     pub job: String,
-    /// `PARENT:ATTEMPT`.
+    /// `PARENT:ATTEMPT:ITEMS`.
     pub origin: String,
     pub attempts: u32,
     pub form: &'static str,

@@ -221,21 +221,23 @@ pub fn close_open(job: &str, event: TaskEvent, error: &serde_json::Value, now: i
 
 const SKIP_WAITING: &str = "-- skip_waiting_tasks
 UPDATE tasks SET state = 'skipped', error = ?3, finished_at = ?4
-WHERE job = ?1 AND stage = ?2 AND state IN ('pending', 'queued') AND worst_nano > ?5
+WHERE job = ?1 AND stage = ?2 AND state IN ('pending', 'queued')
+  AND worst_nano - CASE WHEN attempts = 0 AND purpose = 'work' AND tier = 0 AND batched = 0 THEN ?6 ELSE 0 END > ?5
   AND NOT EXISTS (SELECT 1 FROM ledger l JOIN jobs j ON j.id = ?1
     WHERE l.tenant = j.tenant AND l.key = tasks.key AND l.expires_at > ?4 AND j.reuse = 1)";
 
-/// Ends the tasks of a stage that nobody holds and whose next call may cost more than `left`.
+/// Ends the tasks of a stage that nobody holds and whose next call may cost more than `left`; a first call costs `saved` less.
 pub fn skip_waiting(
     job: &str,
     stage: u32,
     error: &serde_json::Value,
     now: i64,
     left: i64,
+    saved: i64,
 ) -> Statement {
     sql(
         SKIP_WAITING,
-        params![job, stage, error.to_string(), now, left],
+        params![job, stage, error.to_string(), now, left, saved],
     )
 }
 

@@ -236,3 +236,29 @@ fn halves_of_a_task_without_its_schema_are_paid_for_once() {
     // Of the second job only what had failed in the first one is asked again.
     assert_eq!(paid[1].len(), 3, "{:?}", paid[1]);
 }
+
+/// Tiered seed 496: the first header of a class came with a refusal, after calls that brought none had drained the bucket.
+/// What was left then was taken for all that it holds, and the next call went as soon as that much was there again.
+#[test]
+fn a_bucket_that_refused_a_call_holds_more_than_was_left_in_it() {
+    // Of 30,000 a minute it holds 10,000; each call takes some 4,300.
+    let limits = json!({"rpm": 10_000, "itpm": 30_000, "otpm": 1_000_000, "burst": 1.0 / 3.0});
+    let lost = json!([{"match": {"role": "worker"}, "fault": "reset", "times": 2}]);
+    let config = json!({"limits": limits, "latency_ms": 200, "rules": lost});
+    let world = World::new(1, standin::Config::default().with(&config).unwrap());
+    let app = world.app(&[("BACKOFF_MS", "10"), ("BACKOFF_MAX_MS", "20")]);
+    let mut plan = stages(1);
+    plan.as_array_mut().unwrap().truncate(1);
+    let material = "Billing: money. Login: access. Bug: it does not work.\n".repeat(190);
+    let body = json!({"stages": plan, "context": material, "limits": {"concurrency": 1, "max_attempts": 20}});
+    let id = world.submit(&app, job(&texts(6), body)).job.id;
+    world.run(&app, 60_000, 3_600_000, || over(&world, &id));
+
+    let refused = world.query("SELECT COUNT(*) AS n FROM attempts WHERE status = 429");
+    assert_eq!(
+        refused[0]["n"], 1,
+        "only the first, of which nothing could be known"
+    );
+    let covered = world.query("SELECT SUM(covered) AS n FROM tasks");
+    assert_eq!(covered[0]["n"], 6);
+}

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod batch_cache;
 mod batches;
 mod bill;
 mod caching;
@@ -25,6 +26,7 @@ mod removal;
 mod schedules;
 mod simulation;
 mod sites;
+mod sizes;
 mod sql;
 mod stages;
 mod tiers;

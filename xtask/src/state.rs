@@ -193,7 +193,8 @@ fn local_config(toml: &str, vars: &[(String, String)]) -> Result<String> {
 
 /// Whether a variable belongs among the secrets, which wrangler does not print.
 fn is_secret(name: &str) -> bool {
-    ["KEY", "TOKEN", "SECRET", "PASSWORD"]
+    // The headers for a collector of traces hold its key.
+    ["KEY", "TOKEN", "SECRET", "PASSWORD", "OTLP_HEADERS"]
         .iter()
         .any(|word| name.contains(word))
 }
@@ -353,6 +354,7 @@ mod tests {
     #[test]
     fn keys_and_tokens_are_secrets() {
         assert!(is_secret("ANTHROPIC_API_KEY") && is_secret("FANWISE_TOKEN"));
+        assert!(is_secret("OTLP_HEADERS") && !is_secret("TRACE_HEADERS"));
         assert!(!is_secret("LEASE_MS"));
     }
 }

@@ -5,7 +5,7 @@
 //! still to be read is known by the attempts that are open, so it does not matter where, or whether, an earlier turn broke
 //! off.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::super::kit::Kit;
 use super::super::resolve::{self, Resolved};
@@ -28,6 +28,8 @@ const PORTION: usize = 100;
 const PORTION_BYTES: usize = 400_000;
 /// A settle that the database did not take is tried again so many times.
 const TRIES: u32 = 5;
+/// Marked results of one portion that show whether marks pay.
+const LEAST_MARKED: usize = 20;
 /// Looks in a row at which results are not whole, before what is missing is given up.
 const MOST_MISSES: u32 = 10;
 
@@ -240,6 +242,7 @@ impl<P: Ports> Turn<'_, P> {
             }
             known.insert(of);
         }
+        drop_losing_marks(&mut resolved);
         let now = app.ports.clock().now_ms();
         let mut statements = ended::statements(app, &resolved, &[], &self.batch.id, now);
         if !closed.is_empty() {
@@ -274,6 +277,24 @@ impl<P: Ports> Turn<'_, P> {
                 let closed = resolve::paid(self.app, id, &model, &line.result);
                 Ok(Some(One::Gone(Box::new(closed))))
             }
+        }
+    }
+}
+
+/// A prefix that cost more to keep than its readers saved is marked no more for a day.
+fn drop_losing_marks(resolved: &mut [Resolved]) {
+    let mut saved: HashMap<String, (usize, i64)> = HashMap::new();
+    for one in resolved.iter() {
+        if let (Some(prefix), Some(attempt)) = (&one.marked, &one.attempt) {
+            let (count, nano) = saved.entry(prefix.clone()).or_default();
+            *count += 1;
+            *nano = nano.saturating_add(attempt.cache_saved);
+        }
+    }
+    for one in resolved {
+        let of = one.marked.as_ref().and_then(|prefix| saved.get(prefix));
+        if of.is_some_and(|(count, nano)| *count >= LEAST_MARKED && *nano < 0) {
+            one.uncached = one.marked.clone();
         }
     }
 }

@@ -7,13 +7,16 @@
 //! 3. the call: the same;
 //! 4. the record of its id: the same.
 
+use std::collections::HashMap;
+
 use super::super::drive::Loaded;
-use super::super::kit::nano;
+use super::super::kit::{StageKit, nano};
 use super::super::{App, AppError, call, log, resolve, settle as ended};
 use super::wire;
 use crate::claude::batches::{BATCHES_PATH, Body, Remote, custom_id};
 use crate::claude::error::{CallError, ErrorClass};
 use crate::core::admit::Breaker;
+use crate::core::cache::{CacheTtl, Entry};
 use crate::core::delivery::{Go, MOST_DELAYS, Waiting, go};
 use crate::core::money::Nano;
 use crate::core::time::day;
@@ -22,6 +25,7 @@ use crate::ports::{Clock, Db, DbError, Ports};
 use crate::store::admission::{self, AtWork, Claimed};
 use crate::store::batches::{self as sql, Lost, NewBatch, Take};
 use crate::store::jobs::StageRow;
+use crate::store::prefixes;
 use crate::store::row::Columns;
 use crate::store::settle;
 
@@ -45,6 +49,32 @@ struct Load {
     read: u32,
 }
 
+/// A batch takes longer than the five minutes that an entry of the prompt cache lives without a use.
+const MARK: CacheTtl = CacheTtl::OneHour;
+
+/// Whether requests of a batch are marked for the prompt cache. Nobody can be sent ahead in a batch: the API runs its requests as it
+/// likes, and those that begin together each write. So it is a bet, which is not made again where it was lost.
+struct Marks {
+    /// Tasks of the stage that wait.
+    calls: u64,
+    /// What is known of prefixes.
+    known: HashMap<String, Entry>,
+    now: i64,
+}
+
+impl Marks {
+    fn pay(&self, stage: &StageKit, form: Form) -> bool {
+        stage.prefix(form).is_some_and(|prefix| {
+            let least = prefix.price.least_calls(MARK);
+            let lost = self
+                .known
+                .get(&prefix.id)
+                .is_some_and(|entry| entry.off_until > self.now);
+            !lost && least.is_some_and(|least| self.calls >= least)
+        })
+    }
+}
+
 /// Sends the next batch of a stage's waiting tasks. True where there is more to send at once.
 pub async fn send<P: Ports>(
     app: &App<P>,
@@ -57,6 +87,7 @@ pub async fn send<P: Ports>(
     let mut statements = admission::one(&job.id, now, &day(now), grace);
     statements.push(sql::reading(&job.id));
     statements.push(sql::waiting(&job.id, now, 0, 1));
+    statements.push(prefixes::known(now));
     let answers = app.ports.db().batch(statements).await?;
     let Some((purse, breaker)) = admission::read_one(&answers) else {
         return Ok(false);
@@ -77,7 +108,15 @@ pub async fn send<P: Ports>(
     };
     let reading = any(2);
     let batch = app.id("batch");
-    let mut load = gather(app, loaded, &batch, money(app, &purse), now).await?;
+    let marks = Marks {
+        calls: u64::from(stage.pending) + u64::from(stage.queued),
+        known: answers
+            .get(4)
+            .map(|answer| answer.rows.iter().map(prefixes::read).collect())
+            .unwrap_or_default(),
+        now,
+    };
+    let mut load = gather(app, loaded, &batch, money(app, &purse), &marks).await?;
     match go(&load.waiting, app.config.batches.least, reading) {
         Go::Wait => return Ok(false),
         Go::Live => {
@@ -164,8 +203,9 @@ async fn gather<P: Ports>(
     loaded: &Loaded,
     batch: &str,
     money: Option<i64>,
-    now: i64,
+    marks: &Marks,
 ) -> Result<Load, AppError> {
+    let now = marks.now;
     let bounds = &app.config.batches;
     let job = &loaded.job;
     let mut load = Load::default();
@@ -192,7 +232,16 @@ async fn gather<P: Ports>(
             let Ok(request) = resolve::question(app, stage, &task).await else {
                 continue;
             };
-            let worst = nano(request.worst_case_in_batch(&stage.model));
+            let plain = nano(request.worst_case_in_batch(&stage.model));
+            let (mut request, mut worst, mut cache) = (request, plain, None);
+            if marks.pay(stage, Form::parse(&task.form)) {
+                let marked = request.clone().marked(MARK);
+                let dearer = nano(marked.worst_case_in_batch(&stage.model));
+                // What is left may still do without a mark.
+                if left.is_none_or(|left| dearer <= left) {
+                    (request, worst, cache) = (marked, dearer, Some(MARK));
+                }
+            }
             let id = custom_id(batch, task.idx, task.attempts.saturating_add(1));
             let bytes = load.body.len() + request.body().len() + id.len() + 64;
             if bytes as u64 > bounds.most_bytes || load.body.requests() >= bounds.most_requests {
@@ -223,6 +272,7 @@ async fn gather<P: Ports>(
                 role: stage.role(Form::parse(&task.form)).as_str(),
                 model: stage.model.id.clone(),
                 worst,
+                cache,
             });
         }
         // What is read is bounded as what a consumer asks is: the rest goes in the next.

@@ -133,38 +133,26 @@ pub(super) async fn conclude<P: Ports>(
             };
             (form, TaskState::Pending)
         }
-        Next::Split if left.len() > 1 => {
-            let (mine, theirs) = left.split_at(left.len().div_ceil(2));
-            match half(app, stage, task, asked, theirs).await {
-                Ok(half) => {
-                    resolved.half = Some(half);
-                    remaining = mine.to_vec();
-                    let gone: HashSet<&String> = theirs.iter().collect();
-                    let ids: Vec<&String> =
-                        task.ids.iter().filter(|id| !gone.contains(id)).collect();
-                    row.items = u32::try_from(ids.len()).unwrap_or(u32::MAX);
-                    row.ids = json!(ids).to_string();
-                    row.tries = 0;
-                    row.delays = 0;
-                    (asked.form.afresh(), TaskState::Pending)
-                }
-                Err(error) => {
-                    app.log_fault("split", &error.to_string());
-                    row.not_before = now.saturating_add_unsigned(NOT_YET_MS);
-                    (asked.form, TaskState::Pending)
-                }
+        Next::Split if left.len() > 1 => match split(app, stage, task, asked, &left, row).await {
+            Ok((half, mine)) => {
+                resolved.half = Some(half);
+                remaining = mine;
+                row.tries = 0;
+                row.delays = 0;
+                (asked.form.afresh(), TaskState::Pending)
             }
-        }
+            Err(error) => {
+                app.log_fault("split", &error.to_string());
+                row.not_before = now.saturating_add_unsigned(NOT_YET_MS);
+                (asked.form, TaskState::Pending)
+            }
+        },
         // What has its result stays with the model that gave it; the rest is a task of its own, of the next model.
         Next::Up if let Some(above) = above.filter(|_| row.covered > 0) => {
             match half(app, above, task, asked, &left).await {
                 Ok(half) => {
                     resolved.half = Some(half);
-                    let gone: HashSet<&String> = left.iter().collect();
-                    let ids: Vec<&String> =
-                        task.ids.iter().filter(|id| !gone.contains(id)).collect();
-                    row.items = u32::try_from(ids.len()).unwrap_or(u32::MAX);
-                    row.ids = json!(ids).to_string();
+                    keep(row, task, &left);
                     row.wanted = None;
                     row.state = TaskState::Succeeded.as_str();
                     row.finished_at = Some(now);
@@ -237,6 +225,29 @@ pub(super) fn task_covered(task: &Claimed, asked: &Asked) -> u32 {
     if task.output.is_none() { 0 } else { kept }
 }
 
+/// Half of `ids` go their own way; what the task keeps of them.
+pub(super) async fn split<P: Ports>(
+    app: &App<P>,
+    stage: &StageKit,
+    task: &Claimed,
+    asked: &Asked,
+    ids: &[String],
+    row: &mut MovedTask,
+) -> Result<(Half, Vec<String>), AppError> {
+    let (mine, theirs) = ids.split_at(ids.len().div_ceil(2));
+    let half = half(app, stage, task, asked, theirs).await?;
+    keep(row, task, theirs);
+    Ok((half, mine.to_vec()))
+}
+
+/// The task is of all its items but these.
+fn keep(row: &mut MovedTask, task: &Claimed, gone: &[String]) {
+    let gone: HashSet<&String> = gone.iter().collect();
+    let ids: Vec<&String> = task.ids.iter().filter(|id| !gone.contains(id)).collect();
+    row.items = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+    row.ids = json!(ids).to_string();
+}
+
 /// The half of a task's open items that goes its own way.
 pub(super) async fn half<P: Ports>(
     app: &App<P>,
@@ -250,7 +261,8 @@ pub(super) async fn half<P: Ports>(
     Ok(Half {
         parent: task.id,
         job: task.job.clone(),
-        origin: format!("{}:{}", task.idx, task.attempts),
+        // Without a call in between a task may be split more than once, each time with fewer items.
+        origin: format!("{}:{}:{}", task.idx, task.attempts, task.ids.len()),
         attempts: task.attempts,
         form: form.as_str(),
         task: new_task(app, stage, &task.job, form, &items).await?,

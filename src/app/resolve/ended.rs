@@ -12,6 +12,7 @@ use crate::app::{App, bodies};
 use crate::claude::error::{CallError, ErrorClass, ErrorCode, unusable};
 use crate::claude::request::MessagesRequest;
 use crate::claude::response::{Message, StopReason};
+use crate::core::admit::Bucket;
 use crate::core::verdict::{End, Form};
 use crate::ports::{Clock, Ports};
 use crate::store::admission::Claimed;
@@ -32,7 +33,12 @@ pub(super) async fn resolve<P: Ports>(
     ended: Ended,
     admitted: Admitted,
 ) -> Resolved {
-    let Admitted { leads, probe, .. } = admitted;
+    let Admitted {
+        input,
+        leads,
+        probe,
+        ..
+    } = admitted;
     let mut resolved = blank(&task);
     let Some(stage) = kit.of(task.stage, task.purpose, task.tier) else {
         return resolved;
@@ -125,7 +131,11 @@ pub(super) async fn resolve<P: Ports>(
                 &task,
                 &asked,
                 answer.valid,
-                End::Answered { missing },
+                // It had less room than it may have: the rest is asked for with all of it.
+                match missing > 0 && answer.truncated && task.room.is_some() {
+                    true => End::Cut,
+                    false => End::Answered { missing },
+                },
                 problem,
                 &mut resolved,
             )
@@ -158,6 +168,9 @@ pub(super) async fn resolve<P: Ports>(
             // An outage must not burn every task's attempts: it shrinks the class's window as overload does.
             resolved.refused = turned_away(&error) || matches!(end, End::Failed { .. });
             resolved.limited = error.code == ErrorCode::RateLimited;
+            if resolved.limited {
+                resolved.held_input = refused_input(ended.head.as_ref(), input);
+            }
             if error.code == ErrorCode::RampLimited
                 && let ErrorClass::RetryAfter { after_ms } = error.class
             {
@@ -199,6 +212,14 @@ pub(super) fn held_input(head: Option<&call::Head>, attempt: &ClosedAttempt) -> 
     left.filter(|left| left.remaining > 0).map_or(0.0, |left| {
         (left.remaining.saturating_sub(500) + attempt.input_tokens + attempt.cache_write) as f64
     })
+}
+
+/// What was left did not do for the call: no sign that the bucket is as small as that. A class whose first header comes with
+/// a refusal would else send the next call when no more is there again.
+fn refused_input(head: Option<&call::Head>, reserved: f64) -> f64 {
+    let left = head.and_then(|head| head.rate.input_tokens);
+    left.filter(|left| (left.remaining as f64) < reserved)
+        .map_or(0.0, |_| Bucket::cap_for(reserved))
 }
 
 /// What an answer leaves for the next call to go on from: its text, or after a pause all blocks of the turn so far.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::FutureExt;
 use serde_json::{Value, json};
 
-use self::conclude::{conclude, price};
+use self::conclude::{conclude, price, split};
 use self::ended::resolve;
 pub use self::reading::prior_of;
 use self::reading::{read, results_of};
@@ -72,6 +72,8 @@ pub struct Resolved {
     pub slow_until: i64,
     /// Input tokens that the class's bucket held before this call.
     pub held_input: f64,
+    /// The prefix that it was marked with, in a batch.
+    pub marked: Option<String>,
     /// A prefix that it was to write or read, and that is not kept.
     pub uncached: Option<String>,
     /// A prefix that it was sent ahead with, and could not write for load.
@@ -115,8 +117,12 @@ struct Asked {
 pub struct Admitted {
     /// Requests and input tokens admitted up to and with this call.
     pub mark: [f64; 2],
+    /// Input tokens that were reserved for it.
+    pub input: f64,
     /// It writes what others wait to read.
     pub leads: bool,
+    /// Nothing is asked: its items become two tasks.
+    pub splits: bool,
     /// It is the breaker's probe.
     pub probe: bool,
 }
@@ -140,6 +146,9 @@ pub async fn call<P: Ports>(
         Ok(asked) => asked,
         Err(error) => return give_back(&app, &task, &error.to_string()),
     };
+    if admitted.splits && task.known.is_none() {
+        return divide(&app, stage, &task, &asked).await;
+    }
     let request = request(stage, &task, &asked);
     if task.attempt.is_none() {
         return known(&app, stage, task.clone(), asked, &request).await;
@@ -229,10 +238,14 @@ pub async fn batched<P: Ports>(
     };
     let admitted = Admitted {
         mark: [0.0; 2],
+        input: 0.0,
         leads: false,
+        splits: false,
         probe: false,
     };
+    let marked = task.cache.and_then(|_| stage.prefix(asked.form));
     let mut resolved = resolve(app, kit, task, asked, request, ended, admitted).await;
+    resolved.marked = marked.map(|prefix| prefix.id.clone());
     // No class of live calls learns of it.
     CLASS.clone_into(&mut resolved.class);
     Ok(resolved)
@@ -333,11 +346,30 @@ fn request(stage: &StageKit, task: &Claimed, asked: &Asked) -> MessagesRequest {
     }
 }
 
-/// The request as it goes out: with a mark where its prompt's beginning is to be kept.
-fn sent(request: MessagesRequest, task: &Claimed) -> MessagesRequest {
+/// The request as it goes out: with a mark where its prompt's beginning is to be kept, and the room that its answer is given.
+fn sent(mut request: MessagesRequest, task: &Claimed) -> MessagesRequest {
+    if let Some(room) = task.room {
+        request.max_tokens = room.min(request.max_tokens);
+    }
     match task.cache {
         Some(ttl) => request.marked(ttl),
         None => request,
+    }
+}
+
+/// Half of a task's items become a task of their own before anything is asked.
+async fn divide<P: Ports>(app: &App<P>, stage: &StageKit, task: &Claimed, asked: &Asked) -> Step {
+    let mut resolved = blank(task);
+    match split(app, stage, task, asked, &asked.ids, &mut resolved.task).await {
+        Ok((half, mine)) => {
+            resolved.half = Some(half);
+            resolved.task.wanted = Some(json!(mine).to_string());
+            let items = only(&asked.items, &mine);
+            let next = stage.worker_request(asked.form, &items, None);
+            price(&mut resolved.task, stage, &next);
+            Step::End(Box::new(resolved))
+        }
+        Err(error) => give_back(app, task, &error.to_string()),
     }
 }
 
@@ -439,6 +471,7 @@ pub fn blank(task: &Claimed) -> Resolved {
         limited: false,
         slow_until: 0,
         held_input: 0.0,
+        marked: None,
         uncached: None,
         turned_away: None,
     }

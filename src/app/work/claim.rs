@@ -35,7 +35,7 @@ impl<P: Ports> Consumer<'_, P> {
             })
             .collect();
         let mut takes = Vec::with_capacity(chosen.len());
-        for (task, candidate, taken) in chosen {
+        for &(task, candidate, taken) in &chosen {
             let Some(kit) = self
                 .kits
                 .get(&task.job)
@@ -64,7 +64,8 @@ impl<P: Ports> Consumer<'_, P> {
                     .get(candidate.job)
                     .zip(read.jobs.get(candidate.job))
                     .map_or(0, |(job, row)| job.concurrency - row.concurrency),
-                free: task.free,
+                free: candidate.free,
+                room: self.room_of(task).map(|(room, _)| room),
                 cache: taken.mark.ttl(),
                 leads: match taken.mark {
                     Mark::Write(_) => kit.prefix(form).map(|prefix| prefix.id.clone()),
@@ -103,6 +104,11 @@ impl<P: Ports> Consumer<'_, P> {
             .filter(|take| take.leads.is_some())
             .map(|take| take.id)
             .collect();
+        let splits: HashSet<i64> = chosen
+            .iter()
+            .filter(|(task, ..)| self.splits(task))
+            .map(|(task, ..)| task.id)
+            .collect();
         let db = self.app.ports.db().clone();
         self.count_queries(statements.len());
         let answers = match self.meanwhile(db.batch(statements)).await {
@@ -129,7 +135,13 @@ impl<P: Ports> Consumer<'_, P> {
             let own = self.open(&task.job).saturating_add(new);
             self.note_share(&task.job, task.in_flight, task.concurrency, own);
         }
-        self.begin(taken, &inputs, &leads, &admitted.rows, admission.probe);
+        self.begin(
+            taken,
+            &inputs,
+            (&leads, &splits),
+            &admitted.rows,
+            admission.probe,
+        );
         Ok(true)
     }
 
@@ -138,7 +150,7 @@ impl<P: Ports> Consumer<'_, P> {
         &mut self,
         taken: Vec<Claimed>,
         inputs: &HashMap<i64, f64>,
-        leads: &HashSet<i64>,
+        (leads, splits): (&HashSet<i64>, &HashSet<i64>),
         admitted: &[crate::store::row::Row],
         probe: bool,
     ) {
@@ -168,7 +180,9 @@ impl<P: Ports> Consumer<'_, P> {
                 task.clone(),
                 Admitted {
                     mark,
+                    input: inputs.get(&task.id).copied().unwrap_or(0.0),
                     leads: leads.contains(&task.id),
+                    splits: splits.contains(&task.id),
                     probe: probe && task.attempt.is_some(),
                 },
                 Arc::clone(&self.stop),

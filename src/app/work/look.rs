@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::{Consumer, LOOK_TASKS};
-use crate::app::kit::Kit;
+use crate::app::kit::{Kit, StageKit};
 use crate::app::{AppError, log, message, resolve, settle as ended, tokens};
 use crate::core::admit::{Admission, Breaker, Candidate, Job, Shared, Snapshot};
 use crate::core::cache::Entry;
@@ -18,6 +18,8 @@ use crate::store::{jobs, settle, tasks};
 
 /// Texts of one settle go in as bound values of at most 2 MB each; what does not fit goes with the next.
 const SETTLE_BYTES: usize = 800_000;
+/// Requests of a class differ in how many tokens a byte of theirs takes: so much more than the densest before is reckoned with.
+const SIXTH_MORE: f64 = 7.0 / 6.0;
 /// Tokens for a byte that are reckoned with at least where only a part of a prompt counts.
 const DENSE: f64 = 0.5;
 
@@ -38,14 +40,14 @@ struct Prefixes {
     entries: Vec<Entry>,
 }
 
-/// Tokens a request may take: as many for each byte as any took before and a little more, or half its bytes. An average
+/// Tokens a request may take: as many for each byte as any took before and a sixth more, or half its bytes. An average
 /// would let a few dense requests pass the limit together; what is too much here comes back with the first header. A request
 /// twice as large as any that is `known` is not reckoned by their share: the fixed part of theirs makes it look thin.
 fn expected_input(bytes: u64, known: Option<(f64, f64)>) -> f64 {
     let bytes = bytes as f64;
     let share = match known {
-        Some((share, size)) if bytes <= size * 2.0 => share * 1.05,
-        Some((share, _)) => (share * 1.05).max(0.5),
+        Some((share, size)) if bytes <= size * 2.0 => share * SIXTH_MORE,
+        Some((share, _)) => (share * SIXTH_MORE).max(0.5),
         None => 0.5,
     };
     (bytes * share.min(1.0)).ceil().max(1.0)
@@ -292,6 +294,27 @@ impl<P: Ports> Consumer<'_, P> {
         })
     }
 
+    /// The stage of a task that makes its first call.
+    fn first_of(&self, task: &Waiting) -> Option<&StageKit> {
+        if task.attempts > 0 || task.form == FETCH {
+            return None;
+        }
+        self.kits
+            .get(&task.job)?
+            .of(task.stage, task.purpose, task.tier)
+    }
+
+    /// Room for its answer and what that saves of its worst case, where it is less than all it may have.
+    pub(super) fn room_of(&self, task: &Waiting) -> Option<(u32, i64)> {
+        self.first_of(task)?.room(&task.answers)
+    }
+
+    /// More items than fit one answer: nothing is asked before they are fewer.
+    pub(super) fn splits(&self, task: &Waiting) -> bool {
+        let stage = self.first_of(task).filter(|_| !task.free);
+        stage.is_some_and(|stage| stage.splits(&task.answers, task.items))
+    }
+
     /// What was read, as admission sees it.
     pub(super) fn snapshot(&self, read: &Read) -> Snapshot {
         let config = &self.app.config;
@@ -306,6 +329,7 @@ impl<P: Ports> Consumer<'_, P> {
                     .classes
                     .iter()
                     .position(|row| row.class.name == task.class);
+                let (most, saved) = self.room_of(task).unwrap_or((task.max_tokens, 0));
                 let known = class
                     .and_then(|class| read.classes.get(class))
                     .and_then(|row| Some((row.tokens_per_byte?, row.known_bytes)));
@@ -318,9 +342,9 @@ impl<P: Ports> Consumer<'_, P> {
                     class: class.unwrap_or(usize::MAX),
                     idx: task.idx,
                     input: expected_input(task.bytes, known),
-                    output: expected_output(task.max_tokens, task.answers, task.answer_tokens),
-                    worst: task.worst_nano,
-                    free: task.free,
+                    output: expected_output(most, task.answers.count, task.answer_tokens),
+                    worst: task.worst_nano.saturating_sub(saved),
+                    free: task.free || self.splits(task),
                     shared: self.shared(task, read, &mut prefixes, known),
                 }
             })

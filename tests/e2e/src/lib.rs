@@ -4,6 +4,7 @@
 //! `cargo test -p e2e` sets up what is missing and builds what has changed, once for all tests of a
 //! program; `cargo xtask test` has done so already.
 
+pub mod collector;
 pub mod pages;
 pub mod terminal;
 

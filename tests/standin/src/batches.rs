@@ -430,7 +430,11 @@ impl Engine {
             None => {}
         }
         let quote = self.cache.quote(&checked, now_ms);
-        self.cache.commit(&quote, now_ms, now_ms);
+        let readable = match self.config.batch_cold {
+            true => now_ms + self.config.batch_ms,
+            false => now_ms,
+        };
+        self.cache.commit(&quote, now_ms, readable);
         let mut message = calls::compose(&checked, "", fault, hash, seed, quote.usage);
         message.service_tier = "batch";
         let good = message.is_whole() && !fault.is_some_and(Fault::spoils);

@@ -31,6 +31,8 @@ pub struct Config {
     pub rules: Vec<Rule>,
     /// How long a created batch is in progress.
     pub batch_ms: u64,
+    /// All requests of a batch begin together: none finds in the prompt cache what another writes.
+    pub batch_cold: bool,
     /// How long a batch that was cancelled takes to end.
     pub batch_cancel_ms: u64,
     /// How long after its creation a batch expires.
@@ -50,6 +52,7 @@ impl Default for Config {
             faults: Shares::default(),
             rules: Vec::new(),
             batch_ms: 2_000,
+            batch_cold: false,
             batch_cancel_ms: 0,
             batch_expires_ms: 24 * 60 * 60_000,
         }

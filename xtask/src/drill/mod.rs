@@ -4,6 +4,9 @@
 //! with SIGKILL in the middle and started again on the same state. The stand-in's own counters tell what was
 //! lost or paid twice, so that the Worker is not asked about itself. [`tally`] judges them.
 //!
+//! With `--delivery batch` the calls go out as Message Batches: the answer to the first creation is lost, looks fail and results
+//! break off, requests expire, and kills come by the clock, so that they strike between creation and record, looks and results alike.
+//!
 //! Deliveries are doubled by the Worker itself, for the local queue takes no messages from anybody else: the scheduled handler runs
 //! twice a second instead of once a minute, and what has waited for half a second counts as lost and is sent again. The
 //! Worker's log tells how many tasks that were.
@@ -29,7 +32,17 @@ const FAULTS: [(&str, f64); 5] = [
     ("malformed", 0.02),
     ("cut", 0.01),
 ];
+/// What else strikes a batch: its requests, and the calls about it.
+const EXPIRED: (&str, f64) = ("expired", 0.02);
+const BATCHES: &str = "/v1/messages/batches";
 const LATENCY_MS: u64 = 1_000;
+/// How long a batch is in progress.
+const BATCH_MS: u64 = 6_000;
+/// So many go out for a job at first.
+const BATCHES_AT_FIRST: u32 = 4;
+/// Between the kills of a drill with batches, at the least, and by how much more at the most.
+const APART_S: u64 = 4;
+const SPREAD_S: u64 = 4;
 const CONCURRENCY: u64 = 50;
 /// Short, so that a crash is noticed within seconds: a drill is no day.
 const INTERVALS: [(&str, u64); 5] = [
@@ -38,6 +51,13 @@ const INTERVALS: [(&str, u64); 5] = [
     ("DRIVE_STALE_MS", 3_000),
     ("CALL_TIMEOUT_MS", 10_000),
     ("IDLE_TIMEOUT_MS", 10_000),
+];
+/// The same for batches, which are else looked at once a minute.
+const BATCH_INTERVALS: [(&str, u64); 4] = [
+    ("BATCH_POLL_MS", 500),
+    ("BATCH_POLL_MAX_MS", 2_000),
+    ("BATCH_SEEK_MS", 1_000),
+    ("BATCH_EXPECTED_MS", 60_000),
 ];
 const CRON: Duration = Duration::from_millis(500);
 /// Answers of the last moments before a kill may not have been written down: they are counted apart.
@@ -48,6 +68,24 @@ const LOOK: Duration = Duration::from_millis(200);
 const ORPHANED: Duration = Duration::from_secs(10 + 2 * 3 + 4);
 /// Nothing may stand still for so long.
 const STANDSTILL: Duration = Duration::from_secs(120);
+
+/// How the calls go out.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Each by itself, at once
+    Live,
+    /// As Message Batches
+    Batch,
+}
+
+impl Delivery {
+    fn as_str(self) -> &'static str {
+        match self {
+            Delivery::Live => "live",
+            Delivery::Batch => "batch",
+        }
+    }
+}
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -66,6 +104,9 @@ pub struct Args {
     /// The job's cap in dollars; by default far above what it needs, lower to see it bind
     #[arg(long, default_value_t = 5.0)]
     pub cap: f64,
+    /// How the calls go out
+    #[arg(long, value_enum, default_value_t = Delivery::Live)]
+    pub delivery: Delivery,
     /// Drill the Worker in build/ as it is, without compiling it
     #[arg(long)]
     pub as_built: bool,
@@ -73,24 +114,28 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     let parts = Parts::prepare(args.as_built)?;
-    let vars: Vec<(&str, String)> = INTERVALS.map(|(name, ms)| (name, ms.to_string())).to_vec();
+    let mut vars: Vec<(&str, String)> = INTERVALS.map(|(name, ms)| (name, ms.to_string())).to_vec();
+    if args.delivery == Delivery::Batch {
+        vars.extend(BATCH_INTERVALS.map(|(name, ms)| (name, ms.to_string())));
+        let most = args.items.div_ceil(BATCHES_AT_FIRST);
+        vars.push(("BATCH_MAX_REQUESTS", most.to_string()));
+    }
     let mut world = World::start(&parts, "drill", &[], &vars, CRON)?;
-    let faults: Map<String, Value> =
-        Map::from_iter(FAULTS.map(|(name, share)| (name.to_owned(), json!(share))));
-    let settings = json!({
-        "latency_ms": LATENCY_MS, "jitter": 0.5, "seed": args.seed,
-        "limits": {"rpm": args.rpm}, "faults": faults,
-    });
+    let settings = settings(args);
     world.control().post("/control/config", &settings)?.ok()?;
     ui::say(format!(
-        "  {} items at {} requests per minute, 13 % of calls struck, {} kills to come",
-        args.items, args.rpm, args.kills
+        "  {} items, {}, at {} requests per minute, 13 % of calls struck, {} kills to come",
+        args.items,
+        args.delivery.as_str(),
+        args.rpm,
+        args.kills
     ));
     let tally = Tally::of(&drilled(&mut world, args)?);
     drop(world);
     ui::print(format!(
-        "\nDrill of {} items, seed {}, {} kills, {} requests per minute\n{}",
+        "\nDrill of {} items, {}, seed {}, {} kills, {} requests per minute\n{}",
         args.items,
+        args.delivery.as_str(),
         args.seed,
         args.kills,
         args.rpm,
@@ -105,6 +150,25 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
+/// How the stand-in answers.
+fn settings(args: &Args) -> Value {
+    let mut faults = Map::from_iter(FAULTS.map(|(name, share)| (name.to_owned(), json!(share))));
+    let mut rules = json!([]);
+    if args.delivery == Delivery::Batch {
+        faults.insert(EXPIRED.0.into(), json!(EXPIRED.1));
+        let strike = |path: &str, fault: &str, times: u32| json!({"match": {"path": path}, "fault": fault, "times": times});
+        rules = json!([
+            strike(BATCHES, "reset", 1),
+            strike(&format!("{BATCHES}/*/results"), "cut", 2),
+            strike(&format!("{BATCHES}/*"), "500", 3),
+        ]);
+    }
+    json!({
+        "latency_ms": LATENCY_MS, "jitter": 0.5, "seed": args.seed, "batch_ms": BATCH_MS,
+        "limits": {"rpm": args.rpm}, "faults": faults, "rules": rules,
+    })
+}
+
 /// Runs the job through its kills to its end, and collects what the tally needs.
 fn drilled(world: &mut World, args: &Args) -> Result<Evidence> {
     let limits = Map::from_iter([
@@ -112,7 +176,10 @@ fn drilled(world: &mut World, args: &Args) -> Result<Evidence> {
         ("max_attempts".to_owned(), json!(10)),
         ("max_cost_usd".to_owned(), json!(args.cap)),
     ]);
-    let body = job(&format!("drill-{}", args.seed), args.items, 1, limits)?;
+    let mut body = job(&format!("drill-{}", args.seed), args.items, 1, limits)?;
+    if let Some(body) = body.as_object_mut() {
+        body.insert("delivery".into(), json!(args.delivery.as_str()));
+    }
     let items = ids_of(&body);
     let estimate = world.client.post("/v1/estimates", &body)?.ok()?.json()?;
     let began_ms = now_ms();
@@ -127,8 +194,15 @@ fn drilled(world: &mut World, args: &Args) -> Result<Evidence> {
         if is_terminal(&job) {
             break job;
         }
-        if let Some(at) = kills.next_if(|at| settled(&job) >= *at) {
-            ui::say(format!("  kill at {at} of {} tasks", args.items));
+        let reached = match args.delivery {
+            Delivery::Live => settled(&job),
+            Delivery::Batch => began.elapsed().as_secs(),
+        };
+        if let Some(at) = kills.next_if(|at| reached >= *at) {
+            match args.delivery {
+                Delivery::Live => ui::say(format!("  kill at {at} of {} tasks", args.items)),
+                Delivery::Batch => ui::say(format!("  kill after {at} s")),
+            }
             outages.push(crash(world)?);
             moved.1 = Instant::now();
         }
@@ -154,7 +228,7 @@ fn drilled(world: &mut World, args: &Args) -> Result<Evidence> {
         ended_ms,
         time,
         ideal: ideal(args),
-        rpm: args.rpm,
+        rpm: (args.delivery == Delivery::Live).then_some(args.rpm),
         cap_usd: args.cap,
         outages,
         report: world.client.report(&id).unwrap_or_default(),
@@ -205,7 +279,8 @@ fn crash(world: &mut World) -> Result<Outage> {
     })
 }
 
-/// After how many settled tasks each kill comes: spread over the run, each somewhere in its own part.
+/// After how many settled tasks each kill comes: spread over the run, each somewhere in its own part. With batches, whose tasks
+/// settle hundreds at a time, after how many seconds.
 fn moments(args: &Args) -> Vec<u64> {
     let parts = u64::from(args.kills) + 1;
     let width = u64::from(args.items) / parts;
@@ -216,8 +291,14 @@ fn moments(args: &Args) -> Vec<u64> {
             .wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % (width / 2).max(1)
+        z ^ (z >> 31)
     };
+    if args.delivery == Delivery::Batch {
+        return (1..parts)
+            .map(|number| number * (APART_S + SPREAD_S) - APART_S + somewhere(number) % SPREAD_S)
+            .collect();
+    }
+    let somewhere = |number: u64| somewhere(number) % (width / 2).max(1);
     (1..parts)
         .map(|number| number * width - width / 4 + somewhere(number))
         .collect()
@@ -233,11 +314,14 @@ fn settled(job: &Value) -> u64 {
     of("succeeded") + of("failed") + of("skipped")
 }
 
-/// Without any fault: what is in the bucket at the start goes out at once, the rest as it refills; or as
+/// Without any fault. Of batches: they run side by side. Live: what is in the bucket at the start goes out at once, the rest as it refills; or as
 /// fast as the concurrency allows, if that is slower. Then the synthesis.
 fn ideal(args: &Args) -> Duration {
     let (items, rpm) = (f64::from(args.items), args.rpm as f64);
     let latency = LATENCY_MS as f64 / 1e3;
+    if args.delivery == Delivery::Batch {
+        return Duration::from_millis(BATCH_MS + LATENCY_MS);
+    }
     let by_limit = (items - rpm / 6.0).max(0.0) / (rpm / 60.0) + latency;
     let by_width = (items / CONCURRENCY as f64).ceil() * latency;
     Duration::from_secs_f64(by_limit.max(by_width) + latency)
@@ -279,6 +363,7 @@ mod tests {
             kills,
             rpm,
             cap: 5.0,
+            delivery: Delivery::Live,
             as_built: true,
         }
     }
@@ -304,6 +389,21 @@ mod tests {
             );
         }
         assert!(moments(&args(1_000, 0, 600)).is_empty());
+    }
+
+    #[test]
+    fn kills_among_batches_come_by_the_clock() {
+        for seed in 0..50 {
+            let moments = moments(&Args {
+                seed,
+                delivery: Delivery::Batch,
+                ..args(1_000, 3, 600)
+            });
+            assert_eq!(moments.len(), 3);
+            let later = moments.iter().skip(1);
+            let mut pairs = moments.iter().zip(later);
+            assert!(pairs.all(|(one, next)| next - one > APART_S), "{moments:?}");
+        }
     }
 
     #[test]

@@ -32,7 +32,8 @@ pub struct Evidence {
     pub ended_ms: u64,
     pub time: Duration,
     pub ideal: Duration,
-    pub rpm: u64,
+    /// `None`: it is no limit that binds the run.
+    pub rpm: Option<u64>,
     pub cap_usd: f64,
     pub outages: Vec<Outage>,
     pub job: Value,
@@ -242,6 +243,7 @@ fn judged(what: &str, value: impl ToString, target: &str, holds: bool) -> [Strin
 /// The share of the limit that was used in the middle of the run, outages and what follows them left out;
 /// and over how many seconds. None where nothing is left.
 fn used(seen: &Evidence) -> Option<(f64, usize)> {
+    let rpm = seen.rpm?;
     let length = seen.ended_ms.saturating_sub(seen.began_ms);
     let from = seen.began_ms + length / 5;
     let to = seen.ended_ms.saturating_sub(length / 5);
@@ -261,7 +263,7 @@ fn used(seen: &Evidence) -> Option<(f64, usize)> {
         .filter(|(second, _)| seconds.contains(second))
         .map(|(_, requests)| requests)
         .sum();
-    let offered = seconds.len() as f64 * seen.rpm as f64 / 60.0;
+    let offered = seconds.len() as f64 * rpm as f64 / 60.0;
     Some((requests as f64 / offered.max(1e-9), seconds.len()))
 }
 
@@ -327,7 +329,7 @@ mod tests {
             ended_ms: 100_000,
             time: Duration::from_secs(100),
             ideal: Duration::from_secs(50),
-            rpm: 600,
+            rpm: Some(600),
             cap_usd: 1.0,
             outages: Vec::new(),
             job: json!({"state": "partial", "cost": {"spent_usd": 0.5}}),

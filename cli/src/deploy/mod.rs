@@ -3,31 +3,29 @@
 //! Each step looks first and does only what is missing, so it may be run again after any failure and for every new version. What the account
 //! has is asked for; nothing is remembered here. With `--dry-run` it looks, and says what it would do.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+mod config;
+mod secrets;
+
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use serde_json::{Value, json};
-use toml_edit::{DocumentMut, Item};
 
 use crate::args::DeployArgs;
 use crate::ask;
 use crate::out::Out;
 use crate::settings::{self, Settings};
 use crate::wrangler::Wrangler;
+use config::Config;
 
 /// A new address may take a moment until it is known everywhere.
 const HEALTH_TRIES: u32 = 30;
 const HEALTH_WAIT: Duration = Duration::from_secs(2);
 
-const API_KEY: &str = "ANTHROPIC_API_KEY";
-const TOKEN: &str = "FANWISE_TOKEN";
-const SIGNING_KEY: &str = "WEBHOOK_SIGNING_KEY";
-
 /// `known`: the address, where the caller has put a domain of their own before it.
 pub async fn run(args: &DeployArgs, known: Option<&str>, out: &Out) -> Result<()> {
     let config = Config::read(&args.dir)?;
+    secrets::check()?;
     let mut deploy = Deploy {
         wrangler: Wrangler::new(&args.dir)?,
         config,
@@ -52,7 +50,7 @@ pub async fn run(args: &DeployArgs, known: Option<&str>, out: &Out) -> Result<()
     deploy.queues(logged_in).await?;
     deploy.write_ids()?;
     deploy.migrate().await?;
-    let token = deploy.secrets(logged_in).await?;
+    let token = secrets::set(&mut deploy, logged_in).await?;
     let address = deploy.deploy(known).await?;
     let Some(address) = address else {
         deploy.say("look", "GET /healthz at the address that wrangler prints");
@@ -261,70 +259,6 @@ impl Deploy<'_> {
         Ok(())
     }
 
-    /// Before the code too, so that it never runs without them. The operator's token, where it was made here.
-    async fn secrets(&mut self, logged_in: bool) -> Result<Option<String>> {
-        let mut there = BTreeSet::new();
-        if logged_in {
-            let said = self
-                .wrangler
-                .ask(&["secret", "list", "--format", "json"], None)
-                .await?;
-            let from = said.text.find('[').unwrap_or(0);
-            match serde_json::from_str::<Value>(said.text.get(from..).unwrap_or_default()) {
-                Ok(list) if said.ok => there.extend(
-                    list.as_array()
-                        .into_iter()
-                        .flatten()
-                        .filter_map(|secret| Some(secret.get("name")?.as_str()?.to_owned())),
-                ),
-                // Cloudflare's code for a Worker that is not there yet.
-                _ if said.all().contains("10007") => {}
-                _ => bail!("`wrangler secret list` failed:\n{}", said.all().trim()),
-            }
-        }
-        let mut made = None;
-        for name in [API_KEY, TOKEN, SIGNING_KEY] {
-            if there.contains(name) {
-                self.there(&format!("secret {name}"));
-                continue;
-            }
-            let value = match (name, self.dry) {
-                (_, true) => Some(String::new()),
-                (API_KEY, _) => match std::env::var(API_KEY) {
-                    Ok(key) if !key.trim().is_empty() => Some(key.trim().to_owned()),
-                    _ if ask::possible() => {
-                        let key = ask::secret("Claude's API key (empty: later)").await?;
-                        Some(key.trim().to_owned()).filter(|key| !key.is_empty())
-                    }
-                    _ => None,
-                },
-                _ => Some(random()),
-            };
-            let Some(value) = value else {
-                self.say(
-                    "leave out",
-                    &format!("secret {name}; later: wrangler secret put {name}"),
-                );
-                continue;
-            };
-            if name == TOKEN && !self.dry {
-                // Kept before it is in force: what nobody has written down lets nobody in.
-                let path = settings::keep(&Settings {
-                    url: None,
-                    token: Some(value.clone()),
-                })?;
-                self.say(
-                    "keep",
-                    &format!("the operator's token in {}", path.display()),
-                );
-                made = Some(value.clone());
-            }
-            self.act("set the secret", &["secret", "put", name], Some(&value))
-                .await?;
-        }
-        Ok(made)
-    }
-
     async fn deploy(&mut self, known: Option<&str>) -> Result<Option<String>> {
         self.say("compile and deploy", "wrangler deploy");
         if self.dry {
@@ -380,12 +314,6 @@ impl Deploy<'_> {
     }
 }
 
-/// 244 random bits.
-fn random() -> String {
-    let half = || uuid::Uuid::new_v4().simple().to_string();
-    half() + &half()
-}
-
 /// In a list of objects, a field of the one that has this name.
 fn find(list: &Value, key: &str, name: &str, field: &str) -> Option<String> {
     let mut entries = list.as_array()?.iter();
@@ -405,95 +333,6 @@ fn address(text: &str) -> Option<String> {
         .lines()
         .find_map(|line| line.trim().strip_suffix("(custom domain)"));
     domain.map(|domain| format!("https://{}", domain.trim()))
-}
-
-/// `wrangler.toml`, with its comments.
-struct Config {
-    path: PathBuf,
-    before: String,
-    document: DocumentMut,
-}
-
-impl Config {
-    fn read(dir: &Path) -> Result<Config> {
-        let path = dir.join("wrangler.toml");
-        let before = std::fs::read_to_string(&path).with_context(|| {
-            format!(
-                "{} cannot be read: run this in a checkout of Fanwise, or say --dir",
-                path.display()
-            )
-        })?;
-        let document = before
-            .parse()
-            .with_context(|| format!("{} is no TOML", path.display()))?;
-        Ok(Config {
-            path,
-            before,
-            document,
-        })
-    }
-
-    fn worker(&self) -> Result<String> {
-        let name = self.document.get("name").and_then(Item::as_str);
-        name.map(str::to_owned)
-            .ok_or_else(|| anyhow!("{} has no `name`", self.path.display()))
-    }
-
-    /// A field of the first entry of a list of tables.
-    fn text(&self, list: &str, key: &str) -> Result<String> {
-        let entry = self
-            .document
-            .get(list)
-            .and_then(Item::as_array_of_tables)
-            .and_then(|list| list.get(0));
-        entry
-            .and_then(|entry| entry.get(key)?.as_str())
-            .map(str::to_owned)
-            .ok_or_else(|| anyhow!("{} has no `{key}` in [[{list}]]", self.path.display()))
-    }
-
-    fn set(&mut self, list: &str, key: &str, value: Option<String>) {
-        let entry = self
-            .document
-            .get_mut(list)
-            .and_then(Item::as_array_of_tables_mut)
-            .and_then(|list| list.get_mut(0));
-        if let (Some(entry), Some(value)) = (entry, value)
-            && entry.get(key).and_then(Item::as_str) != Some(value.as_str())
-        {
-            entry.insert(key, toml_edit::value(value));
-        }
-    }
-
-    /// All that are named, those for dead letters too.
-    fn queues(&self) -> BTreeSet<String> {
-        let queues = self.document.get("queues");
-        let tables = ["producers", "consumers"]
-            .into_iter()
-            .filter_map(|kind| queues.and_then(|queues| queues.get(kind)?.as_array_of_tables()));
-        let names = tables.flat_map(|list| list.iter()).flat_map(|table| {
-            ["queue", "dead_letter_queue"]
-                .into_iter()
-                .filter_map(|key| table.get(key)?.as_str())
-        });
-        names.map(str::to_owned).collect()
-    }
-
-    fn is_complete(&self) -> bool {
-        self.text("d1_databases", "database_id").is_ok() && self.text("kv_namespaces", "id").is_ok()
-    }
-
-    fn changed(&self) -> bool {
-        self.document.to_string() != self.before
-    }
-
-    fn write(&mut self) -> Result<()> {
-        let text = self.document.to_string();
-        std::fs::write(&self.path, &text)
-            .with_context(|| format!("could not write {}", self.path.display()))?;
-        self.before = text;
-        Ok(())
-    }
 }
 
 #[cfg(test)]
