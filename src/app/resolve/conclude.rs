@@ -293,19 +293,25 @@ pub(super) fn whole_result(
         }
         StageKind::Plan => stage.plan_request(task.max_tokens, form, &asked.plan, None),
     };
-    let text = match (wire_output(&stage.stage), results) {
-        (Output::Item, results) => {
-            json!({"results": results::stored_output(Output::Item, results.to_vec())}).to_string()
-        }
-        (Output::Chunk, [(_, Value::String(text))]) if stage.schema.is_none() => text.clone(),
-        (Output::Chunk, [(_, output)]) => output.to_string(),
-        (Output::Chunk, _) => return None,
-    };
+    let text = as_answer(stage, results)?;
     let mut keys = vec![stage.key(&request(Form::FRESH))];
     if asked.form.plain {
         keys.push(stage.key(&request(asked.form.afresh())));
     }
     Some((keys, text))
+}
+
+/// Results as an answer would give them; `None` where they are not those of one answer.
+pub(super) fn as_answer(stage: &StageKit, results: &[(String, Value)]) -> Option<String> {
+    match (wire_output(&stage.stage), results) {
+        (Output::Item, results) => {
+            let results = results::stored_output(Output::Item, results.to_vec());
+            Some(json!({ "results": results }).to_string())
+        }
+        (Output::Chunk, [(_, Value::String(text))]) if stage.schema.is_none() => Some(text.clone()),
+        (Output::Chunk, [(_, output)]) => Some(output.to_string()),
+        (Output::Chunk, _) => None,
+    }
 }
 
 pub(super) async fn ledger_entry<P: Ports>(

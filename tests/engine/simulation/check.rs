@@ -490,7 +490,8 @@ fn valid(output: &Value) -> bool {
     {
         return true;
     }
-    if object.len() != 1 {
+    let repeats = object.get("text").is_some_and(Value::is_string);
+    if object.len() != 1 + usize::from(repeats) {
         return false;
     }
     match (object.get("primary_category"), object.get("gist")) {
