@@ -2,6 +2,9 @@
 //!
 //! Every variable stands in `wrangler.toml` with its default and a comment; the table in the README is the
 //! same. Secrets never appear here: the API key stays in the platform's adapter, tokens are hashed at once.
+//!
+//! What a fault says goes to the log and to `/healthz?deep=1`. It repeats a value only where that is no longer than
+//! [`SHOWN`], which no key is (somebody may have put one into the wrong variable), and never an address, which may hold a password.
 
 use std::fmt;
 
@@ -213,6 +216,9 @@ pub struct Config {
 
 /// Where OTLP over HTTP takes spans.
 const TRACES: &str = "/v1/traces";
+/// Characters of the longest value that a fault repeats. Numbers and switches are shorter; the shortest secret that is taken, a key that signs
+/// webhooks, has 16.
+const SHOWN: usize = 12;
 /// Cloudflare ends a queue consumer after 15 minutes.
 const CONSUMER_MS: u64 = 900_000;
 /// Cloudflare allows so many statements of D1 in one invocation.
@@ -368,7 +374,10 @@ impl Vars<'_> {
             _ => {
                 self.fault(
                     name,
-                    format_args!("is {text:?}, wants a whole number from {least} to {most}"),
+                    format_args!(
+                        "{}, wants a whole number from {least} to {most}",
+                        held(&text)
+                    ),
                 );
                 default
             }
@@ -382,7 +391,7 @@ impl Vars<'_> {
             _ => {
                 self.fault(
                     name,
-                    format_args!("is {text:?}, wants dollars from 0 to 1000000"),
+                    format_args!("{}, wants dollars from 0 to 1000000", held(&text)),
                 );
                 None
             }
@@ -391,10 +400,10 @@ impl Vars<'_> {
 
     fn guard(&mut self, name: &'static str) -> Guard {
         let list = self.optional(name).unwrap_or_default();
-        Guard::new(&list).unwrap_or_else(|entry| {
+        Guard::new(&list).unwrap_or_else(|place| {
             self.fault(
                 name,
-                format_args!("holds {entry:?}, wants HOST:PORT, several of them by commas"),
+                format_args!("its entry {place} is not HOST:PORT, several of them by commas"),
             );
             Guard::default()
         })
@@ -425,8 +434,8 @@ impl Vars<'_> {
             Some("true" | "1" | "on") => true,
             Some("false" | "0" | "off") => false,
             Some(text) => {
-                let text = text.to_owned();
-                self.fault(name, format_args!("is {text:?}, wants true or false"));
+                let held = held(text);
+                self.fault(name, format_args!("{held}, wants true or false"));
                 default
             }
         }
@@ -456,10 +465,10 @@ impl Vars<'_> {
         let text = self.optional(name).unwrap_or_default();
         let given = text.split(',').map(str::trim).filter(|one| !one.is_empty());
         let origins: Vec<String> = given.map(str::to_owned).collect();
-        for origin in origins.iter().filter(|origin| !is_origin(origin)) {
+        for (place, _) in (1..).zip(&origins).filter(|(_, origin)| !is_origin(origin)) {
             self.fault(
                 name,
-                format_args!("has {origin:?}, wants `*` or origins like https://app.example.com, in lower case and with commas between"),
+                format_args!("its entry {place} is neither `*` nor an origin like https://app.example.com, in lower case; several of them by commas"),
             );
         }
         origins
@@ -470,6 +479,14 @@ impl Vars<'_> {
             name,
             problem: problem.to_string(),
         });
+    }
+}
+
+/// What a variable holds, as a fault may say it.
+fn held(text: &str) -> String {
+    match text.chars().count() {
+        count if count > SHOWN => format!("holds {count} characters"),
+        _ => format!("is {text:?}"),
     }
 }
 
@@ -557,5 +574,31 @@ mod tests {
             assert!(text.contains(name), "{text}");
         }
         assert_eq!(faults.len(), names.len());
+        assert!(text.contains(r#"WORKER_SLOTS: is "many","#), "{text}");
+    }
+
+    /// Whatever variable a secret was put into by mistake, or is part of.
+    #[test]
+    fn no_fault_repeats_a_secret() {
+        let secrets = [
+            "sixteen-letters!",
+            "https://user:hunter2-hunter2@example.com",
+        ];
+        for secret in secrets {
+            let faults = Config::from_vars(|_| Some(secret.into())).unwrap_err();
+            let text = describe(&faults);
+            assert!(faults.len() > 50, "{text}");
+            assert!(
+                !text.contains(secret) && !text.contains("hunter2"),
+                "{text}"
+            );
+        }
+        let list = "a.example:1, user:hunter2@b.example:2";
+        for name in ["FETCH_ALLOW_HOSTS", "CORS_ORIGINS"] {
+            let faults = Config::from_vars(|asked| (asked == name).then(|| list.into()));
+            let text = describe(&faults.unwrap_err());
+            assert!(text.contains("its entry 2 is"), "{text}");
+            assert!(!text.contains("hunter2"), "{text}");
+        }
     }
 }

@@ -227,4 +227,9 @@ pub trait Ports: Clone + Send + Sync + 'static {
     fn zones(&self) -> &Self::Zones;
     fn entropy(&self) -> &Self::Entropy;
     fn log(&self) -> &Self::Log;
+
+    /// Bytes of memory that the engine's process has taken since it began, where the platform can tell.
+    fn memory(&self) -> Option<u64> {
+        None
+    }
 }

@@ -13,7 +13,7 @@ use axum::response::Response;
 
 /// What a page may send besides what browsers always allow.
 const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
-    "authorization, content-type, idempotency-key, if-none-match, last-event-id, x-request-id, mcp-protocol-version, mcp-method, mcp-name",
+    "authorization, content-type, idempotency-key, if-none-match, last-event-id, x-request-id, traceparent, mcp-protocol-version, mcp-method, mcp-name",
 );
 /// What a page may read.
 const RESPONSE_HEADERS: HeaderValue =

@@ -1,7 +1,8 @@
 //! `GET /healthz`: is it up; with `?deep=1`, for admins, whether all of it is.
 //!
-//! A deployment with a wrong variable has no engine, so its deep answer is made by [`unwell`] alone: names and problems, never
-//! values, and only for the holder of the secret's token, as no other can be looked up.
+//! A deployment with a wrong variable has no engine, so its deep answer is made by [`unwell`] alone, and only for the holder of the
+//! secret's token, as no other can be looked up. It names each variable and says what it wants; what it holds is repeated only
+//! where that is short and no secret ([`crate::config`]).
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
@@ -28,6 +29,10 @@ pub struct Health {
     /// Of a deep look: what was looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     checks: Option<Vec<Check>>,
+    /// Of a deep look: the most memory that the instance which answers has needed since it started, in bytes. The platform ends one that
+    /// needs more than 128 MB, JavaScript's own share included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_bytes: Option<u64>,
 }
 
 /// One thing that was looked at.
@@ -68,16 +73,18 @@ pub async fn healthz<P: Ports>(
             status: "ok",
             version: env!("CARGO_PKG_VERSION"),
             checks: None,
+            memory_bytes: None,
         }));
     }
     let caller = api.auth.admit(&api.app, &headers).await?;
     caller.must(Scope::Admin)?;
     let found = health::look(&api.app).await.into_iter();
-    Ok(told(found.map(|(name, problem)| Check {
+    let checks = found.map(|(name, problem)| Check {
         name: name.to_owned(),
         ok: problem.is_none(),
         problem,
-    })))
+    });
+    Ok(told(checks, api.app.ports.memory()))
 }
 
 fn wants_deep(query: &mut Query) -> Option<bool> {
@@ -88,7 +95,7 @@ fn wants_deep(query: &mut Query) -> Option<bool> {
     })
 }
 
-fn told(checks: impl Iterator<Item = Check>) -> Response {
+fn told(checks: impl Iterator<Item = Check>, memory_bytes: Option<u64>) -> Response {
     let checks: Vec<Check> = checks.collect();
     let well = checks.iter().all(|check| check.ok);
     let (status, word) = if well {
@@ -100,6 +107,7 @@ fn told(checks: impl Iterator<Item = Check>) -> Response {
         status: word,
         version: env!("CARGO_PKG_VERSION"),
         checks: Some(checks),
+        memory_bytes,
     };
     reply::with(status, &health)
 }
@@ -116,11 +124,12 @@ pub fn unwell(
         return Err(ApiError::misconfigured());
     }
     auth.operator(headers)?;
-    Ok(told(faults.iter().map(|fault| Check {
+    let checks = faults.iter().map(|fault| Check {
         name: fault.name.to_owned(),
         ok: false,
         problem: Some(fault.problem.clone()),
-    })))
+    });
+    Ok(told(checks, None))
 }
 
 #[cfg(test)]

@@ -319,7 +319,7 @@ fn problems() -> [(&'static str, &'static str, ApiError); 8] {
         ),
         (
             "Unavailable",
-            "Something is away (`unavailable`: try again), or no token is configured (`auth_not_configured`)",
+            "Something is away (`unavailable`: try again), no token is configured (`auth_not_configured`), or a variable is wrong (`misconfigured`)",
             ApiError::unavailable(""),
         ),
     ]

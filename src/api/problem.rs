@@ -52,6 +52,7 @@ pub enum Code {
     InvalidRequest,
     RateLimited,
     AuthNotConfigured,
+    Misconfigured,
     Unavailable,
 }
 
@@ -68,7 +69,9 @@ impl Code {
             Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Code::InvalidRequest => StatusCode::UNPROCESSABLE_ENTITY,
             Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-            Code::AuthNotConfigured | Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Code::AuthNotConfigured | Code::Misconfigured | Code::Unavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 }
@@ -274,15 +277,13 @@ impl ApiError {
         }
     }
 
-    /// The deployment cannot work as it is set up; its own log says why.
+    /// The deployment cannot work as it is set up. What is wrong is for its operator, who is told where to look; trying again
+    /// does not help.
     pub fn misconfigured() -> ApiError {
-        ApiError {
-            retry_seconds: Some(RETRY_AFTER_SECONDS),
-            ..ApiError::new(
-                Code::Unavailable,
-                "This deployment is not configured rightly; its log says what is wrong.",
-            )
-        }
+        ApiError::new(
+            Code::Misconfigured,
+            "This deployment is not configured rightly; `/healthz?deep=1`, asked with the token in FANWISE_TOKEN, and its log name each fault.",
+        )
     }
 
     /// Every fault with its path; an error of another kind is one of the whole body.

@@ -1,7 +1,7 @@
 //! `GET /v1/jobs/{id}/results`: what the workers found, streamed.
 //!
-//! The use case hands out a bounded page at a time, and each goes out before the next is read, so memory is one
-//! page whatever the job's size. The first page is read before the head is sent: what is wrong by then is a proper
+//! The use case hands out a bounded portion at a time, and each goes out before the next is read, so memory is the same
+//! whatever the job's size. The first one is read before the head is sent: what is wrong by then is a proper
 //! error. Later, a page that cannot be read is tried again, and in the end the answer is broken off, so that no
 //! client can take a part for the whole: chunked transfer tells it, and the JSON form lacks its end.
 
@@ -20,9 +20,9 @@ use super::params::{JobId, Query};
 use super::problem::ApiError;
 use super::table::Table;
 use super::{Api, reply};
-use crate::app::query::{self, ResultsOf};
+use crate::app::AppError;
+use crate::app::results::{self, Results, ResultsPage};
 use crate::app::view::{Page, ResultLine};
-use crate::app::{App, AppError};
 use crate::ports::{Clock, Log, Ports};
 
 /// A page that is not there yet (the blob store is only eventually consistent) is asked for again after
@@ -98,11 +98,12 @@ pub async fn get<P: Ports>(
         .parsed("format", "`json`, `jsonl` or `csv`", Format::parse)
         .unwrap_or(Format::Json);
     query.end()?;
-    let of = query::results_of(&api.app, &caller.tenant, &job, stage.as_deref()).await?;
-    let first = query::results_page(&api.app, &of, None).await?;
+    let of = results::results_of(&api.app, &caller.tenant, &job, stage.as_deref()).await?;
     let table = Table::new(of.output, of.grouped, of.columns.clone());
+    let mut results = Results::new(api.app, of);
+    let first = results.portion(None).await?;
     let pager = Pager {
-        source: StoredResults { app: api.app, of },
+        source: results,
         writer: Writer {
             format,
             table,
@@ -114,25 +115,17 @@ pub async fn get<P: Ports>(
     Ok(reply::typed(format.content_type(), body))
 }
 
-/// A page of results, and after which task the next one begins.
-type ResultsPage = (Vec<ResultLine>, Option<u32>);
-
-/// Where pages come from.
+/// Where results come from.
 trait Source {
-    fn page(&self, after: u32) -> impl Future<Output = Result<ResultsPage, AppError>> + Send;
+    fn page(&mut self, after: u32) -> impl Future<Output = Result<ResultsPage, AppError>> + Send;
     fn wait(&self, ms: u64) -> impl Future<Output = ()> + Send;
     /// Called once, for the log, before the answer is broken off.
     fn gave_up(&self, after: u32, error: &AppError);
 }
 
-struct StoredResults<P: Ports> {
-    app: App<P>,
-    of: ResultsOf,
-}
-
-impl<P: Ports> Source for StoredResults<P> {
-    fn page(&self, after: u32) -> impl Future<Output = Result<ResultsPage, AppError>> + Send {
-        query::results_page(&self.app, &self.of, Some(after))
+impl<P: Ports> Source for Results<P> {
+    fn page(&mut self, after: u32) -> impl Future<Output = Result<ResultsPage, AppError>> + Send {
+        self.portion(Some(after))
     }
 
     fn wait(&self, ms: u64) -> impl Future<Output = ()> + Send {
@@ -191,7 +184,7 @@ impl<S: Source> Pager<S> {
         Ok(Some((bytes, self)))
     }
 
-    async fn page(&self, after: u32) -> Result<ResultsPage, &'static str> {
+    async fn page(&mut self, after: u32) -> Result<ResultsPage, &'static str> {
         let mut waits = RETRY_MS.into_iter();
         loop {
             let error = match self.source.page(after).await {
@@ -275,7 +268,10 @@ mod tests {
     }
 
     impl Source for &Script {
-        fn page(&self, after: u32) -> impl Future<Output = Result<ResultsPage, AppError>> + Send {
+        fn page(
+            &mut self,
+            after: u32,
+        ) -> impl Future<Output = Result<ResultsPage, AppError>> + Send {
             self.asked.lock().unwrap().push(format!("after {after}"));
             ready(self.answers.lock().unwrap().remove(0))
         }

@@ -126,6 +126,7 @@ pub fn metadata_schema() -> Schema {
     tag = "jobs",
     params(
         ("Idempotency-Key" = Option<String>, Header, description = "Names this submit: the same key with the same body gives the same job, with another body 409.", min_length = 1, max_length = 255, pattern = "^[!-~]+$"),
+        ("traceparent" = Option<String>, Header, description = "The trace that the job becomes part of, as W3C Trace Context writes it. One that is malformed counts as none.", example = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
     ),
     request_body(content((SubmitBody = "application/json"), (Upload = "multipart/form-data"))),
     responses(

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::drive::Loaded;
 use super::kit::StageKit;
-use super::{App, AppError, bodies, expand, follow, kit, log, query, synthesise};
+use super::{App, AppError, bodies, expand, follow, kit, log, query, results, synthesise};
 use crate::core::flags::{Checker, sampled};
 use crate::core::plan::{Output, ResolvedStage};
 use crate::core::purpose::Purpose;
@@ -259,7 +259,7 @@ async fn look<P: Ports>(
     let mut taken: HashSet<String> = HashSet::new();
     let mut after = None;
     loop {
-        let (lines, next) = query::results_page(app, &of, after).await?;
+        let (lines, next) = results::results_page(app, &of, after).await?;
         for line in &lines {
             let (id, output) = synthesise::named(line);
             checker.add(id, output);
@@ -452,7 +452,7 @@ async fn apply<P: Ports>(
                     known.1 = output;
                 }
             }
-            let text = query::stored_output(work.stage.output, results).to_string();
+            let text = results::stored_output(work.stage.output, results).to_string();
             let bytes = text.len() as u64;
             let (body, blob) = bodies::keep(app, &bodies::job_prefix(job), text).await?;
             replaced.push(Replaced {

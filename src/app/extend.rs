@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::drive::{self, Loaded};
 use super::kit::{self, Kit, StageKit};
 use super::submit::Submit;
-use super::{App, AppError, bodies, estimate, expand, follow, query, synthesise};
+use super::{App, AppError, bodies, estimate, expand, follow, query, results, synthesise};
 use crate::core::chunk;
 use crate::core::extension::Extension;
 use crate::core::plan::{InputKind, Mode, Output};
@@ -379,7 +379,7 @@ async fn settle<P: Ports>(
     results: Vec<(String, Value)>,
     nano: i64,
 ) -> Result<(), AppError> {
-    let text = query::stored_output(kit.stage.output, results).to_string();
+    let text = results::stored_output(kit.stage.output, results).to_string();
     let bytes = text.len() as u64;
     let (body, blob) = bodies::keep(app, &bodies::job_prefix(&job.id), text).await?;
     row.taken = Some(Taken {

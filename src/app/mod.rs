@@ -68,6 +68,7 @@ pub mod reduce;
 pub mod remove;
 pub mod report;
 pub mod resolve;
+pub mod results;
 pub mod sample;
 pub mod schedules;
 pub mod settle;

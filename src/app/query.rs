@@ -4,13 +4,13 @@ use serde_json::Value;
 
 use super::kit::StageKit;
 use super::view::{
-    AttemptView, Cost, ErrorView, Halt, ItemCounts, JobView, Progress, ResultLine, TaskCounts,
-    TaskDetail, TaskView, Usage,
+    AttemptView, Cost, ErrorView, Halt, ItemCounts, JobView, Progress, TaskCounts, TaskDetail,
+    TaskView, Usage,
 };
 use super::{App, AppError, bodies, drive};
 use crate::core::cache::CacheTtl;
 use crate::core::money::Nano;
-use crate::core::plan::{Output, StageKind};
+use crate::core::plan::StageKind;
 use crate::core::purpose::Purpose;
 use crate::core::state::{JobState, TaskState};
 use crate::core::time::rfc3339;
@@ -248,112 +248,6 @@ fn attempt_view(row: &Row, request: Value, response: Option<String>) -> AttemptV
         cost_usd: Nano(row.int("cost_nano")).usd(),
         started_at: rfc3339(row.int("started_at")),
         finished_at: row.maybe_int("finished_at").map(rfc3339),
-    }
-}
-
-/// Which stage's results a caller wants, found before the first page is streamed.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ResultsOf {
-    pub job: String,
-    pub stage: u32,
-    pub output: Output,
-    pub grouped: bool,
-    /// The fields of one output in the order of the stage's schema, where it names any.
-    pub columns: Option<Vec<String>>,
-}
-
-/// The stage of that name, or the last map stage.
-pub async fn results_of<P: Ports>(
-    app: &App<P>,
-    tenant: &str,
-    job: &str,
-    stage: Option<&str>,
-) -> Result<ResultsOf, AppError> {
-    owned(app, tenant, job).await?;
-    let loaded = drive::load(app, job)
-        .await?
-        .ok_or(AppError::NotFound("job"))?;
-    let maps = super::synthesise::map_stages(&loaded.kit);
-    let found = match stage {
-        Some(name) => maps.iter().find(|(_, kit)| kit.stage.name == name),
-        None => maps.last(),
-    };
-    let (index, kit) = found.ok_or_else(|| {
-        let names: Vec<&str> = maps
-            .iter()
-            .map(|(_, kit)| kit.stage.name.as_str())
-            .collect();
-        AppError::Invalid(vec![(
-            "stage".to_owned(),
-            format!(
-                "is no map stage of this job; there are: {}",
-                names.join(", ")
-            ),
-        )])
-    })?;
-    Ok(ResultsOf {
-        job: job.to_owned(),
-        stage: *index,
-        output: kit.stage.output,
-        grouped: kit.stage.group_by.is_some(),
-        columns: kit.stage.columns(),
-    })
-}
-
-/// Tasks and bytes read for one page of results: an invocation has a thousand queries, so that a hundred thousand small
-/// results must come in few pages, and 128 MB of memory.
-const RESULTS_PAGE: u32 = 500;
-const RESULTS_BYTES: u64 = 2_000_000;
-
-/// The next results after task `after`, a bounded page at a time; an empty page is the end.
-pub async fn results_page<P: Ports>(
-    app: &App<P>,
-    of: &ResultsOf,
-    after: Option<u32>,
-) -> Result<(Vec<ResultLine>, Option<u32>), AppError> {
-    let after = after.map_or(-1, i64::from);
-    let rows = rows(
-        app,
-        listing::results(&of.job, of.stage, after, RESULTS_PAGE, RESULTS_BYTES),
-    )
-    .await?;
-    let next = rows.last().map(|row| row.count("idx"));
-    let mut lines = Vec::new();
-    for row in &rows {
-        let task = row.count("idx");
-        let text = bodies::text(app, &Body::read(row, "body", "blob")).await?;
-        match json_of(text) {
-            Value::Array(results) => lines.extend(results.into_iter().filter_map(|mut result| {
-                Some(ResultLine::Item {
-                    id: result.get("id")?.as_str()?.to_owned(),
-                    output: result.get_mut("output")?.take(),
-                    task,
-                })
-            })),
-            Value::Object(mut chunk) => lines.push(ResultLine::Chunk {
-                task,
-                label: row.maybe_text("label"),
-                group: row.maybe_text("grp"),
-                ids: row.json("ids").unwrap_or_default(),
-                output: chunk.remove("output").unwrap_or(Value::Null),
-            }),
-            _ => {}
-        }
-    }
-    Ok((lines, next))
-}
-
-/// How a stage's outputs are stored: a list of `{"id","output"}`, or one `{"output"}`.
-pub fn stored_output(output: Output, results: Vec<(String, Value)>) -> Value {
-    match output {
-        Output::Item => results
-            .into_iter()
-            .map(|(id, output)| serde_json::json!({"id": id, "output": output}))
-            .collect(),
-        Output::Chunk => results.into_iter().next().map_or(
-            Value::Null,
-            |(_, output)| serde_json::json!({"output": output}),
-        ),
     }
 }
 

@@ -12,7 +12,7 @@ use super::drive::Loaded;
 use super::follow::{self, BYTES_PER_TOKEN};
 use super::kit::{StageKit, nano};
 use super::view::ResultLine;
-use super::{App, AppError, bodies, expand, log, query, synthesise};
+use super::{App, AppError, bodies, expand, log, query, results, synthesise};
 use crate::core::merge::Merger;
 use crate::core::plan::{Merge, Output, ResolvedStage, Spec, StageKind};
 use crate::core::purpose::Purpose;
@@ -164,7 +164,7 @@ async fn read<P: Ports>(
         return Ok((Vec::new(), None));
     };
     let of = synthesise::results_of(&loaded.job.id, index, kit);
-    let (lines, last) = query::results_page(app, &of, from.checked_sub(1)).await?;
+    let (lines, last) = results::results_page(app, &of, from.checked_sub(1)).await?;
     // The same result twice is one too many for a reader; what is the same in parts far apart is read twice.
     let mut merger = Merger::new(&kit.stage.merge);
     let entries = lines

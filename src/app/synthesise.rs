@@ -11,7 +11,7 @@ use super::follow::BYTES_PER_TOKEN;
 use super::kit::{Kit, StageKit, nano};
 use super::sample::Sample;
 use super::view::{Merged, Missing, ResultLine, StageMerge};
-use super::{App, AppError, bodies, query, reduce};
+use super::{App, AppError, bodies, query, reduce, results};
 use crate::core::flags::Checker;
 use crate::core::merge::Merger;
 use crate::core::plan::StageKind;
@@ -320,8 +320,8 @@ struct Gathered {
 }
 
 /// The results of a map stage, to be read page by page.
-pub fn results_of(job: &str, stage: u32, kit: &StageKit) -> query::ResultsOf {
-    query::ResultsOf {
+pub fn results_of(job: &str, stage: u32, kit: &StageKit) -> results::ResultsOf {
+    results::ResultsOf {
         job: job.to_owned(),
         stage,
         output: kit.stage.output,
@@ -359,7 +359,7 @@ async fn gather<P: Ports>(app: &App<P>, loaded: &Loaded, bytes: u64) -> Result<G
         let of = results_of(&loaded.job.id, index, kit);
         let mut after = None;
         loop {
-            let (lines, next) = query::results_page(app, &of, after).await?;
+            let (lines, next) = results::results_page(app, &of, after).await?;
             for line in lines {
                 let (id, output) = named(&line);
                 checker.add(id, output);

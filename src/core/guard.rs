@@ -129,13 +129,14 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// From a list of `HOST:PORT`, by commas or blanks (`FETCH_ALLOW_HOSTS`); IPv6 in brackets. The entry that cannot be
-    /// read is the error.
-    pub fn new(list: &str) -> Result<Guard, String> {
+    /// From a list of `HOST:PORT`, by commas or blanks (`FETCH_ALLOW_HOSTS`); IPv6 in brackets. The place of the entry that
+    /// cannot be read, from 1, is the error: the entry itself may hold a password.
+    pub fn new(list: &str) -> Result<Guard, usize> {
         let allowed = list
             .split([',', ' ', '\t', '\n'])
             .filter(|entry| !entry.is_empty())
-            .map(|entry| host_and_port(entry).ok_or_else(|| entry.to_owned()))
+            .enumerate()
+            .map(|(place, entry)| host_and_port(entry).ok_or(place + 1))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Guard { allowed })
     }

@@ -47,7 +47,7 @@ fn build(env: &Env) -> Result<App<WorkerPorts>, Vec<ConfigFault>> {
     let models = Catalogue::load(patch.as_deref())
         .map_err(|error| faults.push(fault("MODELS_JSON", &error.to_string())))
         .ok();
-    let claude = claude(env).map_err(|fault| faults.push(fault)).ok();
+    let claude = claude(env, &mut faults);
     let mut binding = |name: &'static str, found: bool| {
         if !found {
             faults.push(fault(name, "is not bound; see wrangler.toml"));
@@ -96,8 +96,9 @@ fn build(env: &Env) -> Result<App<WorkerPorts>, Vec<ConfigFault>> {
     })
 }
 
-/// The endpoint and its key, checked for what would otherwise fail with every single call.
-fn claude(env: &Env) -> Result<ClaudeFetch, ConfigFault> {
+/// The endpoint and its key, checked for what would otherwise fail with every single call. What is wrong is added to `faults`; both may hold
+/// a secret, so neither is repeated.
+fn claude(env: &Env, faults: &mut Vec<ConfigFault>) -> Option<ClaudeFetch> {
     let base_url = variable(env, "ANTHROPIC_BASE_URL").unwrap_or_else(|| ANTHROPIC.to_owned());
     let base_url = base_url.trim();
     let parsed = Url::parse(base_url).ok().filter(|url| {
@@ -108,21 +109,21 @@ fn claude(env: &Env) -> Result<ClaudeFetch, ConfigFault> {
             && url.fragment().is_none()
     });
     if parsed.is_none() {
-        // The value may hold a password: it is not repeated.
-        return Err(fault(
+        faults.push(fault(
             "ANTHROPIC_BASE_URL",
             "wants an http(s) URL without user, query and fragment",
         ));
     }
     let key = variable(env, "ANTHROPIC_API_KEY");
     let key = key.as_deref().map(str::trim).filter(|key| !key.is_empty());
-    if key.is_some_and(|key| !key.bytes().all(|byte| byte.is_ascii_graphic())) {
-        return Err(fault(
+    let sound = key.is_none_or(|key| key.bytes().all(|byte| byte.is_ascii_graphic()));
+    if !sound {
+        faults.push(fault(
             "ANTHROPIC_API_KEY",
             "holds a character that no header may carry",
         ));
     }
-    Ok(ClaudeFetch::new(base_url, key))
+    (parsed.is_some() && sound).then(|| ClaudeFetch::new(base_url, key))
 }
 
 /// What webhooks are signed with, where it is set.

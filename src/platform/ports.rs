@@ -72,4 +72,10 @@ impl Ports for WorkerPorts {
     fn log(&self) -> &Console {
         &self.log
     }
+
+    /// Of this isolate, JavaScript's own aside. Linear memory never shrinks, so it is the most that was needed since the start.
+    fn memory(&self) -> Option<u64> {
+        const PAGE: usize = 65_536;
+        u64::try_from(core::arch::wasm32::memory_size::<0>() * PAGE).ok()
+    }
 }

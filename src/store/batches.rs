@@ -119,6 +119,17 @@ pub fn choose(job: &str, delivery: &str, choice: &str) -> Vec<Statement> {
     ]
 }
 
+const TELL_REFUSED: &str = "-- tell_refused_batch
+UPDATE jobs SET choice = json_set(choice, '$.why', choice->>'$.why' || ?3)
+WHERE id = (SELECT job FROM batches WHERE id = ?1) AND choice IS NOT NULL AND instr(choice->>'$.why', ?2) = 0";
+
+/// What the caller is told of the job's delivery says too that a batch was refused for good, once.
+pub fn tell_refused(batch: &str, why: &str) -> Statement {
+    let said = "The API refused a batch for good";
+    let more = format!(" {said}, so its calls go out live, at the full price: {why}");
+    sql(TELL_REFUSED, params![batch, said, more])
+}
+
 const UNDECIDE: &str = "-- undecide_delivery
 UPDATE jobs SET choice = NULL, delivery = COALESCE((SELECT CASE spec->>'$.delivery' WHEN 'batch' THEN 'undecided'
   WHEN 'auto' THEN 'undecided' END FROM specs WHERE job = ?1), 'live') WHERE id = ?1";

@@ -84,6 +84,7 @@ fn a_page_of_a_named_origin_may_call_and_read_what_it_needs() {
             "content-type",
             "idempotency-key",
             "last-event-id",
+            "traceparent",
         ] {
             assert!(
                 preflight

@@ -29,6 +29,8 @@ fn every_response_has_an_id_and_the_security_headers() {
                 "content-security-policy",
                 "default-src 'none'; frame-ancestors 'none'",
             ),
+            ("x-frame-options", "DENY"),
+            ("cross-origin-resource-policy", "same-origin"),
         ] {
             assert_eq!(reply.header(name), value, "{method} {path}");
         }

@@ -312,6 +312,11 @@ fn where_batches_are_refused_for_good_work_goes_live() {
     run(&world, &app, &id, HOUR);
     assert_eq!(state(&world, &id), "succeeded");
     assert_eq!(stats(&world)["batches"]["created"], 0);
+    // Whoever asked for half the price is told.
+    let choice = world.query("SELECT choice->>'$.why' AS why FROM jobs");
+    let why = choice[0]["why"].as_str().unwrap();
+    let told = "The API refused a batch for good, so its calls go out live, at the full price: ";
+    assert_eq!(why.matches(told).count(), 1, "{why}");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fanwise::app::view::{JobView, Report, ResultLine};
-use fanwise::app::{App, control, drive, query, report};
+use fanwise::app::{App, control, drive, query, report, results};
 use fanwise::core::plan::Limits;
 use serde_json::{Value, json};
 
@@ -66,12 +66,12 @@ impl Story {
     pub fn results(&self, stage: &'static str) -> Vec<ResultLine> {
         let (app, id) = (self.app.clone(), self.id.clone());
         self.world.block_on(async move {
-            let of = query::results_of(&app, TENANT, &id, Some(stage))
+            let of = results::results_of(&app, TENANT, &id, Some(stage))
                 .await
                 .unwrap();
             let (mut all, mut after) = (Vec::new(), None);
             loop {
-                let (lines, next) = query::results_page(&app, &of, after).await.unwrap();
+                let (lines, next) = results::results_page(&app, &of, after).await.unwrap();
                 all.extend(lines);
                 if next.is_none() {
                     return all;

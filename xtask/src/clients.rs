@@ -52,6 +52,7 @@ impl Hosted {
             port: 0,
             vars: all,
             cron,
+            ..Options::default()
         };
         Ok(Hosted {
             worker: Worker::start(tools, state, options)?,

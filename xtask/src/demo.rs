@@ -61,6 +61,7 @@ pub fn run(args: Args) -> Result<()> {
         port: if free_now(USUAL_PORT) { USUAL_PORT } else { 0 },
         vars: claude_vars(&url, &key, &token),
         cron: Some(CRON),
+        ..Options::default()
     };
     let mut worker = Worker::start(&tools, state, options)?;
     tell_errors_of(worker.log());

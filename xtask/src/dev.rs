@@ -71,6 +71,7 @@ pub fn run(args: Args) -> Result<()> {
         port: args.port,
         vars,
         cron: Some(CRON),
+        ..Options::default()
     };
     let mut worker = Worker::start(&tools, state, options)?;
     tell_errors_of(worker.log());

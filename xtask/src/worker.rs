@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use serde_json::Value;
 
 use crate::client::Client;
 use crate::proc::Group;
@@ -27,8 +28,11 @@ const PORT_LINGER: Duration = Duration::from_secs(3);
 const RECOVERY: Duration = Duration::from_secs(10);
 /// What wrangler writes when it has to.
 const CRASHED: &str = "runtime crashed unexpectedly";
+/// The code of its answers where a variable is wrong.
+const MISCONFIGURED: &str = "\"misconfigured\"";
 const LOOK: Duration = Duration::from_millis(50);
 
+#[derive(Default)]
 pub struct Options {
     /// 0 for any that is free.
     pub port: u16,
@@ -36,6 +40,8 @@ pub struct Options {
     pub vars: Vec<(String, String)>,
     /// How often the scheduled handler is called; production's cron does it every minute, local runs have none.
     pub cron: Option<Duration>,
+    /// Whether one that is configured wrongly is started all the same.
+    pub unwell: bool,
 }
 
 /// A running Worker. Dropped, it ends.
@@ -194,6 +200,36 @@ impl Worker {
         Ok(())
     }
 
+    /// Every variable that is wrong, as a deep look names them.
+    fn misconfigured(&self) -> anyhow::Error {
+        let vars = self.options.vars.iter();
+        let token = vars.rev().find(|(name, _)| name == "FANWISE_TOKEN");
+        let client = Client::new(&self.url(), token.map(|(_, token)| token.as_str()));
+        let told = client
+            .get("/healthz?deep=1")
+            .and_then(|answer| answer.json());
+        let told = told.unwrap_or_default();
+        let checks = told.get("checks").and_then(Value::as_array);
+        let faults: Vec<String> = checks
+            .into_iter()
+            .flatten()
+            .filter_map(|check| {
+                let text = |field: &str| check.get(field).and_then(Value::as_str);
+                Some(format!("{}: {}", text("name")?, text("problem")?))
+            })
+            .collect();
+        match faults.is_empty() {
+            true => anyhow!(
+                "the Worker is not configured rightly; its log says what is wrong: {}",
+                self.state.log().display()
+            ),
+            false => anyhow!(
+                "the Worker is not configured rightly: {}",
+                faults.join("; ")
+            ),
+        }
+    }
+
     fn wait_until_ready(&mut self, began_at: u64) -> Result<()> {
         let began = Instant::now();
         let log = self.state.log();
@@ -213,6 +249,12 @@ impl Worker {
                 self.port = port;
                 match Client::new(&self.url(), None).health() {
                     Some((200, _)) => return Ok(()),
+                    Some((503, body)) if body.contains(MISCONFIGURED) => {
+                        return match self.options.unwell {
+                            true => Ok(()),
+                            false => Err(self.misconfigured()),
+                        };
+                    }
                     Some((status, body)) if began.elapsed() > REFUSAL => {
                         bail!("the Worker answers, but is not well ({status}): {body}");
                     }

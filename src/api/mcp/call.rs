@@ -14,9 +14,9 @@ use crate::api::auth::Caller;
 use crate::api::cursor::{self, AfterResult};
 use crate::api::problem::ApiError;
 use crate::api::{Api, params, submit};
-use crate::app::query;
 use crate::app::view::{JobView, ResultLine};
 use crate::app::{control, plan, report, submit as jobs};
+use crate::app::{query, results};
 use crate::core::recipe;
 use crate::core::state::JobState;
 use crate::core::token::Scope;
@@ -209,14 +209,15 @@ impl<P: Ports> Context<'_, P> {
                 ApiError::fault("cursor", "must be a `next_cursor` of this tool, unchanged")
             })?,
         };
-        let of = query::results_of(app, &self.caller.tenant, &job, wanted.stage.as_deref()).await?;
+        let of =
+            results::results_of(app, &self.caller.tenant, &job, wanted.stage.as_deref()).await?;
         let mut page = Vec::new();
         let mut bytes = 0;
         // The last task that was given whole, and how many lines of the next one were.
         let mut at = from;
         let mut skip = from.lines;
         let next = 'pages: loop {
-            let (lines, more) = query::results_page(app, &of, at.task).await?;
+            let (lines, more) = results::results_page(app, &of, at.task).await?;
             let mut current = None;
             for line in lines {
                 let task = task_of(&line);

@@ -372,18 +372,23 @@ fn refusal<P: Ports>(
         }
         _ => 0,
     };
+    let live = matches!(error.class, ErrorClass::GiveUp | ErrorClass::Reshape);
+    let why = error.to_string();
     let mut statements = sql::lose(
         batch,
         now,
         &Lost {
             paid: false,
             code: "not_sent",
-            why: &error.to_string(),
+            why: &why,
             not_before: now.saturating_add_unsigned(wait),
             delay: false,
-            live: matches!(error.class, ErrorClass::GiveUp | ErrorClass::Reshape),
+            live,
         },
     );
+    if live {
+        statements.push(sql::tell_refused(batch, &why));
+    }
     if let ErrorClass::Stop { resumes_at_ms } = error.class {
         let until = resumes_at_ms.and_then(|at| i64::try_from(at).ok());
         statements.extend(ended::trip(app, error.code, &error.message, until, now));

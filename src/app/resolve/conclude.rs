@@ -9,7 +9,7 @@ use super::reading::{TRUNCATED, prior_of};
 use super::{Asked, NOT_YET_MS, Resolved, request};
 use crate::app::expand::new_task;
 use crate::app::kit::{Prior, StageKit, nano, only, wire_output};
-use crate::app::{App, AppError, bodies, query};
+use crate::app::{App, AppError, bodies, results};
 use crate::claude::request::MessagesRequest;
 use crate::core::plan::{Output, StageKind};
 use crate::core::state::TaskState;
@@ -61,7 +61,7 @@ pub(super) async fn conclude<P: Ports>(
     };
     if news {
         results.sort_by_key(|(id, _)| task.ids.iter().position(|known| known == id));
-        let text = query::stored_output(output, results.clone()).to_string();
+        let text = results::stored_output(output, results.clone()).to_string();
         let bytes = text.len() as u64;
         match bodies::keep(app, &bodies::job_prefix(&task.job), text).await {
             Ok((body, blob)) => {
@@ -293,19 +293,25 @@ pub(super) fn whole_result(
         }
         StageKind::Plan => stage.plan_request(task.max_tokens, form, &asked.plan, None),
     };
-    let text = match (wire_output(&stage.stage), results) {
-        (Output::Item, results) => {
-            json!({"results": query::stored_output(Output::Item, results.to_vec())}).to_string()
-        }
-        (Output::Chunk, [(_, Value::String(text))]) if stage.schema.is_none() => text.clone(),
-        (Output::Chunk, [(_, output)]) => output.to_string(),
-        (Output::Chunk, _) => return None,
-    };
+    let text = as_answer(stage, results)?;
     let mut keys = vec![stage.key(&request(Form::FRESH))];
     if asked.form.plain {
         keys.push(stage.key(&request(asked.form.afresh())));
     }
     Some((keys, text))
+}
+
+/// Results as an answer would give them; `None` where they are not those of one answer.
+pub(super) fn as_answer(stage: &StageKit, results: &[(String, Value)]) -> Option<String> {
+    match (wire_output(&stage.stage), results) {
+        (Output::Item, results) => {
+            let results = results::stored_output(Output::Item, results.to_vec());
+            Some(json!({ "results": results }).to_string())
+        }
+        (Output::Chunk, [(_, Value::String(text))]) if stage.schema.is_none() => Some(text.clone()),
+        (Output::Chunk, [(_, output)]) => Some(output.to_string()),
+        (Output::Chunk, _) => None,
+    }
 }
 
 pub(super) async fn ledger_entry<P: Ports>(

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::conclude::{conclude, lacking, ledger_entry};
+use super::conclude::{as_answer, conclude, lacking, ledger_entry};
 use super::reading::{fault_code, read};
 use super::{Admitted, Asked, Resolved, blank, count};
 use crate::app::call::{self, Ended};
@@ -108,9 +108,16 @@ pub(super) async fn resolve<P: Ports>(
             // The very request may come again too: another job's repair of the same answer.
             let again = asked.form != Form::FRESH || asked.ids != task.ids;
             if again && answer.missing.is_empty() && task.reuse && app.config.ledger_days > 0 {
-                let key = stage.key(&request);
-                let entry = ledger_entry(app, &task, key, text.clone(), attempt.cost).await;
-                resolved.ledger.extend(entry);
+                // What was cut off after the last wanted result is kept without its stump.
+                let kept = match answer.truncated {
+                    true => as_answer(stage, &answer.valid),
+                    false => Some(text.clone()),
+                };
+                if let Some(kept) = kept {
+                    let key = stage.key(&request);
+                    let entry = ledger_entry(app, &task, key, kept, attempt.cost).await;
+                    resolved.ledger.extend(entry);
+                }
             }
             // A repair asks for items again that have their result already.
             let missing = lacking(&answer.missing, &asked.kept);

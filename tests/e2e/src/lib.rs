@@ -28,6 +28,7 @@ pub struct Builder {
     standin: Vec<String>,
     vars: Vec<(String, String)>,
     cron: Option<Duration>,
+    unwell: bool,
 }
 
 /// A running Worker and its stand-in.
@@ -58,6 +59,12 @@ impl Builder {
         self
     }
 
+    /// Starts it although it is configured wrongly.
+    pub fn unwell(mut self) -> Builder {
+        self.unwell = true;
+        self
+    }
+
     pub fn start(self) -> Result<World> {
         let (tools, program) = ready()?;
         let state = State::temporary("e2e")?;
@@ -69,6 +76,7 @@ impl Builder {
             port: 0,
             vars,
             cron: self.cron,
+            unwell: self.unwell,
         };
         let worker = Worker::start(&tools, state, options)?;
         let client = Client::new(&worker.url(), Some(&token));

@@ -288,3 +288,154 @@ fn a_deep_look_is_for_admins() {
     let nobody = world.client.with_token(None);
     assert_eq!(nobody.get("/healthz?deep=1").unwrap().status, 401);
 }
+
+#[test]
+fn what_is_configured_wrongly_is_named_at_once_and_to_the_operator_alone() {
+    let secrets = [
+        ("ANTHROPIC_API_KEY", "sk-ant-hunter2\u{e9}"),
+        ("ANTHROPIC_BASE_URL", "https://user:hunter2@example.com"),
+        ("WEBHOOK_SIGNING_KEY", "hunter2"),
+        ("OTLP_HEADERS", "x-key=a, hunter2"),
+        ("OTLP_ENDPOINT", "https://user:hunter2@example.com"),
+        ("FETCH_ALLOW_HOSTS", "user:hunter2@example.com:1"),
+        ("CORS_ORIGINS", "https://user:hunter2@example.com"),
+        // A key in the wrong variable.
+        ("WORKER_SLOTS", "sk-ant-hunter2-hunter2"),
+    ];
+    let mut wrong: Vec<(&str, &str)> = secrets.to_vec();
+    wrong.extend([
+        ("LEASE_MS", "-1"),
+        ("MODELS_JSON", "{"),
+        // Wrong only beside another one: 1,800 looks in one stream.
+        ("EVENTS_POLL_MS", "500"),
+    ]);
+    let mut builder = World::builder().unwell();
+    for (name, value) in &wrong {
+        builder = builder.var(name, value);
+    }
+    let world = builder.start().unwrap();
+    let told = world.client.get("/healthz?deep=1").unwrap();
+    assert_eq!(told.status, 503, "{}", told.body);
+    let health = told.json().unwrap();
+    let checks = health["checks"].as_array().unwrap();
+    let problem = |name: &str| {
+        let check = checks.iter().find(|check| check["name"] == name);
+        check.map(|check| check["problem"].as_str().unwrap())
+    };
+    for (name, _) in &wrong {
+        // The poll is named by what it does not go with.
+        let named = problem(
+            name.strip_suffix("POLL_MS")
+                .map_or(name, |_| "EVENTS_MAX_MS"),
+        );
+        assert!(
+            named.is_some_and(|text| !text.is_empty()),
+            "{name}: {health}"
+        );
+    }
+    assert_eq!(checks.len(), wrong.len(), "{health}");
+    assert_eq!(
+        problem("LEASE_MS").unwrap(),
+        "is \"-1\", wants a whole number from 200 to 600000"
+    );
+
+    // Everybody else learns that, and where the operator should look.
+    let nobody = world.client.with_token(None);
+    assert_eq!(nobody.get("/healthz?deep=1").unwrap().status, 401);
+    let mut answers = vec![told];
+    for client in [&world.client, &nobody] {
+        for path in ["/healthz", "/v1/jobs", "/openapi.json"] {
+            let answer = client.get(path).unwrap();
+            let problem = answer.json().unwrap();
+            assert_eq!(
+                (answer.status, &problem["code"]),
+                (503, &json!("misconfigured"))
+            );
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(detail.contains("/healthz?deep=1"), "{detail}");
+            assert!(
+                wrong.iter().all(|(name, _)| !detail.contains(name)),
+                "{detail}"
+            );
+            answers.push(answer);
+        }
+    }
+    for answer in &answers {
+        for name in [
+            "content-security-policy",
+            "x-content-type-options",
+            "x-request-id",
+        ] {
+            assert!(answer.header(name).is_some(), "{name}: {}", answer.body);
+        }
+    }
+    // Our own lines of the log: wrangler lists variables when it starts, as they are.
+    let log = std::fs::read_to_string(world.worker.log()).unwrap();
+    let ours: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("\"event\""))
+        .collect();
+    assert!(
+        ours.iter().any(|line| line.contains("LEASE_MS: is")),
+        "{log}"
+    );
+    let said = answers.iter().map(|answer| answer.body.as_str());
+    for text in said.chain(ours) {
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
+fn a_start_that_fails_says_which_variable_is_wrong() {
+    let started = World::builder().var("EVENTS_POLL_MS", 500).start();
+    let error = format!("{:#}", started.err().unwrap());
+    assert_eq!(
+        error,
+        "the Worker is not configured rightly: EVENTS_MAX_MS: is 1800 times EVENTS_POLL_MS, wants less than 1000 times"
+    );
+}
+
+/// What the instance that answers has needed at most since its start; linear memory never shrinks.
+fn memory(world: &World) -> u64 {
+    let health = world.client.get("/healthz?deep=1").unwrap();
+    health.ok().unwrap().json().unwrap()["memory_bytes"]
+        .as_u64()
+        .unwrap()
+}
+
+#[test]
+fn a_hundred_thousand_results_go_out_in_little_memory() {
+    const RESULTS: usize = 100_000;
+    let mut world = World::builder()
+        .standin(["--latency-ms", "0"])
+        .start()
+        .unwrap();
+    let items: Vec<String> = (0..RESULTS)
+        .map(|n| format!("I was charged twice (case {n})"))
+        .collect();
+    let body = json!({
+        "task": "Find out what customers complain about",
+        "input": {"items": items},
+        "stages": [{
+            "name": "classify", "kind": "map", "instructions": "Classify.", "output": "item",
+            "chunk": {"items": 250}, "max_tokens": 32_000
+        }]
+    });
+    let done = world.run_job(&body, Duration::from_secs(300)).unwrap();
+    assert_eq!(done["state"], "succeeded", "{done}");
+    let id = id_of(&done).unwrap();
+    // What the job itself needed would hide what its results need.
+    world.worker.restart().unwrap();
+    let before = memory(&world);
+    let mut bytes = 0;
+    for (format, lines) in [("jsonl", RESULTS), ("csv", RESULTS + 1), ("json", 1)] {
+        let path = format!("/v1/jobs/{id}/results?format={format}");
+        let answer = world.client.get(&path).unwrap().ok().unwrap();
+        assert_eq!(answer.body.lines().count(), lines, "{format}");
+        bytes += answer.body.len() as u64;
+    }
+    let after = memory(&world);
+    println!("{bytes} bytes of results; the Worker held {before} bytes before, {after} after");
+    assert!(bytes > 20_000_000, "{bytes}");
+    assert!(after - before < 8_000_000, "{before}, then {after} bytes");
+}

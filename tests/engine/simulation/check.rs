@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fanwise::app::view::ResultLine;
-use fanwise::app::{App, AppError, control, plan, query, report};
+use fanwise::app::{App, AppError, control, plan, query, report, results};
 use fanwise::core::plan::{Limits, PLAN_STAGE};
 use futures::executor::LocalPool;
 use serde_json::Value;
@@ -334,7 +334,7 @@ fn fates(run: &Run, position: usize, id: &str, faults: &mut Vec<String>) {
         commanded
             || job
             || report::report(&app, "stranger", &owned).await.is_ok()
-            || query::results_of(&app, "stranger", &owned, None)
+            || results::results_of(&app, "stranger", &owned, None)
                 .await
                 .is_ok()
             || !list.unwrap().0.is_empty()
@@ -447,11 +447,11 @@ async fn read(
     let report = report::report(app, tenant, id).await?;
     let mut results = Vec::new();
     for stage in stages.iter().filter(|stage| stage["kind"] == "map") {
-        let of = query::results_of(app, tenant, id, stage["name"].as_str()).await?;
+        let of = results::results_of(app, tenant, id, stage["name"].as_str()).await?;
         let mut lines = Vec::new();
         let mut after = None;
         loop {
-            let (page, next) = query::results_page(app, &of, after).await?;
+            let (page, next) = results::results_page(app, &of, after).await?;
             lines.extend(page);
             let Some(next) = next else { break };
             after = Some(next);
@@ -490,7 +490,8 @@ fn valid(output: &Value) -> bool {
     {
         return true;
     }
-    if object.len() != 1 {
+    let repeats = object.get("text").is_some_and(Value::is_string);
+    if object.len() != 1 + usize::from(repeats) {
         return false;
     }
     match (object.get("primary_category"), object.get("gist")) {

@@ -105,6 +105,7 @@ impl Story {
         let count = dice.pick(&[1, 1, 1, 2, 2, 3, 4]);
         // Dice of its own, so that all else of a story is as it would be without.
         let mut own = Dice::new(seed, 4);
+        let mut lengths = Dice::new(seed, 5);
         let mut jobs: Vec<Plan> = Vec::new();
         for n in 0..count {
             let tenant = dice.pick(tenants);
@@ -117,9 +118,10 @@ impl Story {
             let (texts, mut body) = match twin {
                 Some(twin) => (twin.texts, twin.body),
                 None => {
-                    let texts = texts(dice);
+                    let mut texts = texts(dice);
                     let mut body = json!({"stages": stages(dice)});
                     add_context(&mut own, &mut body);
+                    add_lengths(&mut lengths, &mut texts, &mut body);
                     (texts, body)
                 }
             };
@@ -406,6 +408,26 @@ fn add_context(dice: &mut Dice, body: &mut Value) {
     } else if let Some(stage) = body["stages"].get_mut(0) {
         stage["context"] = json!(text);
     }
+}
+
+/// Results that repeat their items, some of which are much longer than the others: their answers do not always fit.
+fn add_lengths(dice: &mut Dice, texts: &mut [String], body: &mut Value) {
+    let first = &mut body["stages"][0];
+    if first["name"] != "classify" || !dice.chance(0.25) {
+        return;
+    }
+    let schema = &mut first["output_schema"];
+    schema["properties"]["text"] = json!({"type": "string"});
+    schema["required"] = json!(["primary_category", "text"]);
+    let times = dice.pick(&[8, 25]);
+    for text in texts.iter_mut() {
+        if dice.chance(0.15) {
+            *text = text.repeat(times);
+        }
+    }
+    // More than the longest of them takes.
+    let longest = texts.iter().map(String::len).max().unwrap_or(0);
+    first["max_tokens"] = json!(longest / 2 + 200);
 }
 
 fn limits(dice: &mut Dice) -> Value {

@@ -5,32 +5,35 @@
 //! - [`door`]: reads under load, and results as a stream
 //! - [`phases`]: where a job's time goes
 //! - [`plain`]: a plain client that sends the same calls, for comparison
+//! - [`restate`]: Restate, for comparison
 //! - [`usage`]: CPU and memory of workerd
 //! - [`size`]: the Wasm, by crate
+//! - [`tables`]: all of it for people
 //!
 //! Each number is the median of several rounds. A target that is missed is printed as such and is no
-//! failure: timings belong to the machine and to what else it does. Restate and Cloudflare Workflows are not
-//! part of it; neither can be had from a package registry alone.
+//! failure: timings belong to the machine and to what else it does.
 
 pub mod cost;
 pub mod door;
 pub mod phases;
 pub mod plain;
+pub mod restate;
 pub mod size;
+pub mod tables;
 pub mod usage;
 pub mod world;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, Table};
 use serde_json::{Map, Value, json};
 
 use crate::client::{Client, is_terminal};
 use crate::{build, root, setup, ui};
 use phases::Phases;
 use plain::Recorded;
+use restate::Restate;
+use tables::{median, speed, weights};
 use usage::Usage;
 use world::{Parts, World, id_of, job};
 
@@ -45,13 +48,6 @@ const LARGE: u32 = 10_000;
 const LARGE_CHUNK: u32 = 25;
 /// Requests after the first one, to tell a fresh isolate from a used one.
 const LATER: usize = 5;
-/// Crates shown one by one.
-const CRATES: usize = 15;
-
-const TARGET_RATIO: f64 = 1.2;
-const TARGET_ACCEPT_S: f64 = 2.0;
-const TARGET_CPU_S: f64 = 3.0;
-const TARGET_PEAK_MB: f64 = 400.0;
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -70,6 +66,9 @@ pub struct Args {
     /// Measure the Worker in build/ as it is, without compiling it
     #[arg(long)]
     pub as_built: bool,
+    /// Leave Restate out, which npm brings for the comparison (a download of some 70 MB, once)
+    #[arg(long)]
+    pub without_restate: bool,
     /// Only what the Worker weighs
     #[arg(long)]
     pub size: bool,
@@ -95,6 +94,7 @@ struct Round {
     job: Duration,
     phases: Phases,
     plain: Duration,
+    restate: Option<restate::Measured>,
     usage: Option<Usage>,
 }
 
@@ -127,6 +127,12 @@ pub fn run(args: &Args) -> Result<()> {
         return door::run(&parts);
     }
     let size = weigh()?;
+    let mut restate = match args.without_restate {
+        true => None,
+        false => Restate::prepare(parts.tools())
+            .inspect_err(restate::left_out)
+            .ok(),
+    };
     let before = usage::load();
     // A consumer has room for all calls of the job, and a class starts with as many.
     let room = args.concurrency.max(50).to_string();
@@ -148,11 +154,16 @@ pub fn run(args: &Args) -> Result<()> {
         size,
     };
     for number in 1..=args.rounds {
-        let round = round(&mut world, args, number)?;
+        let round = round(&mut world, args, &mut restate, number)?;
+        let by_restate = round.restate.as_ref();
         ui::say(format!(
-            "  round {number}: job {}, plain client {}",
+            "  round {number}: job {}, plain client {}{}",
             ui::took(round.job),
-            ui::took(round.plain)
+            ui::took(round.plain),
+            by_restate.map_or(String::new(), |one| format!(
+                ", Restate {}",
+                ui::took(one.job)
+            )),
         ));
         measured.rounds.push(round);
     }
@@ -165,7 +176,7 @@ pub fn run(args: &Args) -> Result<()> {
     ui::print(weights(&measured.size));
     if let (Some(before), Some(after)) = (before, usage::load()) {
         ui::print(format!(
-            "Load averages (1, 5, 15 min): {before} before, {after} after. Restate and Workflows are not included."
+            "Load averages (1, 5, 15 min): {before} before, {after} after."
         ));
     }
     Ok(())
@@ -177,7 +188,13 @@ fn ideal(items: u32, concurrency: u32, latency_ms: u64) -> Duration {
     Duration::from_millis((rounds + 1) * latency_ms)
 }
 
-fn round(world: &mut World, args: &Args, number: u32) -> Result<Round> {
+/// What cannot be measured of Restate once is not tried again.
+fn round(
+    world: &mut World,
+    args: &Args,
+    restate: &mut Option<Restate>,
+    number: u32,
+) -> Result<Round> {
     world.worker.check()?;
     world.standin.reset()?;
     let limits = Map::from_iter([("concurrency".to_owned(), json!(args.concurrency))]);
@@ -204,14 +221,23 @@ fn round(world: &mut World, args: &Args, number: u32) -> Result<Round> {
         args.items() as usize,
         args.concurrency as usize,
     )?;
+    let by_restate = restate
+        .as_ref()
+        .map(|restate| restate.run(&world.standin, &recorded, args.items(), args.concurrency));
+    let by_restate = match by_restate.transpose() {
+        Ok(measured) => measured,
+        Err(error) => {
+            restate::left_out(&error);
+            *restate = None;
+            None
+        }
+    };
     Ok(Round {
         job: phases.whole(),
         phases,
         plain,
-        usage: before.zip(after).map(|(before, after)| Usage {
-            cpu: after.cpu.saturating_sub(before.cpu),
-            ..after
-        }),
+        restate: by_restate,
+        usage: before.zip(after).map(|(before, after)| after.since(before)),
     })
 }
 
@@ -272,207 +298,6 @@ fn times_of(log: &str, request: &str) -> Vec<f64> {
         .collect()
 }
 
-fn median(mut numbers: Vec<f64>) -> Option<f64> {
-    numbers.sort_by(f64::total_cmp);
-    let middle = numbers.len() / 2;
-    let upper = numbers.get(middle).copied()?;
-    if numbers.len() % 2 == 1 {
-        return Some(upper);
-    }
-    Some(f64::midpoint(*numbers.get(middle - 1)?, upper))
-}
-
-/// A row of the table: what, the runs, and the target that its median is held against.
-struct Row {
-    what: String,
-    runs: Vec<f64>,
-    unit: &'static str,
-    target: Option<f64>,
-}
-
-impl Row {
-    fn cells(&self) -> [String; 5] {
-        let middle = median(self.runs.clone());
-        let number = |n: f64| format!("{n:.2}");
-        let (target, met) = match (self.target, middle) {
-            (Some(target), Some(middle)) => (
-                format!("at most {target}"),
-                if middle <= target { "met" } else { "missed" },
-            ),
-            (Some(target), None) => (format!("at most {target}"), "n/a"),
-            (None, _) => (String::new(), ""),
-        };
-        let runs: Vec<String> = self.runs.iter().copied().map(number).collect();
-        [
-            self.what.clone(),
-            middle.map_or_else(|| "n/a".into(), |n| format!("{} {}", number(n), self.unit)),
-            if runs.len() > 1 {
-                runs.join("  ")
-            } else {
-                String::new()
-            },
-            target,
-            met.to_owned(),
-        ]
-    }
-}
-
-fn speed(args: &Args, measured: &Measured) -> String {
-    let ideal = ideal(args.items(), args.concurrency, args.latency_ms).as_secs_f64();
-    let row = |what: String, unit, target, of: &dyn Fn(&Round) -> Option<f64>| Row {
-        what,
-        runs: measured.rounds.iter().filter_map(of).collect(),
-        unit,
-        target,
-    };
-    let per_thousand = 1_000.0 / f64::from(args.items());
-    let rows = [
-        row("submit to the end of the job".into(), "s", None, &|r| {
-            Some(r.job.as_secs_f64())
-        }),
-        row(
-            format!("  against the ideal {ideal:.1} s"),
-            "x",
-            Some(TARGET_RATIO),
-            &|r| Some(r.job.as_secs_f64() / ideal),
-        ),
-        row("  of it, to the first call".into(), "s", None, &|r| {
-            Some(r.phases.to_first_call)
-        }),
-        row(
-            format!("  calls for items, {} in all", args.items()),
-            "s",
-            None,
-            &|r| Some(r.phases.items),
-        ),
-        row("  to the synthesis".into(), "s", None, &|r| {
-            Some(r.phases.to_synthesis)
-        }),
-        row("  the synthesis".into(), "s", None, &|r| {
-            Some(r.phases.synthesis)
-        }),
-        row("  to the end".into(), "s", None, &|r| Some(r.phases.to_end)),
-        row("the same calls by a plain client".into(), "s", None, &|r| {
-            Some(r.plain.as_secs_f64())
-        }),
-        row(
-            format!("  against the ideal {ideal:.1} s"),
-            "x",
-            None,
-            &|r| Some(r.plain.as_secs_f64() / ideal),
-        ),
-        row(
-            "  the job against the plain client".into(),
-            "x",
-            None,
-            &|r| Some(r.job.as_secs_f64() / r.plain.as_secs_f64()),
-        ),
-        Row {
-            what: format!("{LARGE} items accepted"),
-            runs: measured
-                .accepted
-                .iter()
-                .map(Duration::as_secs_f64)
-                .collect(),
-            unit: "s",
-            target: Some(TARGET_ACCEPT_S),
-        },
-        row(
-            "CPU of workerd per 1,000 tasks".into(),
-            "s",
-            Some(TARGET_CPU_S),
-            &|r| Some(r.usage?.cpu.as_secs_f64() * per_thousand),
-        ),
-        row(
-            "peak memory of workerd so far".into(),
-            "MB",
-            Some(TARGET_PEAK_MB),
-            &|r| Some(r.usage?.peak_bytes as f64 / 1e6),
-        ),
-        Row {
-            what: "  before the first job".into(),
-            runs: measured
-                .idle
-                .map(|usage| usage.peak_bytes as f64 / 1e6)
-                .into_iter()
-                .collect(),
-            unit: "MB",
-            target: None,
-        },
-        Row {
-            what: "first request of a fresh isolate".into(),
-            runs: measured.first.into_iter().collect(),
-            unit: "ms",
-            target: None,
-        },
-        Row {
-            what: "later requests".into(),
-            runs: measured.later.into_iter().collect(),
-            unit: "ms",
-            target: None,
-        },
-        Row {
-            what: "Worker, gzipped".into(),
-            runs: vec![measured.size.gzipped as f64 / 1e6],
-            unit: "MB",
-            target: Some(size::LIMIT_BYTES as f64 / 1e6),
-        },
-    ];
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED);
-    table.set_header(["measured", "median", "runs", "target", ""]);
-    for row in &rows {
-        table.add_row(row.cells());
-    }
-    right(&mut table, 1);
-    format!(
-        "\n{} items, one per task, {} ms of latency, {} calls at a time, {} rounds\n{table}",
-        args.items(),
-        args.latency_ms,
-        args.concurrency,
-        args.rounds
-    )
-}
-
-fn weights(size: &size::Size) -> String {
-    let code: u64 = size.crates.iter().map(|(_, bytes)| bytes).sum();
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED);
-    table.set_header(["code of", "kB", "share"]);
-    let mut add = |what: String, bytes: u64| {
-        let share = 100.0 * bytes as f64 / code.max(1) as f64;
-        table.add_row([
-            what,
-            format!("{:.1}", bytes as f64 / 1e3),
-            format!("{share:.1} %"),
-        ]);
-    };
-    for (name, bytes) in size.crates.iter().take(CRATES) {
-        add(name.clone(), *bytes);
-    }
-    let rest: &[(String, u64)] = size.crates.get(CRATES..).unwrap_or_default();
-    if !rest.is_empty() {
-        let bytes = rest.iter().map(|(_, bytes)| bytes).sum();
-        add(format!("{} others", rest.len()), bytes);
-    }
-    right(&mut table, 1);
-    right(&mut table, 2);
-    format!(
-        "\nThe Worker is {:.2} MB, gzipped {:.3} MB of at most {:.1} MB: code {:.2} MB, data {:.2} MB\n{table}",
-        size.raw as f64 / 1e6,
-        size.gzipped as f64 / 1e6,
-        size::LIMIT_BYTES as f64 / 1e6,
-        code as f64 / 1e6,
-        size.data as f64 / 1e6,
-    )
-}
-
-fn right(table: &mut Table, column: usize) {
-    if let Some(column) = table.column_mut(column) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -484,29 +309,8 @@ mod tests {
     }
 
     #[test]
-    fn medians() {
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));
-        assert_eq!(median(Vec::new()), None);
-    }
-
-    #[test]
     fn times_are_read_from_wranglers_log() {
         let log = "[wrangler:info] GET /healthz 200 OK (35ms)\nGET /v1/jobs 200 OK (9ms)\n\u{1b}[32mGET /healthz 200 OK (2ms)\u{1b}[0m\n";
         assert_eq!(times_of(log, "GET /healthz 200 OK"), [35.0, 2.0]);
-    }
-
-    #[test]
-    fn a_missed_target_is_told() {
-        let row = Row {
-            what: "x".into(),
-            runs: vec![1.0, 3.0, 2.0],
-            unit: "s",
-            target: Some(1.5),
-        };
-        assert_eq!(
-            row.cells(),
-            ["x", "2.00 s", "1.00  3.00  2.00", "at most 1.5", "missed"]
-        );
     }
 }

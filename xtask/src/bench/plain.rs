@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use ureq::http::Request;
 
 use crate::client::Client;
@@ -56,6 +56,22 @@ impl Recorded {
             (false, Some(synthesis)) => Ok(Recorded { workers, synthesis }),
             _ => bail!("the stand-in kept no calls of the Worker to send again"),
         }
+    }
+}
+
+impl Recorded {
+    /// For a client that is a program of its own.
+    pub fn to_json(&self, base: &str) -> Value {
+        let call = |call: &Call| {
+            let headers: Map<String, Value> = call
+                .headers
+                .iter()
+                .map(|(name, value)| (name.clone(), json!(value)))
+                .collect();
+            json!({"path": call.path, "headers": headers, "body": String::from_utf8_lossy(&call.body)})
+        };
+        let workers: Vec<Value> = self.workers.iter().map(call).collect();
+        json!({"base": base, "workers": workers, "synthesis": call(&self.synthesis)})
     }
 }
 
@@ -153,7 +169,6 @@ fn send(agent: &ureq::Agent, url: &str, call: &Call) -> Result<()> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn a_recorded_call_is_sent_as_it_was_with_a_key_of_its_own() {

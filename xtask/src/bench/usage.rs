@@ -1,9 +1,9 @@
-//! What workerd took: CPU time and the most memory it held, as Linux tells. Elsewhere there is no answer.
+//! What workerd and others took: CPU time and the most memory they held, as Linux tells. Elsewhere there is no answer.
 
 use std::path::Path;
 use std::time::Duration;
 
-/// Of all workerds of one process group: wrangler runs two, the Worker's own and one in front of it.
+/// Of several processes together.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Usage {
     pub cpu: Duration,
@@ -11,8 +11,28 @@ pub struct Usage {
     pub peak_bytes: u64,
 }
 
-/// None where there is no `/proc` or no workerd in the group.
+impl Usage {
+    /// What was taken since then; peaks have no beginning.
+    pub fn since(self, before: Usage) -> Usage {
+        Usage {
+            cpu: self.cpu.saturating_sub(before.cpu),
+            ..self
+        }
+    }
+}
+
+/// Of all workerds of one process group: wrangler runs two, the Worker's own and one in front of it. None where there is no
+/// `/proc` or no workerd in the group.
 pub fn of_workerd(group: i32) -> Option<Usage> {
+    of(group, Some("workerd"))
+}
+
+/// Of a whole process group.
+pub fn of_group(group: i32) -> Option<Usage> {
+    of(group, None)
+}
+
+fn of(group: i32, named: Option<&str>) -> Option<Usage> {
     let mut all = Usage::default();
     let mut found = false;
     for entry in std::fs::read_dir("/proc").ok()?.flatten() {
@@ -20,7 +40,7 @@ pub fn of_workerd(group: i32) -> Option<Usage> {
         let Ok(stat) = std::fs::read_to_string(path.join("stat")) else {
             continue;
         };
-        let Some(ticks) = ticks(&stat, group) else {
+        let Some(ticks) = ticks(&stat, group, named) else {
             continue;
         };
         found = true;
@@ -38,14 +58,14 @@ pub fn load() -> Option<String> {
     Some(averages.join(", "))
 }
 
-/// User and system time of a workerd of that group, from `/proc/PID/stat`.
-fn ticks(stat: &str, group: i32) -> Option<u64> {
+/// User and system time of a process of that group, and of that name where one is asked for, from `/proc/PID/stat`.
+fn ticks(stat: &str, group: i32, named: Option<&str>) -> Option<u64> {
     let (head, tail) = stat.rsplit_once(')')?;
     let (_, name) = head.split_once('(')?;
     // After the name: state, parent, group, then ten fields up to the times.
     let fields: Vec<&str> = tail.split_whitespace().collect();
     let field = |index: usize| fields.get(index)?.parse::<i64>().ok();
-    if name != "workerd" || field(2)? != i64::from(group) {
+    if named.is_some_and(|named| named != name) || field(2)? != i64::from(group) {
         return None;
     }
     u64::try_from(field(11)? + field(12)?).ok()
@@ -68,9 +88,12 @@ mod tests {
 
     #[test]
     fn times_are_read_for_a_workerd_of_the_group_alone() {
-        assert_eq!(ticks(STAT, 99), Some(200));
-        assert_eq!(ticks(STAT, 98), None);
-        assert_eq!(ticks(&STAT.replace("workerd", "node (x)"), 99), None);
-        assert_eq!(ticks("", 99), None);
+        let workerd = Some("workerd");
+        assert_eq!(ticks(STAT, 99, workerd), Some(200));
+        assert_eq!(ticks(STAT, 98, workerd), None);
+        let node = STAT.replace("workerd", "node (x)");
+        assert_eq!(ticks(&node, 99, workerd), None);
+        assert_eq!(ticks(&node, 99, None), Some(200));
+        assert_eq!(ticks("", 99, None), None);
     }
 }

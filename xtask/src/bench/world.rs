@@ -29,6 +29,12 @@ impl Parts {
     }
 }
 
+impl Parts {
+    pub fn tools(&self) -> &Tools {
+        &self.tools
+    }
+}
+
 pub struct World {
     // Ended in this order: the Worker first, so that it does not see its Claude vanish.
     pub worker: Worker,
@@ -58,6 +64,7 @@ impl World {
             port: 0,
             vars: all,
             cron: Some(cron),
+            ..Options::default()
         };
         let worker = Worker::start(&parts.tools, state, options)?;
         let client = Client::new(&worker.url(), Some(&token));
@@ -66,6 +73,12 @@ impl World {
             standin,
             client,
         })
+    }
+
+    /// The most memory that the Worker's instance has needed since it started, JavaScript aside.
+    pub fn memory(&self) -> Option<u64> {
+        let health = self.client.get("/healthz?deep=1").ok()?.json().ok()?;
+        health.get("memory_bytes")?.as_u64()
     }
 
     /// The stand-in's control endpoint.

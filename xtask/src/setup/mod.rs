@@ -24,6 +24,7 @@ use crate::proc::Cancel;
 use crate::{root, ui};
 
 pub use browser::browser;
+pub use node::packages as npm_packages;
 pub use python::python;
 pub use run::{finish, tail};
 pub use stamp::{Stamp, digest};
@@ -127,6 +128,11 @@ impl Tools {
         let mut command = plain(program);
         command.env("PATH", self.path(&[])).current_dir(root::dir());
         command
+    }
+
+    /// The pinned Node itself.
+    pub fn node(&self) -> &Path {
+        &self.node.node
     }
 
     /// `wrangler`, without the launcher that would only start a second Node.

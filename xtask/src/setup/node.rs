@@ -1,10 +1,10 @@
 //! What npm brings, as `package-lock.json` pins it: wrangler with workerd, esbuild, wasm-opt, a Node new
 //! enough for them, and the official SDK that judges the stand-in.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::{digest, plain, read, run, stamp::Stamp};
 use crate::proc::{self, Cancel};
@@ -51,7 +51,7 @@ pub fn prepare(cancel: &Cancel) -> Result<Node> {
             "npm",
             "installing wrangler, workerd, esbuild, wasm-opt and Node 22 into node_modules",
         );
-        run::finish("npm ci", "npm", &mut npm_ci(), cancel)?;
+        run::finish("npm ci", "npm", &mut npm_ci(root), cancel)?;
         stamp.set()?;
         step.done();
     }
@@ -66,7 +66,7 @@ pub fn prepare(cancel: &Cancel) -> Result<Node> {
 
 /// Exactly the lock file. None of the packages needs its install script, so none is run; npm's long
 /// waits between tries would hide for a minute that there is no network.
-fn npm_ci() -> Command {
+fn npm_ci(folder: &Path) -> Command {
     let mut command = plain("npm");
     command
         .args([
@@ -81,12 +81,36 @@ fn npm_ci() -> Command {
             "--fetch-retry-mintimeout=1000",
             "--fetch-retry-maxtimeout=5000",
         ])
-        .current_dir(root::dir());
+        .current_dir(folder);
     command
 }
 
+/// Lays `files` (`package.json` and `package-lock.json` among them) out in a folder of their own and has npm bring what they
+/// pin, unless just that was done before. `what` says it to who waits.
+pub fn packages(name: &str, what: &str, files: &[(&str, &str)], folder: &Path) -> Result<()> {
+    let parts: Vec<&str> = files.iter().map(|(_, text)| *text).collect();
+    let stamp = Stamp::new(name, digest(&parts));
+    if stamp.holds() && folder.join("node_modules").is_dir() {
+        return Ok(());
+    }
+    stamp.lift();
+    let step = ui::Step::begin("npm", what);
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("could not make {}", folder.display()))?;
+    for (name, text) in files {
+        let path = folder.join(name);
+        std::fs::write(&path, text)
+            .with_context(|| format!("could not write {}", path.display()))?;
+    }
+    let log = format!("npm-{name}");
+    run::finish("npm ci", &log, &mut npm_ci(folder), &Cancel::default())?;
+    stamp.set()?;
+    step.done();
+    Ok(())
+}
+
 /// The Node that npm brought; where npm has none for this machine, the one in PATH if it is new enough.
-fn pinned_node(modules: &std::path::Path) -> Result<PathBuf> {
+fn pinned_node(modules: &Path) -> Result<PathBuf> {
     let pinned = modules.join(".bin/node");
     if pinned.is_file() {
         return Ok(pinned);

@@ -1,0 +1,183 @@
+//! The results of a map stage, as the tasks brought them: a page at a time for who reads on, in smaller portions for who passes
+//! them on.
+
+use std::collections::VecDeque;
+
+use serde_json::Value;
+
+use super::query::{json_of, owned, rows};
+use super::view::ResultLine;
+use super::{App, AppError, bodies, drive};
+use crate::core::plan::Output;
+use crate::ports::Ports;
+use crate::store::admission::Body;
+use crate::store::listing;
+use crate::store::row::{Columns, Row};
+
+/// Which stage's results a caller wants, found before the first page is streamed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResultsOf {
+    pub job: String,
+    pub stage: u32,
+    pub output: Output,
+    pub grouped: bool,
+    /// The fields of one output in the order of the stage's schema, where it names any.
+    pub columns: Option<Vec<String>>,
+}
+
+/// The stage of that name, or the last map stage.
+pub async fn results_of<P: Ports>(
+    app: &App<P>,
+    tenant: &str,
+    job: &str,
+    stage: Option<&str>,
+) -> Result<ResultsOf, AppError> {
+    owned(app, tenant, job).await?;
+    let loaded = drive::load(app, job)
+        .await?
+        .ok_or(AppError::NotFound("job"))?;
+    let maps = super::synthesise::map_stages(&loaded.kit);
+    let found = match stage {
+        Some(name) => maps.iter().find(|(_, kit)| kit.stage.name == name),
+        None => maps.last(),
+    };
+    let (index, kit) = found.ok_or_else(|| {
+        let names: Vec<&str> = maps
+            .iter()
+            .map(|(_, kit)| kit.stage.name.as_str())
+            .collect();
+        AppError::Invalid(vec![(
+            "stage".to_owned(),
+            format!(
+                "is no map stage of this job; there are: {}",
+                names.join(", ")
+            ),
+        )])
+    })?;
+    Ok(ResultsOf {
+        job: job.to_owned(),
+        stage: *index,
+        output: kit.stage.output,
+        grouped: kit.stage.group_by.is_some(),
+        columns: kit.stage.columns(),
+    })
+}
+
+/// Tasks and bytes read for one page of results: an invocation has a thousand queries, so that a hundred thousand small
+/// results must come in few pages, and 128 MB of memory.
+const RESULTS_PAGE: u32 = 500;
+const RESULTS_BYTES: u64 = 2_000_000;
+/// Of a page, so much is taken apart at a time: as values, JSON takes ten times its bytes.
+const PORTION_BYTES: usize = 65_536;
+
+/// Results, and after which task the next ones begin; `None` behind the last.
+pub type ResultsPage = (Vec<ResultLine>, Option<u32>);
+
+async fn results_rows<P: Ports>(
+    app: &App<P>,
+    of: &ResultsOf,
+    after: Option<u32>,
+) -> Result<Vec<Row>, AppError> {
+    let after = after.map_or(-1, i64::from);
+    rows(
+        app,
+        listing::results(&of.job, of.stage, after, RESULTS_PAGE, RESULTS_BYTES),
+    )
+    .await
+}
+
+/// Adds what a task brought; how many bytes that was.
+async fn results_in<P: Ports>(
+    app: &App<P>,
+    row: &Row,
+    lines: &mut Vec<ResultLine>,
+) -> Result<usize, AppError> {
+    let task = row.count("idx");
+    let text = bodies::text(app, &Body::read(row, "body", "blob")).await?;
+    let bytes = text.as_ref().map_or(0, String::len);
+    match json_of(text) {
+        Value::Array(results) => lines.extend(results.into_iter().filter_map(|mut result| {
+            Some(ResultLine::Item {
+                id: result.get("id")?.as_str()?.to_owned(),
+                output: result.get_mut("output")?.take(),
+                task,
+            })
+        })),
+        Value::Object(mut chunk) => lines.push(ResultLine::Chunk {
+            task,
+            label: row.maybe_text("label"),
+            group: row.maybe_text("grp"),
+            ids: row.json("ids").unwrap_or_default(),
+            output: chunk.remove("output").unwrap_or(Value::Null),
+        }),
+        _ => {}
+    }
+    Ok(bytes)
+}
+
+/// One page of results, whole.
+pub async fn results_page<P: Ports>(
+    app: &App<P>,
+    of: &ResultsOf,
+    after: Option<u32>,
+) -> Result<ResultsPage, AppError> {
+    let rows = results_rows(app, of, after).await?;
+    let mut lines = Vec::new();
+    for row in &rows {
+        results_in(app, row, &mut lines).await?;
+    }
+    Ok((lines, rows.last().map(|row| row.count("idx"))))
+}
+
+/// All results from the first to the last, in portions: a page is read at a time, and little of it is taken apart at a time.
+pub struct Results<P: Ports> {
+    pub app: App<P>,
+    pub of: ResultsOf,
+    /// Read, and not given out yet.
+    rows: VecDeque<Row>,
+}
+
+impl<P: Ports> Results<P> {
+    pub fn new(app: App<P>, of: ResultsOf) -> Results<P> {
+        Results {
+            app,
+            of,
+            rows: VecDeque::new(),
+        }
+    }
+
+    /// What comes after that task. Where it fails, the same may be asked for again.
+    pub async fn portion(&mut self, after: Option<u32>) -> Result<ResultsPage, AppError> {
+        if self.rows.is_empty() {
+            self.rows = results_rows(&self.app, &self.of, after).await?.into();
+        }
+        let (mut lines, mut last, mut bytes) = (Vec::new(), None, 0);
+        while bytes < PORTION_BYTES
+            && let Some(row) = self.rows.front()
+        {
+            match results_in(&self.app, row, &mut lines).await {
+                Ok(more) => bytes += more,
+                // What is there already goes out first.
+                Err(_) if last.is_some() => break,
+                Err(error) => return Err(error),
+            }
+            last = Some(row.count("idx"));
+            self.rows.pop_front();
+        }
+        Ok((lines, last))
+    }
+}
+
+/// How a stage's outputs are stored: a list of `{"id","output"}`, or one `{"output"}`.
+pub fn stored_output(output: Output, results: Vec<(String, Value)>) -> Value {
+    match output {
+        Output::Item => results
+            .into_iter()
+            .map(|(id, output)| serde_json::json!({"id": id, "output": output}))
+            .collect(),
+        Output::Chunk => results.into_iter().next().map_or(
+            Value::Null,
+            |(_, output)| serde_json::json!({"output": output}),
+        ),
+    }
+}
