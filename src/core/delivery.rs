@@ -171,8 +171,8 @@ pub fn choose(question: &Question<'_>) -> Choice {
     let seconds = |ms: i64| ms.max(0) / 1_000;
     if question.asked == Delivery::Batch {
         choice.why = format!(
-            "the job asks for batches; what they have not brought {} s before the deadline goes out live",
-            seconds(deadline_at - from)
+            "the job asks for batches; what they have not brought {} before the deadline goes out live",
+            length(seconds(deadline_at - from))
         );
         return choice;
     }
@@ -180,12 +180,13 @@ pub fn choose(question: &Question<'_>) -> Choice {
     let both = batch.seconds.high + left.batchable_seconds + question.times.cancel_ms / 1_000;
     if time >= i64::try_from(both).unwrap_or(i64::MAX) {
         choice.why = format!(
-            "there are {time} s until the deadline: batches take {} s as a rule and cost ${:.4} at most in place of ${:.4}, and \
-             {} s before the deadline what they have not brought goes out live",
-            batch.seconds.high,
+            "the deadline is in {}: batches take {} as a rule and cost ${:.4} at most in place of ${:.4}, and \
+             {} before the deadline what they have not brought goes out live",
+            length(time),
+            length(whole(batch.seconds.high)),
             batch.cost_usd.high,
             live.cost_usd.high,
-            seconds(deadline_at - from)
+            length(seconds(deadline_at - from))
         );
         return choice;
     }
@@ -197,20 +198,40 @@ pub fn choose(question: &Question<'_>) -> Choice {
     {
         choice.why = format!(
             "live it would cost ${:.4} at least, which max_cost_usd of ${limit} does not allow; batches cost ${:.4} at \
-             least and take {} s as a rule, of {time} s until the deadline",
-            live.cost_usd.low, batch.cost_usd.low, batch.seconds.high
+             least and take {} as a rule, of {} until the deadline",
+            live.cost_usd.low,
+            batch.cost_usd.low,
+            length(whole(batch.seconds.high)),
+            length(time)
         );
         return choice;
     }
     choice.chosen = Delivery::Live;
     choice.live_from = None;
     choice.why = format!(
-        "there are {time} s until the deadline: batches take {} s as a rule, and then {} s more should they bring nothing and \
+        "the deadline is in {}: batches take {} as a rule, and then {} more should they bring nothing and \
          all go out live; that is too little time, so it goes out live at once",
-        batch.seconds.high,
-        left.batchable_seconds + question.times.cancel_ms / 1_000
+        length(time),
+        length(whole(batch.seconds.high)),
+        length(whole(
+            left.batchable_seconds + question.times.cancel_ms / 1_000
+        ))
     );
     choice
+}
+
+fn whole(seconds: u64) -> i64 {
+    i64::try_from(seconds).unwrap_or(i64::MAX)
+}
+
+/// A length of time as a sentence has it: `45 s`, `12 min`, `2 h 30 min`.
+fn length(seconds: i64) -> String {
+    match (seconds / 3_600, seconds % 3_600 / 60) {
+        (0, 0..2) => format!("{seconds} s"),
+        (0, minutes) => format!("{minutes} min"),
+        (hours, 0) => format!("{hours} h"),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
+    }
 }
 
 impl Choice {
@@ -332,6 +353,15 @@ mod tests {
     }
 
     #[test]
+    fn lengths_of_time_are_told_as_people_read_them() {
+        let told = [45, 119, 120, 3_599, 3_600, 8_999].map(length);
+        assert_eq!(
+            told,
+            ["45 s", "119 s", "2 min", "59 min", "1 h", "2 h 29 min"]
+        );
+    }
+
+    #[test]
     fn a_batch_costs_half_of_what_may_go_in_it() {
         let choice = asked(Delivery::Batch, None, None);
         let (live, batch) = (choice.live.unwrap(), choice.batch.unwrap());
@@ -346,12 +376,18 @@ mod tests {
         // 3,600 for the batch and 100 for the report, then 1,000 live and 300 to cancel.
         let enough = asked(Delivery::Auto, Some(5_000), None);
         assert_eq!(enough.chosen, Delivery::Batch, "{}", enough.why);
+        assert!(
+            enough
+                .why
+                .starts_with("the deadline is in 1 h 23 min: batches take 1 h"),
+            "{}",
+            enough.why
+        );
         // 1,000 + 100 + 300 before the deadline.
         assert_eq!(
             enough.live_from.as_deref(),
             Some("2026-11-22T13:00:00.000Z")
         );
-        assert!(enough.why.contains("5000 s until the deadline"));
         let short = asked(Delivery::Auto, Some(4_999), None);
         assert_eq!(short.chosen, Delivery::Live);
         assert!(short.why.contains("too little time"), "{}", short.why);
