@@ -48,6 +48,7 @@ pub struct Measured {
 
 impl Restate {
     pub fn prepare(tools: &Tools) -> Result<Restate> {
+        let _turn = setup::Turn::take()?;
         let folder = root::tools_dir().join("restate");
         setup::npm_packages(
             "restate",
