@@ -225,6 +225,15 @@ const CONSUMER_MS: u64 = 900_000;
 const STATEMENTS: u64 = 1_000;
 
 impl Config {
+    /// Nano-dollars that any one tenant may spend on a day, where that is bound.
+    pub fn day_cap(&self) -> Option<i64> {
+        [self.account_daily_usd, self.token_daily_usd]
+            .into_iter()
+            .flatten()
+            .map(|usd| crate::core::money::Nano::from_usd_floor(usd).0)
+            .min()
+    }
+
     /// Reads variables by name; a missing one has its default.
     pub fn from_vars(get: impl Fn(&str) -> Option<String>) -> Result<Config, Vec<ConfigFault>> {
         let mut vars = Vars {

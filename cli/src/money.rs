@@ -2,7 +2,7 @@
 
 use fanwise::app::view::{Cost, Usage};
 
-use crate::out::{number, usd};
+use crate::out::{number, plural, usd};
 
 /// What was saved, each way in its words. What was written into the prompt cache costs more than it saves until it is read.
 pub fn saved(cost: &Cost) -> Vec<String> {
@@ -60,8 +60,8 @@ pub fn used(usage: &Usage) -> String {
         ),
     };
     format!(
-        "{} calls, {} tokens in{cache}, {} out",
-        number(usage.calls),
+        "{}, {} tokens in{cache}, {} out",
+        plural(usage.calls, "call"),
         number(usage.input_tokens + read + written),
         number(usage.output_tokens)
     )

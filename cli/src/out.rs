@@ -193,6 +193,12 @@ pub fn number(n: u64) -> String {
     text
 }
 
+/// So many of a thing: `1 call`, `12,345 calls`.
+pub fn plural(n: u64, one: &str) -> String {
+    let s = if n == 1 { "" } else { "s" };
+    format!("{} {one}{s}", number(n))
+}
+
 /// A span of time in its two largest units.
 pub fn span(seconds: u64) -> String {
     match seconds {
@@ -281,6 +287,8 @@ mod tests {
         assert_eq!(usd(12.345), "$12.35");
         assert_eq!(number(7), "7");
         assert_eq!(number(1_234_567), "1,234,567");
+        assert_eq!(plural(1, "call"), "1 call");
+        assert_eq!(plural(0, "call"), "0 calls");
         assert_eq!(span(59), "59 s");
         assert_eq!(span(61), "1 min 1 s");
         assert_eq!(span(90_000), "1 d 1 h");

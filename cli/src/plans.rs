@@ -15,7 +15,7 @@ use crate::args::{PlanArgs, SpecArgs};
 use crate::ask;
 use crate::input::Input;
 use crate::jobs::resolve;
-use crate::out::{self, Out, drawn, number, plain, safe, span, usd};
+use crate::out::{self, Out, drawn, number, plain, plural, safe, span, usd};
 use crate::spec;
 
 pub async fn plan(api: &Api, args: &PlanArgs, out: &Out) -> Result<()> {
@@ -167,7 +167,7 @@ fn table(stages: &[Stage], expected: Option<&Expected>, out: &Out, aside: bool) 
 fn chunked(chunk: &Chunk) -> String {
     match (chunk.items, chunk.tokens) {
         (_, Some(tokens)) => format!("{} tokens", number(u64::from(tokens))),
-        (Some(items), None) => format!("{} items", number(u64::from(items))),
+        (Some(items), None) => plural(u64::from(items), "item"),
         (None, None) => String::new(),
     }
 }
@@ -267,7 +267,7 @@ pub async fn estimate(api: &Api, args: SpecArgs, out: &Out) -> Result<()> {
     if view.stages.is_empty() {
         bail!("the deployment named no stages");
     }
-    out.line(format_args!("{} items", number(u64::from(view.items))))?;
+    out.line(plural(u64::from(view.items), "item"))?;
     let table = table(&view.stages, Some(&view.expected), out, false)?;
     out.line(table.trim_end())?;
     let total = total(&view.expected, view.delivery.as_ref(), view.limit_usd);
@@ -323,7 +323,7 @@ mod tests {
         let lines: Vec<Vec<&str>> = text.lines().map(|l| l.split('\t').collect()).collect();
         assert_eq!(
             lines[1][..6],
-            ["sort", "map", "claude-haiku-5-5", "1 items", "0", "60"]
+            ["sort", "map", "claude-haiku-5-5", "1 item", "0", "60"]
         );
         assert_eq!(
             lines[2][..6],

@@ -12,7 +12,7 @@ use fanwise::core::plan::StageKind;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::money;
-use crate::out::{self, number, safe, span, usd};
+use crate::out::{self, number, plural, safe, span, usd};
 
 /// Rates are those of the last minute.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -311,11 +311,11 @@ fn status(
     left: Option<u64>,
     limits: Option<&LimitsView>,
 ) -> Vec<String> {
-    let running = number(progress.progress.tasks.running);
+    let running = plural(progress.progress.tasks.running, "call");
     let mut parts = match progress.state.as_str() {
         // The counts are those of map stages.
         "synthesizing" => vec!["the report is being written".to_owned()],
-        _ => vec![format!("{running} calls in flight")],
+        _ => vec![format!("{running} in flight")],
     };
     if let Some(rate) = pace.calls_per_minute() {
         // Of the class that is most in use.

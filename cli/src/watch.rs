@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use crate::api::{self, Api, is_passing, typed};
 use crate::ask;
 use crate::money;
-use crate::out::{Out, Whole, number, safe, short, span, usd};
+use crate::out::{Out, Whole, number, plural, safe, short, span, usd};
 use crate::progress::{Display, StageBar};
 use crate::run::INTERRUPTED;
 
@@ -361,7 +361,7 @@ fn failure(data: &Value) -> String {
     if more > 0 && !ids.is_empty() {
         named.push_str(&format!(" and {} more", number(more)));
     } else if ids.is_empty() {
-        named = format!("{} items", number(items));
+        named = plural(items, "item");
     }
     let task = data.get("task").and_then(Value::as_u64).unwrap_or_default();
     format!(
@@ -403,11 +403,11 @@ async fn conclude(api: &Api, id: &str, outputs: &[PathBuf], out: &Out) -> Result
 fn summary(job: &JobView) -> String {
     let items = &job.progress.items;
     let mut text = format!(
-        "{}: {} of {} items covered, {} calls, {}",
+        "{}: {} of {} items covered, {}, {}",
         crate::out::state(&job.state),
         number(items.covered),
         number(items.total),
-        number(job.usage.calls),
+        plural(job.usage.calls, "call"),
         usd(job.cost.spent_usd),
     );
     if job.cost.possibly_paid_usd > 0.0 {

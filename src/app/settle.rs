@@ -177,28 +177,68 @@ pub async fn over_budget<P: Ports>(
         return Ok(());
     };
     let detail = "the rest of the work does not fit max_cost_usd";
-    let mut statements = vec![sql::guard_budget(job, limit, stage)];
-    match loaded.job.on_budget {
-        crate::core::plan::OnBudget::Pause => {
-            let halt = json!({"reason": "budget", "detail": detail, "resumes_at": null});
-            statements.push(jobs::pause(job, &halt, now));
-        }
-        crate::core::plan::OnBudget::Finish => {
-            let reason = json!({"code": "budget", "message": detail});
-            // What fits with less room for its answer is not skipped.
-            let at = loaded.stages.iter().find(|row| row.idx == stage);
-            let saved = at
-                .zip(loaded.kit.stage(stage))
-                .and_then(|(row, kit)| kit.room(&row.answers))
-                .map_or(0, |(_, saved)| saved);
-            statements.push(tasks::skip_waiting(job, stage, &reason, now, left, saved));
-            if loaded.job.state == JobState::Running {
-                statements.push(jobs::stop_expansion(job, stage));
-            }
-            statements.push(tasks::fan_in(job));
-            statements.push(tasks::counts(job));
-        }
+    if loaded.job.on_budget == crate::core::plan::OnBudget::Pause {
+        let halt = json!({"reason": "budget", "detail": detail, "resumes_at": null});
+        let statements = vec![
+            sql::guard_budget(job, limit, stage),
+            jobs::pause(job, &halt, now),
+        ];
+        return exhausted(app, statements).await;
     }
+    skip_rest(app, &loaded, stage, limit, left, detail, now).await
+}
+
+/// What may cost more than the cap of a whole day would wait for ever: it is skipped, whatever the caller wished for the end
+/// of the job's own budget.
+pub async fn over_any_day<P: Ports>(
+    app: &App<P>,
+    job: &str,
+    stage: u32,
+    limit: Option<i64>,
+    cap: i64,
+    now: i64,
+) -> Result<(), AppError> {
+    let Some(loaded) = super::drive::load(app, job).await? else {
+        return Ok(());
+    };
+    let detail = "one call may cost more than the spending cap of a whole day";
+    skip_rest(app, &loaded, stage, limit, cap, detail, now).await
+}
+
+/// The tasks of a stage that may cost more than `left` are skipped, and the stage ends where they were the last.
+async fn skip_rest<P: Ports>(
+    app: &App<P>,
+    loaded: &super::drive::Loaded,
+    stage: u32,
+    limit: Option<i64>,
+    left: i64,
+    detail: &str,
+    now: i64,
+) -> Result<(), AppError> {
+    let job = loaded.job.id.as_str();
+    let reason = json!({"code": "budget", "message": detail});
+    // What fits with less room for its answer is not skipped.
+    let at = loaded.stages.iter().find(|row| row.idx == stage);
+    let saved = at
+        .zip(loaded.kit.stage(stage))
+        .and_then(|(row, kit)| kit.room(&row.answers))
+        .map_or(0, |(_, saved)| saved);
+    let mut statements = vec![
+        sql::guard_budget(job, limit, stage),
+        tasks::skip_waiting(job, stage, &reason, now, left, saved),
+    ];
+    if loaded.job.state == JobState::Running {
+        statements.push(jobs::stop_expansion(job, stage));
+    }
+    statements.push(tasks::fan_in(job));
+    statements.push(tasks::counts(job));
+    exhausted(app, statements).await
+}
+
+async fn exhausted<P: Ports>(
+    app: &App<P>,
+    statements: Vec<crate::ports::Statement>,
+) -> Result<(), AppError> {
     match app.ports.db().batch(statements).await {
         Ok(answers) => {
             log::moved(app, &answers, "over_budget");

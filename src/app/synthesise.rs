@@ -65,7 +65,7 @@ pub async fn prepare<P: Ports>(
     wanted: bool,
 ) -> Result<Prepared, AppError> {
     let synthesis = stage_of(&loaded.kit).filter(|_| wanted);
-    let room = synthesis.map(|(_, kit)| Room::of(loaded, kit));
+    let room = synthesis.map(|(_, kit)| Room::of(app, loaded, kit));
     let gathered = gather(app, loaded, room.as_ref().map_or(0, |room| room.bytes)).await?;
     let plain = json!({"merged": gathered.merged, "note": null});
     let (Some((index, kit)), Some(room)) = (synthesis, room) else {
@@ -129,7 +129,7 @@ pub async fn over_tree<P: Ports>(
     if size.done == 0 {
         return problem("the synthesis failed: no part of the results could be read for it");
     }
-    let room = Room::of(loaded, kit);
+    let room = Room::of(app, loaded, kit);
     let shrank = if stage.level == 1 {
         true
     } else {
@@ -230,6 +230,8 @@ struct Room {
     context: u64,
     /// Nano-dollars left of the job's budget.
     left: Option<i64>,
+    /// The same for one call: at most those of a whole day.
+    once: Option<i64>,
 }
 
 /// Bytes of results that a synthesis' model can read beside its frame.
@@ -248,13 +250,15 @@ pub fn prices(kit: &StageKit) -> (i64, i64) {
 }
 
 impl Room {
-    fn of(loaded: &Loaded, kit: &StageKit) -> Room {
+    fn of<P: Ports>(app: &App<P>, loaded: &Loaded, kit: &StageKit) -> Room {
         let job = &loaded.job;
         let context = context_bytes(kit);
         let left = job
             .limit_nano
             .map(|limit| limit - job.spent_nano - job.reserved_nano - job.unknown_nano);
-        let bytes = match left {
+        // More than this no day has.
+        let once = left.into_iter().chain(app.config.day_cap()).min();
+        let bytes = match once {
             None => context,
             Some(left) => {
                 let (fixed, per_million) = prices(kit);
@@ -267,6 +271,7 @@ impl Room {
             bytes,
             context,
             left,
+            once,
         }
     }
 
@@ -294,7 +299,7 @@ impl Room {
         request: &crate::claude::request::MessagesRequest,
     ) -> Option<u32> {
         let wanted = request.max_tokens;
-        let Some(left) = self.left else {
+        let Some(left) = self.once else {
             return Some(wanted);
         };
         let worst = nano(request.worst_case(&kit.model));

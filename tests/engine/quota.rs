@@ -47,6 +47,48 @@ fn state(world: &World, id: &str) -> String {
     rows[0]["state"].as_str().unwrap().to_owned()
 }
 
+/// Static seed 6273: such a job paused until the next day, and the next, without an end.
+#[test]
+fn what_no_day_can_pay_is_given_up_and_says_why() {
+    let world = World::new(1, claude(json!({})));
+    let app = world.app(&[("ACCOUNT_DAILY_USD", "0.01")]);
+    let id = begin(&world, &app, TENANT, 5);
+    world.run(&app, MINUTE, 3 * DAY, || over(&world, &id));
+    assert_eq!(state(&world, &id), "failed");
+    assert_eq!(charged(&world), 0.0);
+    let rows = world.query(
+        "SELECT DISTINCT state, error->>'$.code' AS code, error->>'$.message' AS why FROM tasks",
+    );
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert_eq!(
+        (&rows[0]["state"], &rows[0]["code"]),
+        (&json!("skipped"), &json!("budget"))
+    );
+    assert!(
+        rows[0]["why"].as_str().unwrap().contains("whole day"),
+        "{rows:?}"
+    );
+}
+
+/// The same for its synthesis, which is cut to what a day has.
+#[test]
+fn a_synthesis_that_no_day_can_pay_whole_reads_less() {
+    let world = World::new(1, claude(json!({})));
+    let app = world.app(&[("ACCOUNT_DAILY_USD", "0.25")]);
+    let mut plan = stages(1);
+    plan[0]["output_schema"] = json!({"type": "object", "properties": {"text": {"type": "string"}},
+        "required": ["text"], "additionalProperties": false});
+    plan[0]["merge"] = Value::Null;
+    let texts: Vec<String> = texts(60).iter().map(|text| text.repeat(20)).collect();
+    let body = json!({"stages": plan, "limits": {"concurrency": 5}, "reuse": false});
+    let id = world.submit(&app, job(&texts, body)).job.id;
+    world.run(&app, MINUTE, 9 * DAY, || over(&world, &id));
+    assert_eq!(state(&world, &id), "succeeded");
+    let most = world.query("SELECT MAX(reserved_nano) AS n FROM attempts WHERE role = 'synthesis'");
+    let most = most[0]["n"].as_f64().unwrap() / 1e9;
+    assert!((0.1..=0.25).contains(&most), "{most}");
+}
+
 /// What a day's cap must hold: what Claude charged, by its own count, at the end of each day.
 #[test]
 fn a_day_s_cap_pauses_until_the_next_utc_day_and_is_never_passed() {

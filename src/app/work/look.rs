@@ -12,7 +12,7 @@ use crate::core::money::Nano;
 use crate::core::time::day;
 use crate::core::verdict::{FETCH, Form};
 use crate::ports::{Clock, Db, DbError, Ports, Queue};
-use crate::store::admission::{self, Read, Waiting};
+use crate::store::admission::{self, AtWork, Read, Waiting};
 use crate::store::row::Columns;
 use crate::store::{jobs, settle, tasks};
 
@@ -407,6 +407,19 @@ impl<P: Ports> Consumer<'_, P> {
         snapshot
     }
 
+    /// The cap of a whole day, where each of a job's waiting tasks that were looked at may cost more than that.
+    fn more_than_a_day(&self, job: &AtWork, read: &Read) -> Option<i64> {
+        let token = job.token.as_ref().and_then(|token| token.daily_nano);
+        let cap = self.app.config.day_cap().into_iter().chain(token).min()?;
+        let least = read
+            .waiting
+            .iter()
+            .filter(|task| task.job == job.id && !task.free)
+            .map(|task| task.worst_nano - self.room_of(task).map_or(0, |(_, saved)| saved))
+            .min()?;
+        (least > cap).then_some(cap)
+    }
+
     /// Jobs whose rest does not fit their budget, or the day's cap, end or pause as their caller wished; those that met an
     /// open breaker pause.
     pub(super) async fn exhausted(
@@ -449,7 +462,16 @@ impl<P: Ports> Consumer<'_, P> {
             moved.push(job.clone());
         }
         for job in day {
-            ended::over_day(self.app, job, now).await?;
+            let Some(row) = read.jobs.iter().find(|row| row.id == *job) else {
+                continue;
+            };
+            match self.more_than_a_day(row, read) {
+                Some(cap) => {
+                    ended::over_any_day(self.app, job, row.stage, row.limit_nano, cap, now).await?;
+                    moved.push(job.clone());
+                }
+                None => ended::over_day(self.app, job, now).await?,
+            }
         }
         self.send_drives(&moved).await;
         Ok(())

@@ -446,7 +446,7 @@ fn in_a_terminal_the_plan_is_agreed_to_and_the_work_is_seen() {
     terminal.press("y\r").unwrap();
     let screen = terminal
         .until(SOON, |screen| {
-            screen.contains("calls in flight")
+            screen.contains(" in flight")
                 && screen.contains("of 120 tasks")
                 && !screen.contains(" 0 of 120")
         })
@@ -478,11 +478,9 @@ fn in_a_terminal_the_plan_is_agreed_to_and_the_work_is_seen() {
     terminal.press("w\r").unwrap();
     terminal
         .until(SOON, |screen| {
-            screen
-                .trim_end()
-                .lines()
-                .last()
-                .is_some_and(|line| line.contains("calls in flight"))
+            // The status may take two lines.
+            let mut last = screen.trim_end().lines().rev().take(2);
+            last.any(|line| line.contains(" in flight"))
         })
         .unwrap();
     terminal.press("\u{3}").unwrap();
@@ -501,7 +499,7 @@ fn in_a_terminal_the_plan_is_agreed_to_and_the_work_is_seen() {
 
     let mut terminal = person.terminal(&["watch"]);
     terminal
-        .until(SOON, |screen| screen.contains("calls in flight"))
+        .until(SOON, |screen| screen.contains(" in flight"))
         .unwrap();
     assert_eq!(terminal.exit_code(SOON * 3).unwrap(), 0);
     let screen = terminal.screen();
@@ -574,7 +572,7 @@ fn failures_are_named_as_they_come_and_the_end_is_in_the_exit_code() {
         "limits.concurrency=1",
     ]);
     terminal
-        .until(SOON, |screen| screen.contains("calls in flight"))
+        .until(SOON, |screen| screen.contains(" in flight"))
         .unwrap();
     terminal.press("\u{3}").unwrap();
     terminal
