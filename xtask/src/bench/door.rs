@@ -16,8 +16,8 @@ use crate::ui;
 
 const TASKS: u32 = 10_000;
 const READS_A_SECOND: u64 = 200;
-/// So many that the pace is kept while an answer takes up to a third of a second.
-const READERS: u64 = 64;
+/// So many that the pace is kept while an answer takes up to 120 ms. Many more would only take the job its turn where the machine is slower.
+const READERS: u64 = 24;
 /// Below this share of the pace it is said that the machine was too slow for it.
 const PACE_KEPT: f64 = 0.95;
 const RESULTS: u32 = 100_000;

@@ -162,7 +162,7 @@ pub fn run(args: &Args) -> Result<()> {
             ui::took(round.plain),
             by_restate.map_or(String::new(), |one| format!(
                 ", Restate {}",
-                ui::took(one.job)
+                ui::took(one.steps)
             )),
         ));
         measured.rounds.push(round);

@@ -1,5 +1,6 @@
-//! Restate, for comparison: a server of its own and a small service (`service.mjs`) that sends the calls which the Worker sent, each as a
-//! durable invocation, so many at a time, gathers the answers and asks for the synthesis.
+//! Restate, for comparison: a server of its own and a small service (`service.mjs`) that sends the calls which the Worker sent, so many
+//! at a time, gathers the answers and asks for the synthesis; once as durable steps of one handler, which is Restate's cheapest
+//! form, and once as invocations of their own.
 //!
 //! Server and SDK come from npm, as `package-lock.json` beside this file pins them, into `.fanwise/restate`. Each round has a server
 //! with a state of its own, and a short job goes before the one that is measured.
@@ -35,9 +36,11 @@ pub struct Restate {
 
 /// One round's numbers.
 pub struct Measured {
-    /// From the submit to the result.
-    pub job: Duration,
-    /// Of the server.
+    /// From the submit to the result, calls being steps.
+    pub steps: Duration,
+    /// The same, calls being invocations.
+    pub invocations: Duration,
+    /// Of the server, with steps.
     pub server: Option<Usage>,
     /// Of the service, which is a Node of its own.
     pub service: Option<Usage>,
@@ -45,6 +48,7 @@ pub struct Measured {
 
 impl Restate {
     pub fn prepare(tools: &Tools) -> Result<Restate> {
+        let _turn = setup::Turn::take()?;
         let folder = root::tools_dir().join("restate");
         setup::npm_packages(
             "restate",
@@ -100,8 +104,8 @@ impl Restate {
         let admin = format!("http://127.0.0.1:{admin}/deployments");
         server.wait_for(|_| ask(&admin, &deployment, LOOK * 50).ok())?;
 
-        let url = format!("http://127.0.0.1:{ingress}/job/run");
-        let job = |count: u32| -> Result<Duration> {
+        let job = |form: &str, count: u32| -> Result<Duration> {
+            let url = format!("http://127.0.0.1:{ingress}/job/{form}");
             let began = Instant::now();
             let wants = json!({"count": count, "concurrency": concurrency});
             let done = ask(&url, &wants, PATIENCE)?;
@@ -110,14 +114,19 @@ impl Restate {
             }
             Ok(began.elapsed())
         };
-        job(concurrency.min(count))?;
+        job("steps", concurrency.min(count))?;
         let before = (server.usage(), service.usage());
-        let took = job(count)?;
+        let steps = job("steps", count)?;
         let since = |after: Option<Usage>, before: Option<Usage>| Some(after?.since(before?));
+        let used = (
+            since(server.usage(), before.0),
+            since(service.usage(), before.1),
+        );
         Ok(Measured {
-            job: took,
-            server: since(server.usage(), before.0),
-            service: since(service.usage(), before.1),
+            steps,
+            invocations: job("invocations", count)?,
+            server: used.0,
+            service: used.1,
         })
     }
 }

@@ -1,5 +1,6 @@
-// A fan-out as one would write it for Restate: `job` keeps so many calls of `worker` open, gathers what they bring, and asks for the
-// synthesis. Each call is an invocation of its own, whose answer is kept in Restate's journal.
+// A fan-out as one would write it for Restate: so many calls are kept open, what they bring is gathered, and the synthesis is asked
+// for. Every answer is kept in Restate's journal. There are two forms of it: `job/steps`, whose calls are durable steps of one handler, the
+// cheapest there is; and `job/invocations`, where each call is an invocation of its own, with retries of its own, on any machine.
 //
 //   node service.mjs CALLS.json        prints `listening on PORT`
 
@@ -16,35 +17,36 @@ async function send({ path, headers, body }) {
   return text;
 }
 
-const worker = service({
-  name: "worker",
-  handlers: {
-    call: (ctx, number) => ctx.run("call", () => send(workers[number % workers.length])),
-  },
-});
+const step = (ctx, number) => ctx.run(`call ${number}`, () => send(workers[number % workers.length]));
+
+// `call` begins one; a race says which ended, in an order that Restate keeps for a replay.
+async function fanOut(ctx, { count, concurrency }, call) {
+  const results = [];
+  const open = new Map();
+  let next = 0;
+  const begin = () => {
+    const number = next++;
+    open.set(number, call(number).map((text) => ({ number, text })));
+  };
+  while (next < Math.min(count, concurrency)) begin();
+  while (open.size > 0) {
+    const { number, text } = await RestatePromise.race([...open.values()]);
+    open.delete(number);
+    results[number] = text;
+    if (next < count) begin();
+  }
+  await ctx.run("synthesis", () => send(synthesis));
+  return { results: results.filter((text) => text.length > 0).length };
+}
+
+const worker = service({ name: "worker", handlers: { call: step } });
 
 const job = service({
   name: "job",
   handlers: {
-    run: async (ctx, { count, concurrency }) => {
-      const results = [];
-      const open = new Map();
-      let next = 0;
-      const begin = () => {
-        const number = next++;
-        const call = ctx.serviceClient({ name: "worker" }).call(number);
-        open.set(number, call.map((text) => ({ number, text })));
-      };
-      while (next < Math.min(count, concurrency)) begin();
-      while (open.size > 0) {
-        const { number, text } = await RestatePromise.race([...open.values()]);
-        open.delete(number);
-        results[number] = text;
-        if (next < count) begin();
-      }
-      await ctx.run("synthesis", () => send(synthesis));
-      return { results: results.filter((text) => text.length > 0).length };
-    },
+    steps: (ctx, wants) => fanOut(ctx, wants, (number) => step(ctx, number)),
+    invocations: (ctx, wants) =>
+      fanOut(ctx, wants, (number) => ctx.serviceClient({ name: "worker" }).call(number)),
   },
 });
 
