@@ -175,7 +175,10 @@ fn ledger(run: &Run, faults: &mut Vec<String>) {
     if run.world.now() < START + 29 * 86_400_000 {
         let unpaid = run.world.query(
             "SELECT t.job, t.idx FROM tasks t JOIN jobs j ON j.id = t.job WHERE t.state = 'succeeded' AND t.attempts = 0
-               AND NOT EXISTS (SELECT 1 FROM ledger l WHERE l.tenant = j.tenant AND l.key = t.key)",
+               AND NOT EXISTS (SELECT 1 FROM ledger l WHERE l.tenant = j.tenant AND l.key = t.key)
+               -- A plan that could not be carried out is taken out of the ledger, once it was answered with.
+               AND NOT EXISTS (SELECT 1 FROM tasks p JOIN jobs o ON o.id = p.job
+                 WHERE o.tenant = j.tenant AND p.key = t.key AND p.stage = 1000 AND p.attempts > 0)",
         );
         for row in unpaid {
             faults.push(format!(
