@@ -81,3 +81,29 @@ fn long_calls_are_not_claimed_ahead() {
     });
     assert_eq!(most.get(), 20);
 }
+
+/// An isolate has 128 MB, and a call holds several times what it asks.
+#[test]
+fn large_requests_do_not_all_stand_in_memory_at_once() {
+    let world = World::new(
+        1,
+        standin::Config {
+            latency_ms: 5_000,
+            ..Default::default()
+        },
+    );
+    let app = world.app(&[]);
+    let mut plan = stages(1);
+    plan.as_array_mut().unwrap().truncate(1);
+    let texts: Vec<String> = (0..60)
+        .map(|n| format!("case {n}: {}", "reads well ".repeat(18_000)))
+        .collect();
+    let body = json!({"stages": plan, "limits": {"concurrency": 50}});
+    let id = world.submit(&app, job(&texts, body)).job.id;
+    world.run(&app, 10_000, 3_600_000, || over(&world, &id));
+    let rows = world.query("SELECT SUM(covered) AS n FROM tasks");
+    assert_eq!(rows[0]["n"], 60);
+    let most = world.most_running()[&id];
+    // 198 KB each, in 4 MB.
+    assert!((15..=20).contains(&most), "{most}");
+}

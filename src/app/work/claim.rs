@@ -6,16 +6,16 @@ use std::sync::Arc;
 use futures::future::FutureExt;
 
 use super::Consumer;
-use super::line::{InLine, unsent};
+use super::line::{InLine, OPEN_BYTES, unsent};
 use crate::app::resolve::{self, Admitted};
 use crate::app::{AppError, log};
-use crate::core::admit::{Admission, Snapshot};
+use crate::core::admit::{Admission, Candidate, Snapshot, Taken};
 use crate::core::cache::Mark;
 use crate::core::money::Nano;
 use crate::core::time::day;
 use crate::core::verdict::Form;
 use crate::ports::{Db, DbError, Ports};
-use crate::store::admission::{self, Claim, Claimed, Read, Take};
+use crate::store::admission::{self, Claim, Claimed, Read, Take, Waiting};
 use crate::store::row::Columns;
 
 impl<P: Ports> Consumer<'_, P> {
@@ -34,6 +34,7 @@ impl<P: Ports> Consumer<'_, P> {
                 Some((task, snapshot.tasks.get(taken.task)?, taken))
             })
             .collect();
+        let chosen = self.that_fit(chosen);
         let mut takes = Vec::with_capacity(chosen.len());
         for &(task, candidate, taken) in &chosen {
             let Some(kit) = self
@@ -145,6 +146,28 @@ impl<P: Ports> Consumer<'_, P> {
         Ok(true)
     }
 
+    /// Those that there is memory for. A large one goes when nothing else is open.
+    fn that_fit<'t>(
+        &mut self,
+        chosen: Vec<(&'t Waiting, &'t Candidate, &'t Taken)>,
+    ) -> Vec<(&'t Waiting, &'t Candidate, &'t Taken)> {
+        let before = chosen.len();
+        let mut bytes = self.open_bytes;
+        let fit: Vec<_> = chosen
+            .into_iter()
+            .filter(|(task, candidate, _)| {
+                let fits =
+                    candidate.free || bytes == 0 || bytes.saturating_add(task.bytes) <= OPEN_BYTES;
+                if fits && !candidate.free {
+                    bytes = bytes.saturating_add(task.bytes);
+                }
+                fits
+            })
+            .collect();
+        self.crowded = fit.len() < before;
+        fit
+    }
+
     /// Starts the calls of what was claimed, in order, each knowing how much was admitted up to it.
     pub(super) fn begin(
         &mut self,
@@ -190,12 +213,13 @@ impl<P: Ports> Consumer<'_, P> {
             );
             let call = call.boxed();
             if task.attempt.is_some() {
+                self.open_bytes = self.open_bytes.saturating_add(task.bytes);
                 self.line.push_back(InLine {
                     task: task.clone(),
                     call,
                 });
             } else {
-                self.calls.push(call.map(unsent).boxed());
+                self.calls.push(call.map(|step| unsent(step, 0)).boxed());
             }
         }
         self.open_line();

@@ -17,6 +17,11 @@ use crate::store::admission::Claimed;
 /// connections, so one that was claimed may wait in line while its job is cancelled.
 const HEARD_MS: i64 = 500;
 
+/// Bytes of requests that one consumer may have open. A call holds about ten times its request (the input as it was read and taken
+/// apart, the request as text, once more as JavaScript has it), so these are 40 of an isolate's 128 MB. Most calls are far
+/// smaller; those of a tree before a synthesis have 200 KB each.
+pub(super) const OPEN_BYTES: u64 = 4_000_000;
+
 /// What a call under way says next.
 pub enum Step {
     /// The head is there: what it teaches, and the rest of the call.
@@ -25,17 +30,20 @@ pub enum Step {
     End(Box<Resolved>),
 }
 
-/// What a call says, since when it is under way (`None` of what is not sent), and whether it waited for its head.
+/// What a call says, since when it is under way (`None` of what is not sent), whether it waited for its head, and the bytes that it
+/// asks.
 pub(super) struct Said {
     pub since: Option<i64>,
+    pub bytes: u64,
     pub first: bool,
     pub step: Step,
 }
 
 /// What was never sent has ended.
-pub(super) fn unsent(step: Step) -> Said {
+pub(super) fn unsent(step: Step, bytes: u64) -> Said {
     Said {
         since: None,
+        bytes,
         first: false,
         step,
     }
@@ -80,15 +88,17 @@ impl<P: Ports> Consumer<'_, P> {
                 }
                 self.news |= note.prefix.as_ref().is_some_and(|prefix| prefix.leads);
                 self.heads.push(note);
-                let since = said.since;
+                let (since, bytes) = (said.since, said.bytes);
                 let rest = rest.map(move |step| Said {
                     since,
+                    bytes,
                     first: false,
                     step,
                 });
                 self.calls.push(rest.boxed());
             }
             Step::End(resolved) => {
+                self.open_bytes = self.open_bytes.saturating_sub(said.bytes);
                 if let Some(since) = said.since {
                     self.pace
                         .call(u64::try_from(self.now() - since).unwrap_or(0));
@@ -116,9 +126,11 @@ impl<P: Ports> Consumer<'_, P> {
         {
             self.opening += 1;
             let since = self.now();
+            let bytes = next.task.bytes;
             *self.running.entry(next.task.job).or_default() += 1;
             let call = next.call.map(move |step| Said {
                 since: Some(since),
+                bytes,
                 first: true,
                 step,
             });
@@ -157,7 +169,7 @@ impl<P: Ports> Consumer<'_, P> {
         for waiting in std::mem::take(&mut self.line) {
             if which(&waiting.task) {
                 let step = resolve::give_back_for(self.app, &waiting.task, why, ms);
-                self.take(unsent(step));
+                self.take(unsent(step, waiting.task.bytes));
             } else {
                 self.line.push_back(waiting);
             }

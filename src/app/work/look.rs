@@ -407,10 +407,10 @@ impl<P: Ports> Consumer<'_, P> {
         snapshot
     }
 
-    /// The cap of a whole day, where each of a job's waiting tasks that were looked at may cost more than that.
+    /// The cap of a whole day, where each of a job's waiting tasks that were looked at may cost more than that. A token's own budget
+    /// is not meant: whoever gave it can give more, and the job waits for that.
     fn more_than_a_day(&self, job: &AtWork, read: &Read) -> Option<i64> {
-        let token = job.token.as_ref().and_then(|token| token.daily_nano);
-        let cap = self.app.config.day_cap().into_iter().chain(token).min()?;
+        let cap = self.app.config.day_cap()?;
         let least = read
             .waiting
             .iter()

@@ -74,6 +74,10 @@ struct Consumer<'a, P: Ports> {
     line: VecDeque<InLine>,
     /// Calls that have begun and wait for their heads.
     opening: u32,
+    /// Bytes of what the calls ask that have begun or stand in line.
+    open_bytes: u64,
+    /// Some were not claimed for the sake of memory.
+    crowded: bool,
     /// Calls of each job that have begun and not ended.
     running: HashMap<String, u32>,
     /// The most that may run here: the job's concurrency less what others held open at the last look or claim. Since they
@@ -127,6 +131,8 @@ impl<'a, P: Ports> Consumer<'a, P> {
             calls: FuturesUnordered::new(),
             line: VecDeque::new(),
             opening: 0,
+            open_bytes: 0,
+            crowded: false,
             running: HashMap::new(),
             shares: HashMap::new(),
             pace: Pace::default(),
@@ -338,7 +344,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
                     self.wake_another(PASS_ON_MS).await;
                 }
                 // All that the look brought was taken: there may be more.
-                let whole = admission.take.len() >= snapshot.tasks.len();
+                let whole = admission.take.len() >= snapshot.tasks.len() && !self.crowded;
                 if whole && self.free_slots() > 0 {
                     self.room = LOOK_TASKS;
                     outlook.wait_ms = Some(1);
