@@ -10,6 +10,7 @@ use crate::claude::rate::Bucket;
 use crate::core::state::JobState;
 use crate::core::time::rfc3339;
 use crate::ports::{Db, DbError, Ports, Statement};
+use crate::store::admission::AtWork;
 use crate::store::prefixes::{self, Warm};
 use crate::store::settle::{self as sql, Lesson, Settlement};
 use crate::store::{jobs, tasks};
@@ -185,36 +186,23 @@ pub async fn over_budget<P: Ports>(
         ];
         return exhausted(app, statements).await;
     }
-    skip_rest(app, &loaded, stage, limit, left, detail, now).await
+    let mut statements = skip_rest(&loaded, stage, limit, left, detail, now);
+    if loaded.job.state == JobState::Running {
+        statements.push(jobs::stop_expansion(job, stage));
+    }
+    statements.extend([tasks::fan_in(job), tasks::counts(job)]);
+    exhausted(app, statements).await
 }
 
-/// What may cost more than the cap of a whole day would wait for ever: it is skipped, whatever the caller wished for the end
-/// of the job's own budget.
-pub async fn over_any_day<P: Ports>(
-    app: &App<P>,
-    job: &str,
-    stage: u32,
-    limit: Option<i64>,
-    cap: i64,
-    now: i64,
-) -> Result<(), AppError> {
-    let Some(loaded) = super::drive::load(app, job).await? else {
-        return Ok(());
-    };
-    let detail = "one call may cost more than the spending cap of a whole day";
-    skip_rest(app, &loaded, stage, limit, cap, detail, now).await
-}
-
-/// The tasks of a stage that may cost more than `left` are skipped, and the stage ends where they were the last.
-async fn skip_rest<P: Ports>(
-    app: &App<P>,
+/// The tasks of a stage that may cost more than `left` are skipped.
+fn skip_rest(
     loaded: &super::drive::Loaded,
     stage: u32,
     limit: Option<i64>,
     left: i64,
     detail: &str,
     now: i64,
-) -> Result<(), AppError> {
+) -> Vec<Statement> {
     let job = loaded.job.id.as_str();
     let reason = json!({"code": "budget", "message": detail});
     // What fits with less room for its answer is not skipped.
@@ -223,22 +211,14 @@ async fn skip_rest<P: Ports>(
         .zip(loaded.kit.stage(stage))
         .and_then(|(row, kit)| kit.room(&row.answers))
         .map_or(0, |(_, saved)| saved);
-    let mut statements = vec![
+    vec![
         sql::guard_budget(job, limit, stage),
         tasks::skip_waiting(job, stage, &reason, now, left, saved),
-    ];
-    if loaded.job.state == JobState::Running {
-        statements.push(jobs::stop_expansion(job, stage));
-    }
-    statements.push(tasks::fan_in(job));
-    statements.push(tasks::counts(job));
-    exhausted(app, statements).await
+    ]
 }
 
-async fn exhausted<P: Ports>(
-    app: &App<P>,
-    statements: Vec<crate::ports::Statement>,
-) -> Result<(), AppError> {
+/// Nothing happens where the job has changed meanwhile.
+async fn exhausted<P: Ports>(app: &App<P>, statements: Vec<Statement>) -> Result<(), AppError> {
     match app.ports.db().batch(statements).await {
         Ok(answers) => {
             log::moved(app, &answers, "over_budget");
@@ -258,8 +238,28 @@ pub async fn halted<P: Ports>(app: &App<P>, jobs: &[&String], now: i64) -> Resul
     Ok(())
 }
 
-/// The day's cap is used up: the job pauses until the next UTC day.
-pub async fn over_day<P: Ports>(app: &App<P>, job: &str, now: i64) -> Result<(), AppError> {
+/// The day's cap is used up: the job pauses until the next UTC day. Where even the `least` of what waits may cost more than the
+/// cap of a whole day it would wait for ever: such tasks are skipped, whatever the caller wished for the end of the job's own
+/// budget, and the rest goes on (true). A token's own budget is not meant: whoever gave it can give more, and the job waits for that.
+pub async fn over_day<P: Ports>(
+    app: &App<P>,
+    purse: &AtWork,
+    stage: u32,
+    least: Option<i64>,
+    now: i64,
+) -> Result<bool, AppError> {
+    let job = purse.id.as_str();
+    let cap = app.config.day_cap();
+    if let Some(cap) = cap.filter(|cap| least.is_some_and(|least| least > *cap)) {
+        let Some(loaded) = super::drive::load(app, job).await? else {
+            return Ok(false);
+        };
+        let detail = "one call may cost more than the spending cap of a whole day";
+        let mut statements = skip_rest(&loaded, stage, purse.limit_nano, cap, detail, now);
+        statements.extend([tasks::fan_in(job), tasks::counts(job)]);
+        exhausted(app, statements).await?;
+        return Ok(true);
+    }
     const DAY_MS: i64 = 86_400_000;
     let tomorrow = (now / DAY_MS + 1) * DAY_MS;
     let halt = json!({
@@ -276,5 +276,5 @@ pub async fn over_day<P: Ports>(app: &App<P>, job: &str, now: i64) -> Result<(),
         ])
         .await?;
     log::moved(app, &answers, "over_day");
-    Ok(())
+    Ok(false)
 }

@@ -70,6 +70,31 @@ fn what_no_day_can_pay_is_given_up_and_says_why() {
     );
 }
 
+/// The same in batches, at their price; and what a day can pay is done.
+#[test]
+fn a_batch_that_no_day_can_pay_is_given_up_and_the_rest_is_done() {
+    for delivery in ["batch", "live"] {
+        let world = World::new(1, claude(json!({})));
+        let app = world.app(&[("ACCOUNT_DAILY_USD", "0.02")]);
+        let mut plan = stages(1);
+        plan.as_array_mut().unwrap().truncate(1);
+        // More than the first look brings, and one small one behind them.
+        let mut texts: Vec<String> = texts(80).iter().map(|text| text.repeat(10_000)).collect();
+        texts.push("I was charged twice".to_owned());
+        let body = json!({"stages": plan, "delivery": delivery, "reuse": false});
+        let id = world.submit(&app, job(&texts, body)).job.id;
+        world.run(&app, MINUTE, 5 * DAY, || over(&world, &id));
+        assert_eq!(state(&world, &id), "partial", "{delivery}");
+        let done =
+            world.query("SELECT SUM(covered) AS n, SUM(state = 'skipped') AS skipped FROM tasks");
+        assert_eq!(
+            (&done[0]["n"], &done[0]["skipped"]),
+            (&json!(1), &json!(80)),
+            "{delivery}"
+        );
+    }
+}
+
 /// The same for its synthesis, which is cut to what a day has.
 #[test]
 fn a_synthesis_that_no_day_can_pay_whole_reads_less() {

@@ -44,8 +44,8 @@ struct Load {
     live: Vec<i64>,
     /// There is more than one batch holds.
     full: bool,
-    /// Some did not fit the money.
-    short: bool,
+    /// The least of what did not fit the money, at its worst.
+    short: Option<i64>,
     read: u32,
 }
 
@@ -131,8 +131,11 @@ pub async fn send<P: Ports>(
         app.ports.db().batch(vec![release]).await?;
     }
     if load.takes.is_empty() {
-        if load.short && load.live.is_empty() && purse.in_flight + purse.in_batches == 0 {
-            exhausted(app, &purse, stage, now).await?;
+        if let Some(least) = load.short
+            && load.live.is_empty()
+            && purse.in_flight + purse.in_batches == 0
+        {
+            exhausted(app, &purse, stage, least, now).await?;
         }
         return Ok(!load.live.is_empty());
     }
@@ -254,7 +257,7 @@ async fn gather<P: Ports>(
                 return Ok(load);
             }
             if left.is_some_and(|left| worst > left) {
-                load.short = true;
+                load.short = Some(load.short.map_or(plain, |least| least.min(plain)));
                 over += 1;
                 if over >= PASSED_OVER {
                     return Ok(load);
@@ -291,6 +294,7 @@ async fn exhausted<P: Ports>(
     app: &App<P>,
     purse: &AtWork,
     stage: &StageRow,
+    least: i64,
     now: i64,
 ) -> Result<(), AppError> {
     let own = purse
@@ -300,7 +304,8 @@ async fn exhausted<P: Ports>(
         let left = own.unwrap_or_default();
         return ended::over_budget(app, &purse.id, stage.idx, purse.limit_nano, left, now).await;
     }
-    ended::over_day(app, &purse.id, now).await
+    ended::over_day(app, purse, stage.idx, Some(least), now).await?;
+    Ok(())
 }
 
 /// What became of the call. True where the batch is known to have been made.

@@ -72,27 +72,16 @@ pub(super) async fn resolve<P: Ports>(
         }
         Err(error) => Err((error.for_request(&request), None)),
     };
-    match result {
+    let (given, end, problem) = match result {
+        Ok(message) if message.stop_reason == StopReason::PauseTurn => {
+            resolved.ok = true;
+            resolved.probe_came_through = probe;
+            let why = "the model was not done with its tools".to_owned();
+            (Vec::new(), End::Paused, Some(("paused", why)))
+        }
         Ok(message) => {
             resolved.ok = true;
             resolved.probe_came_through = probe;
-            if message.stop_reason == StopReason::PauseTurn {
-                let problem = Some(("paused", "the model was not done with its tools".to_owned()));
-                let end = End::Paused;
-                conclude(
-                    app,
-                    (stage, above),
-                    &task,
-                    &asked,
-                    Vec::new(),
-                    end,
-                    problem,
-                    &mut resolved,
-                )
-                .await;
-                resolved.attempt = Some(attempt);
-                return resolved;
-            }
             let text = message.text();
             let answer = read(stage, &text, &message.stop_reason, &asked.ids);
             resolved.invented = answer
@@ -121,32 +110,20 @@ pub(super) async fn resolve<P: Ports>(
             }
             // A repair asks for items again that have their result already.
             let missing = lacking(&answer.missing, &asked.kept);
-            if missing > 0 {
-                let code = fault_code(answer.truncated, &answer.faults);
-                attempt.error_class = Some(code.to_owned());
-                attempt.error = Some(answer.faults.join("; "));
-            }
             let problem = (missing > 0).then(|| {
-                (
-                    fault_code(answer.truncated, &answer.faults),
-                    answer.faults.join("; "),
-                )
+                let code = fault_code(answer.truncated, &answer.faults);
+                (code, answer.faults.join("; "))
             });
-            conclude(
-                app,
-                (stage, above),
-                &task,
-                &asked,
-                answer.valid,
-                // It had less room than it may have: the rest is asked for with all of it.
-                match missing > 0 && answer.truncated && task.room.is_some() {
-                    true => End::Cut,
-                    false => End::Answered { missing },
-                },
-                problem,
-                &mut resolved,
-            )
-            .await;
+            if let Some((code, faults)) = &problem {
+                attempt.error_class = Some((*code).to_owned());
+                attempt.error = Some(faults.clone());
+            }
+            // It had less room than it may have: the rest is asked for with all of it.
+            let end = match missing > 0 && answer.truncated && task.room.is_some() {
+                true => End::Cut,
+                false => End::Answered { missing },
+            };
+            (answer.valid, end, problem)
         }
         Err((error, message)) => {
             attempt.error_class = Some(error.code.as_str().to_owned());
@@ -194,20 +171,21 @@ pub(super) async fn resolve<P: Ports>(
                 resolved.probe_came_through = probe && message.is_some();
                 resolved.probe_undecided = probe && message.is_none();
             }
-            let problem = Some((error.code.as_str(), error.message.clone()));
-            conclude(
-                app,
-                (stage, above),
-                &task,
-                &asked,
-                Vec::new(),
-                end,
-                problem,
-                &mut resolved,
-            )
-            .await;
+            let problem = Some((error.code.as_str(), error.message));
+            (Vec::new(), end, problem)
         }
-    }
+    };
+    conclude(
+        app,
+        (stage, above),
+        &task,
+        &asked,
+        given,
+        end,
+        problem,
+        &mut resolved,
+    )
+    .await;
     resolved.attempt = Some(attempt);
     resolved
 }

@@ -20,7 +20,7 @@ use crate::store::{jobs, settle, tasks};
 const SETTLE_BYTES: usize = 800_000;
 /// Requests of a class differ in how many tokens a byte of theirs takes: so much more than the densest before is reckoned with.
 const SIXTH_MORE: f64 = 7.0 / 6.0;
-/// Tokens for a byte that are reckoned with at least where only a part of a prompt counts.
+/// Tokens for a byte where nothing is known, and at the least where only a part of a prompt counts.
 const DENSE: f64 = 0.5;
 
 /// How many tasks of any one job are worth a look: as many as its concurrency lets go. Of a job that has nothing in flight
@@ -47,8 +47,8 @@ fn expected_input(bytes: u64, known: Option<(f64, f64)>) -> f64 {
     let bytes = bytes as f64;
     let share = match known {
         Some((share, size)) if bytes <= size * 2.0 => share * SIXTH_MORE,
-        Some((share, _)) => (share * SIXTH_MORE).max(0.5),
-        None => 0.5,
+        Some((share, _)) => (share * SIXTH_MORE).max(DENSE),
+        None => DENSE,
     };
     (bytes * share.min(1.0)).ceil().max(1.0)
 }
@@ -407,19 +407,6 @@ impl<P: Ports> Consumer<'_, P> {
         snapshot
     }
 
-    /// The cap of a whole day, where each of a job's waiting tasks that were looked at may cost more than that. A token's own budget
-    /// is not meant: whoever gave it can give more, and the job waits for that.
-    fn more_than_a_day(&self, job: &AtWork, read: &Read) -> Option<i64> {
-        let cap = self.app.config.day_cap()?;
-        let least = read
-            .waiting
-            .iter()
-            .filter(|task| task.job == job.id && !task.free)
-            .map(|task| task.worst_nano - self.room_of(task).map_or(0, |(_, saved)| saved))
-            .min()?;
-        (least > cap).then_some(cap)
-    }
-
     /// Jobs whose rest does not fit their budget, or the day's cap, end or pause as their caller wished; those that met an
     /// open breaker pause.
     pub(super) async fn exhausted(
@@ -427,50 +414,29 @@ impl<P: Ports> Consumer<'_, P> {
         admission: &Admission,
         read: &Read,
     ) -> Result<(), AppError> {
-        let over: Vec<&String> = admission
-            .over_budget
-            .iter()
-            .filter_map(|index| read.jobs.get(*index))
-            .map(|job| &job.id)
-            .collect();
-        let day: Vec<&String> = admission
-            .over_day
-            .iter()
-            .filter_map(|index| read.jobs.get(*index))
-            .map(|job| &job.id)
-            .collect();
-        let halted: Vec<&String> = admission
-            .halted
-            .iter()
-            .filter_map(|index| read.jobs.get(*index))
-            .map(|job| &job.id)
-            .collect();
-        if !halted.is_empty() {
-            ended::halted(self.app, &halted, self.now()).await?;
-        }
-        if over.is_empty() && day.is_empty() {
-            return Ok(());
-        }
+        let of = |indexes: &[usize]| -> Vec<&AtWork> {
+            let jobs = indexes.iter().filter_map(|index| read.jobs.get(*index));
+            jobs.collect()
+        };
+        let halted: Vec<&String> = of(&admission.halted).iter().map(|job| &job.id).collect();
         let now = self.now();
-        let mut moved = Vec::new();
-        for job in over {
-            let Some(row) = read.jobs.iter().find(|row| row.id == *job) else {
-                continue;
-            };
-            let left = row.limit_nano.unwrap_or(i64::MAX) - row.used_nano - row.held_nano;
-            ended::over_budget(self.app, job, row.stage, row.limit_nano, left, now).await?;
-            moved.push(job.clone());
+        if !halted.is_empty() {
+            ended::halted(self.app, &halted, now).await?;
         }
-        for job in day {
-            let Some(row) = read.jobs.iter().find(|row| row.id == *job) else {
-                continue;
-            };
-            match self.more_than_a_day(row, read) {
-                Some(cap) => {
-                    ended::over_any_day(self.app, job, row.stage, row.limit_nano, cap, now).await?;
-                    moved.push(job.clone());
-                }
-                None => ended::over_day(self.app, job, now).await?,
+        let mut moved = Vec::new();
+        for row in of(&admission.over_budget) {
+            let left = row.limit_nano.unwrap_or(i64::MAX) - row.used_nano - row.held_nano;
+            ended::over_budget(self.app, &row.id, row.stage, row.limit_nano, left, now).await?;
+            moved.push(row.id.clone());
+        }
+        for row in of(&admission.over_day) {
+            let waiting = read.waiting.iter();
+            let least = waiting
+                .filter(|task| task.job == row.id && !task.free)
+                .map(|task| task.worst_nano - self.room_of(task).map_or(0, |(_, saved)| saved))
+                .min();
+            if ended::over_day(self.app, row, row.stage, least, now).await? {
+                moved.push(row.id.clone());
             }
         }
         self.send_drives(&moved).await;
