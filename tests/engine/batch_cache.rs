@@ -119,7 +119,7 @@ fn a_bet_that_was_lost_is_not_made_again() {
 }
 
 #[test]
-fn a_cap_holds_with_marks_and_what_is_left_does_without_one() {
+fn a_cap_holds_with_marks() {
     for cap in [0.02, 0.05, 0.2] {
         let world = world(json!({"batch_cold": true}));
         let id = run(&world, &[], 100, json!({"max_cost_usd": cap}));
