@@ -51,10 +51,10 @@ pub struct StageKit {
     /// Decides what a result is; `None` for a synthesis in plain text.
     pub schema: Option<Schema>,
     frame: Frame,
-    /// The schema as the API takes it; `None` where it takes none.
-    format: Option<Value>,
+    /// The schema as the API takes it, made when it is first asked for; `None` where it takes none.
+    format: OnceLock<Option<Value>>,
     /// The schema in words, for a request without a format.
-    words: String,
+    words: OnceLock<String>,
     /// What its calls begin with, with a format and without, where the API would keep it.
     /// `None`: nothing is ever marked.
     prefixes: Option<[OnceLock<Option<Prefix>>; 2]>,
@@ -210,13 +210,7 @@ impl StageKit {
             StageKind::Map => Some(stage.output_schema.clone().unwrap_or_else(default_schema)),
             StageKind::Synthesis | StageKind::Plan => stage.output_schema.clone(),
         };
-        let schema = source.clone().map(Schema::found_sound);
-        let output = wire_output(stage);
-        let format = source
-            .as_ref()
-            // Search results come with citations, which the API does not give together with a schema.
-            .filter(|_| model.structured_outputs && stage.tools.is_none())
-            .and_then(|source| wire_format(output, source).ok());
+        let schema = source.map(Schema::found_sound);
         let prompt = match (stage.kind, purpose) {
             (_, Purpose::Reduce) => ask::reduce_frame(&spec.task, stage),
             (_, Purpose::Verify) => ask::verify_frame(stage),
@@ -230,17 +224,14 @@ impl StageKit {
             None => shared.cloned(),
         };
         Ok(StageKit {
-            words: source
-                .as_ref()
-                .map(|source| ask::unfenced(&in_words(output, source)))
-                .unwrap_or_default(),
+            words: OnceLock::new(),
             stage: stage.clone(),
             purpose,
             tier: tier_of(stage),
             model,
             schema,
             frame: Frame { prompt, context },
-            format,
+            format: OnceLock::new(),
             prefixes: app.config.cache.enabled.then(Default::default),
         })
     }
@@ -309,6 +300,26 @@ impl StageKit {
         (self.frame.prompt.len() + context) as u64
     }
 
+    fn format(&self) -> Option<&Value> {
+        let made = || {
+            self.schema
+                .as_ref()
+                // Search results come with citations, which the API does not give together with a schema.
+                .filter(|_| self.model.structured_outputs && self.stage.tools.is_none())
+                .and_then(|schema| wire_format(wire_output(&self.stage), schema.source()).ok())
+        };
+        self.format.get_or_init(made).as_ref()
+    }
+
+    fn words(&self) -> &str {
+        let made = || {
+            self.schema.as_ref().map_or_else(String::new, |schema| {
+                ask::unfenced(&in_words(wire_output(&self.stage), schema.source()))
+            })
+        };
+        self.words.get_or_init(made)
+    }
+
     /// What a call of this stage in that form is for.
     pub fn role(&self, form: Form) -> Role {
         match (self.stage.kind, self.purpose) {
@@ -337,7 +348,7 @@ impl StageKit {
             &self.stage,
             &self.frame,
             &self.model,
-            self.format.clone(),
+            self.format().cloned(),
             self.stage.max_tokens,
             items,
         );
@@ -357,7 +368,7 @@ impl StageKit {
             &self.stage,
             &self.frame,
             &self.model,
-            self.format.clone(),
+            self.format().cloned(),
             max_tokens,
             results,
             coverage,
@@ -378,7 +389,7 @@ impl StageKit {
             &self.stage,
             &self.frame,
             &self.model,
-            self.format.clone(),
+            self.format().cloned(),
             max_tokens,
             input,
         );
@@ -391,9 +402,9 @@ impl StageKit {
         form: Form,
         prior: Option<&Prior>,
     ) -> MessagesRequest {
-        let unsendable = self.format.is_none() && self.schema.is_some();
+        let unsendable = self.format().is_none() && self.schema.is_some();
         let request = if form.plain || unsendable {
-            request.without_format(&self.words)
+            request.without_format(self.words())
         } else {
             request
         };
