@@ -3,6 +3,7 @@
 use fanwise::app::consume::{self, Settle};
 use fanwise::app::{control, report};
 use fanwise::core::plan::Limits;
+use fanwise::ports::Clock as _;
 use fanwise::store::settle::{self, ClosedAttempt, Lesson, Settlement};
 use fanwise::store::tasks;
 use serde_json::json;
@@ -261,4 +262,73 @@ fn a_bucket_that_refused_a_call_holds_more_than_was_left_in_it() {
     );
     let covered = world.query("SELECT SUM(covered) AS n FROM tasks");
     assert_eq!(covered[0]["n"], 6);
+}
+
+/// How many calls of a job and a role were made.
+fn calls(world: &World, role: &str) -> u64 {
+    let sql = format!("SELECT COUNT(*) AS n FROM attempts WHERE role = '{role}'");
+    world.query(&sql)[0]["n"].as_u64().unwrap()
+}
+
+/// Four items in one call each of two jobs, of which the first answers lack one.
+fn two_repairs(repairs: &serde_json::Value) -> (World, serde_json::Value) {
+    let mut rules = vec![json!({"match": {"role": "worker"}, "fault": "missing_id", "times": 2})];
+    rules.extend(repairs.as_array().unwrap().iter().cloned());
+    let config = json!({"latency_ms": 5_000, "rules": rules});
+    let world = World::new(1, standin::Config::default().with(&config).unwrap());
+    let mut plan = stages(4);
+    plan.as_array_mut().unwrap().truncate(1);
+    (world, json!({"stages": plan}))
+}
+
+/// Crowded seed 9: a repair's answer that lacked what its task had already was kept for nobody, though it made the task whole.
+#[test]
+fn a_repair_that_makes_a_task_whole_is_paid_for_once() {
+    let lacks = json!([{"match": {"role": "repair"}, "fault": "missing_id", "times": 1}]);
+    let (world, body) = two_repairs(&lacks);
+    let app = world.app(&[]);
+    let ids = [0, 1].map(|_| world.submit(&app, job(&texts(4), body.clone())).job.id);
+    let (halting, second) = (app.clone(), ids[1].clone());
+    let (watched, first) = (world.clone(), ids[0].clone());
+    let halt = async move {
+        while calls(&watched, "worker") < 2 {
+            watched.sleep(100).await;
+        }
+        control::pause(&halting, TENANT, &second).await.unwrap();
+        while !over(&watched, &first) {
+            watched.sleep(100).await;
+        }
+        control::resume(&halting, TENANT, &second).await.unwrap();
+    };
+    let done = || ids.iter().all(|id| over(&world, id));
+    world.run_beside(&app, 1_000, 600_000, done, halt);
+    assert_eq!([calls(&world, "worker"), calls(&world, "repair")], [2, 1]);
+    let covered = world.query("SELECT SUM(covered) AS n FROM tasks");
+    assert_eq!(covered[0]["n"], 8);
+}
+
+/// The same seed: a task that lost its lease while it was repaired found its paid result under the request that had been made, but
+/// would have made another one by then, and paid for that.
+#[test]
+fn a_repair_whose_lease_ran_out_is_paid_for_once() {
+    let (world, body) = two_repairs(&json!([]));
+    let app = world.app(&[]);
+    let id = world.submit(&app, job(&texts(4), body)).job.id;
+    let watched = world.clone();
+    let expire = async move {
+        while calls(&watched, "repair") < 1 {
+            watched.sleep(100).await;
+        }
+        // Nobody comes for it before the answer is there.
+        let later = watched.now() + 10_000;
+        watched.execute(&format!(
+            "UPDATE tasks SET state = 'pending', lease = NULL, lease_until = NULL, not_before = {later} WHERE state = 'running'"
+        ));
+    };
+    world.run_beside(&app, 1_000, 600_000, || over(&world, &id), expire);
+    let free = world.query("SELECT saved_nano > 0 AS saved FROM jobs");
+    assert_eq!(free[0]["saved"], 1, "the lease was to run out");
+    assert_eq!([calls(&world, "worker"), calls(&world, "repair")], [1, 1]);
+    let covered = world.query("SELECT SUM(covered) AS n FROM tasks");
+    assert_eq!(covered[0]["n"], 4);
 }

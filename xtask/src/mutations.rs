@@ -42,9 +42,10 @@ struct Mutation {
     rust: bool,
 }
 
-/// What noticed it: the first story that broke, and what was said of it.
+/// What noticed it: a story that broke, and what was said of it.
 struct Caught {
-    seed: u64,
+    /// Its kind and seed.
+    story: String,
     by: String,
 }
 
@@ -78,10 +79,10 @@ pub fn run(seeds: u64, only: Option<&str>) -> Result<()> {
         };
         step.done();
         let (by, seed) = match caught {
-            Some(caught) => (caught.by, caught.seed.to_string()),
+            Some(caught) => (caught.by, caught.story),
             None => {
                 missed.push(mutation.what.as_str());
-                ("nothing".to_owned(), format!("not by {seeds}"))
+                ("nothing".to_owned(), format!("not by {seeds} of each"))
             }
         };
         ui::say(format!("     {seed}: {by}"));
@@ -161,19 +162,40 @@ fn place(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path, bytes).with_context(|| path.display().to_string())
 }
 
-/// The lowest story that broke, if any did.
+/// The stories that are played: plain ones, and those whose consumers meet.
+const KINDS: [(&str, &str, &str); 2] = [
+    ("static", "FANWISE_SEEDS", ""),
+    ("crowded", "FANWISE_CROWDED_SEEDS", "_when_consumers_meet"),
+];
+
+/// A story that broke, if any did.
 fn play(dir: &Path, seeds: u64, broken: &[(&str, &str)]) -> Result<Option<Caught>> {
+    for (kind, variable, of) in KINDS {
+        let test = format!("simulation::every_seed_keeps_the_promises{of}");
+        let mut variables = vec![
+            (variable, seeds.to_string()),
+            ("FANWISE_FAILURES", 1.to_string()),
+        ];
+        variables.extend(
+            broken
+                .iter()
+                .map(|(name, text)| (*name, (*text).to_owned())),
+        );
+        if let Some((story, by)) = play_one(dir, &test, &variables)? {
+            let story = format!("{kind} {story}");
+            return Ok(Some(Caught { story, by }));
+        }
+    }
+    Ok(None)
+}
+
+/// The lowest story of one kind that broke: its seed, and what was said of it.
+fn play_one(dir: &Path, test: &str, variables: &[(&str, String)]) -> Result<Option<(u64, String)>> {
     let mut cargo = plain("cargo");
     cargo
         .args(["test", "--package", "fanwise", "--test", "engine"])
-        .args([
-            "simulation::every_seed_keeps_the_promises",
-            "--",
-            "--exact",
-            "--nocapture",
-        ])
-        .env("FANWISE_SEEDS", seeds.to_string())
-        .envs(broken.iter().copied())
+        .args([test, "--", "--exact", "--nocapture"])
+        .envs(variables.iter().map(|(name, text)| (name, text)))
         .env("CARGO_TARGET_DIR", target_dir())
         .current_dir(dir)
         .stdout(Stdio::piped())
@@ -196,7 +218,7 @@ fn play(dir: &Path, seeds: u64, broken: &[(&str, &str)]) -> Result<Option<Caught
         if Instant::now() > until {
             drop(group);
             let by = format!("no end within {} s", LONGEST.as_secs());
-            return Ok(Some(Caught { seed: 0, by }));
+            return Ok(Some((0, by)));
         }
         thread::sleep(Duration::from_millis(50));
     }
@@ -206,7 +228,7 @@ fn play(dir: &Path, seeds: u64, broken: &[(&str, &str)]) -> Result<Option<Caught
     if !played {
         bail!("the broken engine does not compile, or its simulation could not run");
     }
-    Ok(broken.pop_first().map(|(seed, by)| Caught { seed, by }))
+    Ok(broken.pop_first())
 }
 
 /// `seed 17: P3: …`

@@ -99,14 +99,12 @@ pub(super) async fn conclude<P: Ports>(
             row.state = TaskState::Succeeded.as_str();
             row.finished_at = Some(now);
             row.wanted = None;
-            if task.attempt.is_some()
-                && task.reuse
-                && app.config.ledger_days > 0
-                && let Some((keys, text)) = whole_result(stage, task, asked, &results)
-            {
-                for key in keys {
-                    let entry = ledger_entry(app, task, key, text.clone(), resolved.paid).await;
-                    resolved.ledger.extend(entry);
+            if task.attempt.is_some() && task.reuse && app.config.ledger_days > 0 {
+                for (key, text) in whole_result(stage, task, asked, &results) {
+                    if resolved.ledger.iter().all(|entry| entry.key != key) {
+                        let entry = ledger_entry(app, task, key, text, resolved.paid).await;
+                        resolved.ledger.extend(entry);
+                    }
                 }
             }
             return;
@@ -279,26 +277,39 @@ pub(super) fn price(row: &mut MovedTask, stage: &StageKit, request: &MessagesReq
 
 /// The task's whole result, under what its first request was: whoever asks the same again, from the start, has it
 /// however many repairs it took. The half of a task whose schema the API refused begins without the schema, so there are
-/// two such starts then.
+/// two such starts then. What was asked last is answered by it too: that answer may lack what the task had already.
 pub(super) fn whole_result(
     stage: &StageKit,
     task: &Claimed,
     asked: &Asked,
     results: &[(String, Value)],
-) -> Option<(Vec<String>, String)> {
-    let request = |form| match stage.stage.kind {
+) -> Vec<(String, String)> {
+    let start = |form| match stage.stage.kind {
         StageKind::Map => stage.worker_request(form, &asked.all, None),
         StageKind::Synthesis => {
             stage.synthesis_request(task.max_tokens, form, &asked.results, &asked.coverage, None)
         }
         StageKind::Plan => stage.plan_request(task.max_tokens, form, &asked.plan, None),
     };
-    let text = as_answer(stage, results)?;
-    let mut keys = vec![stage.key(&request(Form::FRESH))];
+    let mut starts = vec![Form::FRESH];
     if asked.form.plain {
-        keys.push(stage.key(&request(asked.form.afresh())));
+        starts.push(asked.form.afresh());
     }
-    Some((keys, text))
+    let whole = as_answer(stage, results);
+    let starts = starts.into_iter().map(|form| stage.key(&start(form)));
+    let mut entries: Vec<_> = starts
+        .filter_map(|key| Some((key, whole.clone()?)))
+        .collect();
+    if asked.form.repair {
+        let wanted: Vec<_> = results
+            .iter()
+            .filter(|(id, _)| asked.ids.contains(id) || id.is_empty())
+            .cloned()
+            .collect();
+        let key = stage.key(&request(stage, task, asked));
+        entries.extend(as_answer(stage, &wanted).map(|text| (key, text)));
+    }
+    entries
 }
 
 /// Results as an answer would give them; `None` where they are not those of one answer.

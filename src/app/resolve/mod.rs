@@ -387,7 +387,11 @@ async fn known<P: Ports>(
     };
     let answer = read(stage, &text, &StopReason::EndTurn, &asked.ids);
     let mut resolved = blank(&task);
-    if stage.key(request) != task.key || !answer.missing.is_empty() {
+    // What a request goes on from is the last answer there is. That may be newer than the one its key was made of: its task
+    // had lost the lease by then. What the ledger has for the key is paid for and complete all the same.
+    let form = Form::parse(&task.form);
+    let asked_for = form.repair || form.resume || stage.key(request) == task.key;
+    if !asked_for || !answer.missing.is_empty() {
         // Not what the ledger was asked for, or no longer valid: the next claim makes a call.
         price(&mut resolved.task, stage, request);
         resolved.task.key = String::new();

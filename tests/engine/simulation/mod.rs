@@ -1,9 +1,10 @@
 //! The simulation: the whole engine over real SQL on a virtual clock, with everything going wrong that can. One seed
 //! is one story; the promises are asserted at every commit and at its end.
 //!
-//! `FANWISE_SEEDS=N FANWISE_PLANNED_SEEDS=M FANWISE_TIERED_SEEDS=L FANWISE_BATCHED_SEEDS=K FANWISE_SEED_START=S cargo test --test engine simulation --
-//! --nocapture` plays more of them, with given plans, with plans that are made, with cascades of models and with batches; `SEED=X cargo test --test engine simulation::one --
-//! --nocapture` plays one and prints its transcript (`simulation::planned`, `simulation::tiered`, `simulation::batched`: of those kinds).
+//! `FANWISE_SEEDS=N FANWISE_PLANNED_SEEDS=M FANWISE_TIERED_SEEDS=L FANWISE_BATCHED_SEEDS=K FANWISE_CROWDED_SEEDS=J FANWISE_SEED_START=S cargo test --test engine simulation --
+//! --nocapture` plays more of them, with given plans, with plans that are made, with cascades of models, with batches and with crowds
+//! of consumers; `SEED=X cargo test --test engine simulation::one -- --nocapture` plays one and prints its transcript
+//! (`simulation::planned`, `simulation::tiered`, `simulation::batched`, `simulation::crowded`: of those kinds).
 
 mod check;
 mod run;
@@ -24,6 +25,9 @@ const SEEDS: u64 = 2_000;
 const DYNAMIC_SEEDS: u64 = 200;
 const BATCHED_SEEDS: u64 = 200;
 const TIERED_SEEDS: u64 = 200;
+const CROWDED_SEEDS: u64 = 200;
+/// So many stories that broke a promise are enough; `FANWISE_FAILURES` says otherwise.
+const FAILURES: u64 = 20;
 /// Lines of a transcript that are shown of a failure.
 const SHOWN: usize = 400;
 
@@ -31,13 +35,15 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.trim().parse().ok()
 }
 
-/// What a story's jobs are like: by a caller's plan, by the orchestrator's, with a cascade of models, or in batches.
+/// What a story's jobs are like: by a caller's plan, by the orchestrator's, with a cascade of models, or in batches; or
+/// whose consumers are many and meet.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Static,
     Dynamic,
     Batched,
     Tiered,
+    Crowded,
 }
 
 impl Kind {
@@ -47,6 +53,7 @@ impl Kind {
             Kind::Dynamic => Story::dynamic(seed),
             Kind::Batched => Story::batched(seed),
             Kind::Tiered => Story::tiered(seed),
+            Kind::Crowded => Story::crowded(seed),
         }
     }
 }
@@ -94,8 +101,15 @@ fn every_seed_keeps_the_promises_when_models_follow_one_another() {
     keeps_the_promises(Kind::Tiered, count);
 }
 
+#[test]
+fn every_seed_keeps_the_promises_when_consumers_meet() {
+    let count = variable("FANWISE_CROWDED_SEEDS").unwrap_or(CROWDED_SEEDS);
+    keeps_the_promises(Kind::Crowded, count);
+}
+
 fn keeps_the_promises(kind: Kind, count: u64) {
     let first = variable("FANWISE_SEED_START").unwrap_or(1);
+    let enough = variable("FANWISE_FAILURES").unwrap_or(FAILURES);
     // This is native: how long it may play is real time.
     #[allow(clippy::disallowed_methods)]
     let begun = Instant::now();
@@ -107,7 +121,8 @@ fn keeps_the_promises(kind: Kind, count: u64) {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::SeqCst);
-                    if seed >= first + count || totals.lock().unwrap().failed.len() >= 20 {
+                    let failed = totals.lock().unwrap().failed.len() as u64;
+                    if seed >= first + count || failed >= enough {
                         return;
                     }
                     let outcome = attempt(seed, kind, false);
@@ -135,7 +150,7 @@ fn keeps_the_promises(kind: Kind, count: u64) {
     let totals = totals.into_inner().unwrap();
     let played = (next.into_inner() - first).min(count);
     println!(
-        "{played} stories in {:.1} s: {} items, {} calls, {} faults at our own edges, ends {:?}",
+        "{played} {kind:?} stories in {:.1} s: {} items, {} calls, {} faults at our own edges, ends {:?}",
         begun.elapsed().as_secs_f64(),
         totals.items,
         totals.calls,
@@ -162,6 +177,7 @@ fn show(seed: u64, kind: Kind) {
         Kind::Dynamic => "planned",
         Kind::Batched => "batched",
         Kind::Tiered => "tiered",
+        Kind::Crowded => "crowded",
     };
     let again = format!("SEED={seed} cargo test --test engine simulation::{test} -- --nocapture");
     match outcome {
@@ -198,6 +214,11 @@ fn batched() {
 #[test]
 fn tiered() {
     repeats(Kind::Tiered);
+}
+
+#[test]
+fn crowded() {
+    repeats(Kind::Crowded);
 }
 
 fn repeats(kind: Kind) {

@@ -261,6 +261,58 @@ impl Story {
     }
 }
 
+impl Story {
+    /// The same story with consumers that get in each other's way: many at once, far from the database, over jobs that ask
+    /// for the same, while Claude's answers come fast and may say that everything must stop.
+    pub fn crowded(seed: u64) -> Story {
+        let mut story = Story::of(seed);
+        let mut dice = Dice::new(seed, 6);
+        let dice = &mut dice;
+        story.tasks_consumers = dice.pick(&[3, 5, 8]);
+        story.batch = 1;
+        story.rates.latency = dice.pick(&[50, 200, 200]);
+        story.claude.latency_ms = dice.pick(&[50, 300, 1_000]);
+        for (name, of) in [
+            ("WORKER_SLOTS", [1, 2, 5]),
+            ("GOVERNOR_START", [5, 50, 50]),
+            ("LEDGER_DAYS", [30, 30, 30]),
+        ] {
+            story.vars.retain(|(known, _)| *known != name);
+            story.vars.push((name, dice.pick(&of).to_string()));
+        }
+        let mut first = story.jobs[0].clone();
+        first.body["reuse"] = json!(true);
+        first.body["limits"]["concurrency"] = json!(dice.pick(&[3, 10, 50]));
+        first.at = 0;
+        // Items that are alike are one and the same to the ledger only where they are asked for alone.
+        if dice.chance(0.5) {
+            first.texts = first
+                .texts
+                .iter()
+                .flat_map(|text| [text.clone(), text.clone()])
+                .collect();
+        }
+        story.jobs[0] = first.clone();
+        for _ in 0..dice.range(1, 2) {
+            let mut twin = first.clone();
+            twin.at = dice.range(0, 20_000) as i64;
+            twin.key = format!("key-{}", story.jobs.len());
+            story.jobs.push(twin);
+        }
+        if dice.chance(0.8) {
+            let mut shares = Shares::default();
+            shares.0.insert(dice.pick(&STOPS), dice.pick(&[0.05, 0.2]));
+            let from = dice.range(1_000, 20_000) as i64;
+            story.events.push((from, Event::Weather(shares)));
+            story
+                .events
+                .push((from + 30_000, Event::Weather(weather(dice))));
+            story.events.sort_by_key(|(at, _)| *at);
+        }
+        story
+    }
+}
+
 fn rates(dice: &mut Dice) -> Rates {
     let mut rare = |most: &[f64]| dice.pick(most);
     Rates {
