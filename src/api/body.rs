@@ -101,15 +101,17 @@ fn must_be_json(headers: &HeaderMap) -> Result<(), ApiError> {
 
 /// The value in the bytes, or where they stop being JSON.
 pub fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        let message = error.to_string();
-        // The parser adds the place itself, except where the input is empty.
-        ApiError::invalid_json(match error.classify() {
-            Category::Eof if bytes.iter().all(u8::is_ascii_whitespace) => {
-                "The body is empty.".to_owned()
-            }
-            _ => format!("The body is not valid JSON: {message}."),
-        })
+    serde_json::from_slice(bytes).map_err(|error| not_json(bytes, &error))
+}
+
+/// What a parser found wrong with the bytes.
+pub fn not_json(bytes: &[u8], error: &serde_json::Error) -> ApiError {
+    // The parser adds the place itself, except where the input is empty.
+    ApiError::invalid_json(match error.classify() {
+        Category::Eof if bytes.iter().all(u8::is_ascii_whitespace) => {
+            "The body is empty.".to_owned()
+        }
+        _ => format!("The body is not valid JSON: {error}."),
     })
 }
 

@@ -134,6 +134,11 @@ impl Faults {
         self.total >= MAX_LISTED
     }
 
+    /// So many more are listed.
+    pub fn left(&self) -> usize {
+        MAX_LISTED.saturating_sub(self.listed.len())
+    }
+
     /// `Ok` where nothing was found.
     pub fn into_result(self) -> Result<(), ApiError> {
         if self.is_empty() {

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use super::body;
 use super::documents::TEXT_ID;
-use super::items::{Taken, default_id, read_one};
+use super::items::{default_id, read_one};
 use super::problem::{ApiError, Faults};
 use super::rows::{Csv, Lines, NotText, Row, Text};
 use super::submit::{PLAN_BYTES, hex, plan, splits};
@@ -206,11 +206,7 @@ impl<'a, P: Ports> File<'a, P> {
             map.insert("input".to_owned(), Value::Null);
             may_split = splits(map);
         }
-        let taken = Taken {
-            kind: rows.kind(),
-            items: Vec::new(),
-        };
-        let plan = plan(spec, taken, config, faults)?;
+        let plan = plan(spec, rows.kind(), config, faults)?;
         let mut draft = submit::begin(app, owner, plan).await?;
         let mut file = File {
             caps: &config.caps,

@@ -104,18 +104,27 @@ pub struct Submitted {
 pub async fn submit<P: Ports>(
     app: &App<P>,
     owner: impl Into<Owner<'_>>,
-    submit: Submit,
+    mut submit: Submit,
+) -> Result<Submitted, AppError> {
+    let items = std::mem::take(&mut submit.items);
+    submit_items(app, owner, submit, items).await
+}
+
+/// The same with these items instead of the submit's own, which are as [`Submit`] says. Each is let go of as soon as it is on a page, so
+/// that they need not all be there at once.
+pub async fn submit_items<P: Ports>(
+    app: &App<P>,
+    owner: impl Into<Owner<'_>>,
+    mut submit: Submit,
+    items: impl IntoIterator<Item = Item>,
 ) -> Result<Submitted, AppError> {
     let owner = owner.into();
     if let Some(known) = known_job(app, owner.tenant, submit.idempotency.as_ref()).await? {
         return Ok(known);
     }
     let kind = submit.input;
-    let mut submit = submit;
-    let items = std::mem::take(&mut submit.items);
     let idempotency = submit.idempotency.take();
     let mut draft = begin(app, owner, submit).await?;
-    // One by one, each let go as soon as it is on a page: a second and a third copy of 32 MB would not fit an isolate of 128 MB.
     for item in items {
         match kind {
             InputKind::Documents => draft.intake.add_document(item).await?,
