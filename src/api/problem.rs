@@ -134,6 +134,14 @@ impl Faults {
         self.total >= MAX_LISTED
     }
 
+    /// Whether something is wrong at this path, or below it.
+    pub fn names(&self, path: &str) -> bool {
+        self.listed.iter().any(|fault| {
+            let rest = fault.path.strip_prefix(path);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        })
+    }
+
     /// So many more are listed.
     pub fn left(&self) -> usize {
         MAX_LISTED.saturating_sub(self.listed.len())
