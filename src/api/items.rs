@@ -26,9 +26,9 @@ use crate::core::slice::is_slice_id;
 /// The longest id, in characters: it stands in every prompt, row and answer.
 const ID_CHARS: usize = 128;
 
-/// White space and escapes may make a text longer than the same JSON written plainly, but nobody writes it so many times as long:
-/// beyond that it is refused unread, for as values it would take more memory than there is.
-const LOOSE: usize = 8;
+/// Escapes make a text at most so many times as long as the same JSON written plainly (`\\u00e9` for two bytes): what is longer is
+/// refused unread, for as values it might take more memory than there is.
+const LOOSE: usize = 3;
 
 /// `input` as it comes: in a body's text, or as a value where it is small.
 pub enum Given<'a> {

@@ -102,7 +102,7 @@ pub async fn replace<P: Ports>(
     body: Body,
 ) -> Result<Response, ApiError> {
     let config = &api.app.config;
-    let bytes = body::json_bytes(&headers, body, config.caps.body_bytes).await?;
+    let bytes = body::json_bytes(&headers, body, body::small(&config.caps)).await?;
     let stages = stages(body::parse(&bytes)?, &api)?;
     let plan = plan::replace(&api.app, &caller.tenant, &id, &stages).await?;
     Ok(reply::ok(&plan))

@@ -267,10 +267,12 @@ impl ApiError {
         )
     }
 
-    pub fn too_large(cap: u64) -> ApiError {
+    /// `variable`: where the cap is from, if it can be set.
+    pub fn too_large(cap: u64, variable: Option<&str>) -> ApiError {
+        let from = variable.map_or(String::new(), |name| format!(" ({name})"));
         ApiError::new(
             Code::TooLarge,
-            format!("The body is larger than {cap} bytes (MAX_BODY_BYTES)."),
+            format!("The body is larger than {cap} bytes{from}."),
         )
     }
 

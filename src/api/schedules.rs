@@ -149,7 +149,7 @@ pub async fn create<P: Ports>(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let cap = api.app.config.caps.body_bytes;
+    let cap = body::small(&api.app.config.caps);
     let bytes = body::json_bytes(&headers, body, cap).await?;
     let value = body::parse(&bytes)?;
     let body: ScheduleBody = sound(&api.app, value, contract::schedule_shape()?, blank())?;
@@ -210,7 +210,7 @@ pub async fn change<P: Ports>(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let cap = api.app.config.caps.body_bytes;
+    let cap = body::small(&api.app.config.caps);
     let bytes = body::json_bytes(&headers, body, cap).await?;
     let value = body::parse(&bytes)?;
     let before = schedules::load(&api.app, &caller.tenant, &id).await?;

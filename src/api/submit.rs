@@ -242,7 +242,7 @@ pub fn check_text<'a>(text: &'a str, config: &'a Config) -> Result<(Submit, Item
         }
     }
     // White space counts here, which hardly anybody sends; as values it all would take many times its bytes.
-    if bytes as u64 > PLAN_BYTES * 4 {
+    if bytes as u64 > PLAN_BYTES * 2 {
         return Err(too_long(bytes as u64));
     }
     let rest = rest

@@ -64,7 +64,7 @@ pub async fn submit<P: Ports>(
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > cap) {
-        return Err(ApiError::too_large(cap));
+        return Err(ApiError::too_large(cap, Some("MAX_UPLOAD_BYTES")));
     }
     let boundary = multer::parse_boundary(content_type(headers))
         .map_err(|_| ApiError::fault("content-type", "names no boundary"))?;
@@ -113,7 +113,9 @@ pub async fn submit<P: Ports>(
 
 fn refused(error: multer::Error, cap: u64) -> ApiError {
     match error {
-        multer::Error::StreamSizeExceeded { .. } => ApiError::too_large(cap),
+        multer::Error::StreamSizeExceeded { .. } => {
+            ApiError::too_large(cap, Some("MAX_UPLOAD_BYTES"))
+        }
         multer::Error::FieldSizeExceeded { .. } => {
             ApiError::fault("spec", format!("has more than {PLAN_BYTES} bytes"))
         }
