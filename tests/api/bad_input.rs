@@ -336,7 +336,11 @@ fn parameters_that_are_unknown_or_out_of_range() {
             "limit",
             "must be a whole number from 1 to 200",
         ),
-        ("/v1/jobs?state=done", "state", "must be the state of a job"),
+        (
+            "/v1/jobs?state=done",
+            "state",
+            "must be one of `queued`, `planning`, `awaiting_approval`, `running`, `synthesizing`, `paused`, `succeeded`, `partial`, `failed`, `cancelled`",
+        ),
         (
             "/v1/jobs?cursor=bm9uc2Vuc2U",
             "cursor",
