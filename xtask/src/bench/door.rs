@@ -20,6 +20,10 @@ const READS_A_SECOND: u64 = 200;
 const READERS: u64 = 128;
 /// A read that goes out later than this after it was due was held up by the readers themselves.
 const LATE: Duration = Duration::from_millis(20);
+/// Tasks of the job that is read while nothing is at work; how often each address is asked, and by how many at a time.
+const FEW: u32 = 20;
+const READS_ALONE: u64 = 800;
+const READERS_ALONE: u64 = 8;
 const RESULTS: u32 = 100_000;
 const PATIENCE: Duration = Duration::from_secs(900);
 
@@ -45,15 +49,11 @@ pub fn run(parts: &Parts) -> Result<()> {
     let latency = ["--latency-ms".to_owned(), "200".to_owned()];
     let mut world = World::start(parts, "door", &latency, &[], CRON)?;
     let limits = Map::from_iter([("concurrency".to_owned(), json!(50))]);
+    let few = id_of(&world.client.submit(&job("few", FEW, 1, limits.clone())?)?)?;
+    ended(&world.client, &few)?;
+    alone(&world, &paths(&few))?;
     let id = id_of(&world.client.submit(&job("load", TASKS, 1, limits)?)?)?;
-    let paths = [
-        format!("/v1/jobs/{id}"),
-        "/v1/jobs?limit=20".to_owned(),
-        format!("/v1/jobs/{id}/tasks?limit=20"),
-        "/v1/limits".to_owned(),
-        format!("/v1/jobs/{id}/tasks/0"),
-        "/healthz".to_owned(),
-    ];
+    let paths = paths(&id);
     let seen = Seen::default();
     let over = AtomicBool::new(false);
     let began = Instant::now();
@@ -77,6 +77,71 @@ pub fn run(parts: &Parts) -> Result<()> {
         bail!("there were errors");
     }
     Ok(())
+}
+
+/// What is read, a sixth of the time each.
+fn paths(id: &str) -> [String; 6] {
+    [
+        format!("/v1/jobs/{id}"),
+        "/v1/jobs?limit=20".to_owned(),
+        format!("/v1/jobs/{id}/tasks?limit=20"),
+        "/v1/limits".to_owned(),
+        format!("/v1/jobs/{id}/tasks/0"),
+        "/healthz".to_owned(),
+    ]
+}
+
+/// What a read takes while nothing else is at work: CPU, which does not depend on what else this machine does, and time.
+fn alone(world: &World, paths: &[String]) -> Result<()> {
+    let group = world.worker.group_id();
+    ui::print(
+        "one read, with nothing else at work, in CPU of workerd (wrangler's own before the Worker and the database included):",
+    );
+    for path in paths {
+        let before = group.and_then(usage::of_workerd);
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            let readers: Vec<_> = (0..READERS_ALONE)
+                .map(|_| {
+                    let client = Client::new(world.client.base(), world.client.token());
+                    scope.spawn(move || -> Result<()> {
+                        for _ in 0..READS_ALONE / READERS_ALONE {
+                            client.get(path)?.ok()?;
+                        }
+                        Ok(())
+                    })
+                })
+                .collect();
+            for reader in readers {
+                match reader.join() {
+                    Ok(outcome) => outcome?,
+                    Err(_) => bail!("a reader stopped unexpectedly"),
+                }
+            }
+            Ok(())
+        })?;
+        let took = began.elapsed();
+        let after = group.and_then(usage::of_workerd);
+        let cpu = after.zip(before).map_or("n/a".into(), |(after, before)| {
+            let cpu = after.since(before).cpu.as_secs_f64() * 1e3;
+            format!("{:.2} ms", cpu / READS_ALONE as f64)
+        });
+        ui::print(format!(
+            "  {}: {cpu}; {:.0} a second",
+            route(path),
+            READS_ALONE as f64 / took.as_secs_f64()
+        ));
+    }
+    Ok(())
+}
+
+/// An address with `ID` for a job's.
+fn route(path: &str) -> String {
+    let (route, _) = path.split_once('?').unwrap_or((path, ""));
+    match route.split_once("job_") {
+        Some((before, after)) => format!("{before}ID{}", after.get(32..).unwrap_or_default()),
+        None => route.to_owned(),
+    }
 }
 
 /// Says what came of the reads, and whether it was the readers or the Worker that there were not more. How many errors.
@@ -111,14 +176,9 @@ fn tell(paths: &[String], seen: Seen, elapsed: Duration) -> usize {
     for (number, path) in paths.iter().enumerate() {
         let of = reads.iter().filter(|read| read.path == number);
         let took: Vec<Duration> = of.map(|read| read.answered - read.sent).collect();
-        let route = path.split('?').next().unwrap_or(path);
-        let route = route.split("job_").collect::<Vec<_>>();
-        let route = match route.as_slice() {
-            [before, after] => format!("{before}ID{}", after.get(32..).unwrap_or_default()),
-            _ => path.clone(),
-        };
         ui::print(format!(
-            "  {route}: half within {} ms, 95 of 100 within {} ms",
+            "  {}: half within {} ms, 95 of 100 within {} ms",
+            route(path),
             share(&took, 50).as_millis(),
             share(&took, 95).as_millis(),
         ));
