@@ -227,6 +227,7 @@ impl World {
     }
 
     /// From now on blobs are stored without what is in them, so that whoever counts memory counts the engine's alone.
+    #[allow(dead_code, reason = "for the tests of memory")]
     pub fn forget_blobs(&self) {
         self.0.forgetful.store(true, Ordering::SeqCst);
     }

@@ -62,10 +62,7 @@ fn read_while_it_changes(
 #[test]
 fn what_comes_in_or_goes_between_two_pages_moves_nothing() {
     let door = Door::open(&[]);
-    let made = |reply: super::Reply| {
-        let id = reply.json()["id"].as_str().unwrap().to_owned();
-        id
-    };
+    let made = |reply: super::Reply| reply.json()["id"].as_str().unwrap().to_owned();
     let delete = |path: String| {
         door.call(SECRET, "DELETE", &path, Value::Null).expect(204);
     };
