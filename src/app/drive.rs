@@ -16,7 +16,7 @@ use crate::core::flags::Flag;
 use crate::core::plan::{OnBudget, PLAN_STAGE, StageKind};
 use crate::core::purpose::Purpose;
 use crate::core::state::{JobEvent, JobState, TaskEvent, next_job};
-use crate::ports::{Clock, Db, DbError, Ports, Queue, Statement};
+use crate::ports::{Answer, Clock, Db, DbError, Ports, Queue, Statement};
 use crate::store::admission::Body;
 use crate::store::jobs::{self, JobRow, StageRow};
 use crate::store::row::Columns;
@@ -69,7 +69,11 @@ pub async fn drive<P: Ports>(app: &App<P>, id: &str) -> Result<(), AppError> {
 
 /// The job as it stands; `None` where there is none.
 pub async fn load<P: Ports>(app: &App<P>, id: &str) -> Result<Option<Loaded>, AppError> {
-    let answers = app.ports.db().batch(jobs::load(id)).await?;
+    loaded(app, &app.ports.db().batch(jobs::load(id)).await?)
+}
+
+/// The job in the answers to [`jobs::load`].
+pub fn loaded<P: Ports>(app: &App<P>, answers: &[Answer]) -> Result<Option<Loaded>, AppError> {
     let rows = |n: usize| {
         answers
             .get(n)

@@ -1,5 +1,4 @@
-//! The results of a map stage, as the tasks brought them: a page at a time for who reads on, in smaller portions for who passes
-//! them on.
+//! The results of a map stage, as the tasks brought them: read a page at a time, handed out in smaller portions.
 
 use std::collections::VecDeque;
 
@@ -66,7 +65,7 @@ pub async fn results_of<P: Ports>(
 /// Tasks and bytes read for one page of results: an invocation has a thousand queries, so that a hundred thousand small
 /// results must come in few pages, and 128 MB of memory.
 const RESULTS_PAGE: u32 = 500;
-const RESULTS_BYTES: u64 = 2_000_000;
+pub const RESULTS_BYTES: u64 = 2_000_000;
 /// Of a page, so much is taken apart at a time: as values, JSON takes ten times its bytes.
 const PORTION_BYTES: usize = 65_536;
 
@@ -113,20 +112,6 @@ async fn results_in<P: Ports>(
         _ => {}
     }
     Ok(bytes)
-}
-
-/// One page of results, whole.
-pub async fn results_page<P: Ports>(
-    app: &App<P>,
-    of: &ResultsOf,
-    after: Option<u32>,
-) -> Result<ResultsPage, AppError> {
-    let rows = results_rows(app, of, after).await?;
-    let mut lines = Vec::new();
-    for row in &rows {
-        results_in(app, row, &mut lines).await?;
-    }
-    Ok((lines, rows.last().map(|row| row.count("idx"))))
 }
 
 /// All results from the first to the last, in portions: a page is read at a time, and little of it is taken apart at a time.
