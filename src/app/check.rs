@@ -252,7 +252,7 @@ async fn look<P: Ports>(
     let wrong = judged_wrong(app, loaded, stage).await?;
     let tiers = work.stage.tiers();
     let mut checker = Checker::of(work.stage.is_cascade());
-    let of = synthesise::results_of(job, stage.idx, work);
+    let of = synthesise::own_results(job, stage.idx, work);
     // What was taken over from an earlier job was checked there.
     let of_others = query::rows(app, sql::taken_over(job, stage.idx)).await?;
     let of_others: HashSet<u32> = of_others.iter().map(|row| row.count("idx")).collect();

@@ -6,14 +6,14 @@
 
 use serde_json::{Value, json};
 
-use super::kit::Kit;
+use super::kit::{Kit, StageKit};
 use super::synthesise::{Next, SynthesisTask};
 use super::{
     App, AppError, batch, bodies, check, cite, coverage, extend, follow, log, message, notify,
     plan, planning, pump, query, reduce, synthesise, traces,
 };
 use crate::core::flags::Flag;
-use crate::core::plan::{OnBudget, PLAN_STAGE, StageKind};
+use crate::core::plan::{OnBudget, PLAN_STAGE, ResolvedStage, StageKind};
 use crate::core::purpose::Purpose;
 use crate::core::state::{JobEvent, JobState, TaskEvent, next_job};
 use crate::ports::{Clock, Db, DbError, Ports, Queue, Statement};
@@ -21,7 +21,7 @@ use crate::store::admission::Body;
 use crate::store::jobs::{self, JobRow, StageRow};
 use crate::store::row::Columns;
 use crate::store::{
-    batches, flags, follow as follow_sql, listing, plans, reduce as reduce_sql, tasks,
+    amend as amend_sql, batches, flags, follow as follow_sql, listing, plans, reduce as reduce_sql, tasks,
 };
 
 /// A control consumer gives up its turn after this long; what is left goes on with the next message.
@@ -213,6 +213,12 @@ async fn run<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<Step, 
         }
     } else if !stage.expanded {
         let before = map_before(loaded, stage.idx);
+        let chooses = |kit: &StageKit| kit.stage.of.as_ref().is_some_and(|of| of.flagged);
+        if stage.cursor == 0 && loaded.kit.stage(stage.idx).is_some_and(chooses) {
+            for (of, found) in synthesise::flags_before(app, loaded, stage.idx).await? {
+                write_flags(app, &job.id, of, &found).await?;
+            }
+        }
         follow::slice(app, &loaded.kit, job, stage, before).await?;
         pump::pump(app, &job.id).await?;
         return Ok(Step::Again);
@@ -295,7 +301,7 @@ async fn maps_done<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<
         Next::Nothing => {
             let keep = jobs::keep_merged(&job.id, &prepared.merged);
             app.ports.db().batch(vec![keep]).await?;
-            end(app, job, covered, now).await
+            end(app, loaded, covered, now).await
         }
         Next::Problem(code, message) => {
             no_synthesis(app, job, &prepared.merged, code, &message, now).await
@@ -317,7 +323,7 @@ async fn maps_done<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<
 }
 
 /// What the merge saw wrong with results, in the place of what it saw the last time.
-async fn write_flags<P: Ports>(
+pub(super) async fn write_flags<P: Ports>(
     app: &App<P>,
     job: &str,
     stage: u32,
@@ -459,7 +465,7 @@ async fn synthesis<P: Ports>(app: &App<P>, loaded: &Loaded, now: i64) -> Result<
             cite::check(app, &job.id, stage.idx, &query::json_of(text)).await?;
         }
         let covered = coverage::covered(app, loaded).await?;
-        return end(app, job, covered, now).await;
+        return end(app, loaded, covered, now).await;
     }
     let error: Option<Value> = row.and_then(|row| row.json("error"));
     let reason = error
@@ -496,11 +502,17 @@ fn last_map(loaded: &Loaded) -> Option<&StageRow> {
 /// Everything is done: `succeeded` only if nothing is missing.
 async fn end<P: Ports>(
     app: &App<P>,
-    job: &JobRow,
+    loaded: &Loaded,
     covered: u32,
     now: i64,
 ) -> Result<Step, AppError> {
-    let event = if covered >= job.items_total {
+    let job = &loaded.job;
+    let followed = !loaded.kit.spec.stages.iter().any(ResolvedStage::amends)
+        || query::rows(app, amend_sql::left(&job.id))
+            .await?
+            .iter()
+            .all(|row| !row.flag("some_left"));
+    let event = if covered >= job.items_total && followed {
         JobEvent::Succeeded
     } else {
         JobEvent::EndedPartial

@@ -8,6 +8,7 @@ use super::synthesise::context_bytes;
 use super::{App, AppError, query, reduce};
 use crate::claude::models::{Model, ThinkingMode};
 use crate::claude::request::{Effort, Thinking};
+use crate::core::amend::schema_over;
 use crate::core::alternatives::{self, Alternative};
 use crate::core::estimate::{self, Expected, Figures, Pace, Price, Prose, value_chars};
 use crate::core::plan::{Chunk, InputKind, Limits, Output, ResolvedStage, StageKind, WebTool};
@@ -85,7 +86,7 @@ pub fn expected<P: Ports>(
     limits: &Limits,
     paces: &Paces,
 ) -> Expected {
-    estimate::expected_cached(&figures(app, kit, profile, limits, paces))
+    estimate::expected_cached(&figures(app, kit, profile, limits, paces, None))
 }
 
 /// What the job costs in other ways.
@@ -100,7 +101,7 @@ pub fn alternatives<P: Ports>(
         let mut spec = kit.spec.clone();
         spec.stages = stages;
         let kit = Kit::new(app, spec)?;
-        Ok(figures(app, &kit, profile, limits, paces))
+        Ok(figures(app, &kit, profile, limits, paces, None))
     };
     let stages = &kit.spec.stages;
     let alone = stages.iter().map(|stage| ResolvedStage {
@@ -135,13 +136,15 @@ pub fn alternatives<P: Ports>(
     Ok(alternatives::table(&single, cascade.as_deref()))
 }
 
-/// The same, stage by stage, in figures.
+/// The same, stage by stage, in figures. `chosen`: how many results a stage over some of them has, where that is known: those are
+/// there already.
 pub fn figures<P: Ports>(
     app: &App<P>,
     kit: &Kit,
     profile: &Profile,
     limits: &Limits,
     paces: &Paces,
+    chosen: Option<&(String, u64)>,
 ) -> Vec<Figures> {
     let concurrency = limits
         .concurrency
@@ -159,6 +162,7 @@ pub fn figures<P: Ports>(
         flow.items.0 = 0;
         flow.bytes = (0, items * PAGE_BYTES);
     }
+    let input = flow.clone();
     let mut figures = Vec::with_capacity(kit.stages.len() + 1);
     figures.extend(kit.plan.as_ref().map(|stage| {
         let pace = paces.of(&stage.model.class, 1, app.config.governor_start);
@@ -173,16 +177,28 @@ pub fn figures<P: Ports>(
                     true => 0.0,
                     false => stage.stage.redo_share(limits),
                 };
-                let (figure, results) = map(stage, &flow, redo, pace);
+                let known = chosen.filter(|(name, _)| *name == stage.stage.name);
+                let read = reads(&stage.stage, &flow, &input, known.map(|(_, items)| *items));
+                let (figure, results) = map(stage, &read, redo, pace);
                 figures.push(figure);
                 for dearer in kit.dearer(stage) {
                     let start = app.config.governor_start;
                     let pace = paces.of(&dearer.model.class, concurrency, start);
-                    let (whole, _) = map(dearer, &flow, 0.0, pace);
+                    let (whole, _) = map(dearer, &read, 0.0, pace);
                     let share = stage.stage.redo_share(limits);
                     figures.push(estimate::handed_on(whole, &dearer.model.id, share));
                 }
-                flow = results;
+                flow = match stage.stage.amends() {
+                    true => Flow {
+                        items: flow.items,
+                        bytes: (flow.bytes.0, flow.bytes.1 + results.bytes.1),
+                        schema: Some(schema_over(
+                            flow.schema.as_ref(),
+                            results.schema.as_ref(),
+                        )),
+                    },
+                    false => results,
+                };
             }
             StageKind::Synthesis | StageKind::Plan => {
                 figures.extend(tree(
@@ -198,6 +214,30 @@ pub fn figures<P: Ports>(
         }
     }
     figures
+}
+
+/// What a stage reads of what the stages before bring: some of it, or beside it what it was made of.
+fn reads(stage: &ResolvedStage, flow: &Flow, input: &Flow, chosen: Option<u64>) -> Flow {
+    let mut read = flow.clone();
+    if stage.amends() {
+        // How many are chosen nobody knows before they are there.
+        read.items = chosen.map_or((0, flow.items.1), |items| (items, items));
+        let share = |bytes: u64, of: u64| {
+            let bytes = u128::from(bytes) * u128::from(read.items.1) / u128::from(of.max(1));
+            u64::try_from(bytes).unwrap_or(u64::MAX)
+        };
+        read.bytes = match chosen {
+            Some(_) => (
+                share(flow.bytes.0, flow.items.1),
+                share(flow.bytes.1, flow.items.0).min(flow.bytes.1),
+            ),
+            None => (0, flow.bytes.1),
+        };
+    }
+    if stage.with_input {
+        read.bytes.1 = read.bytes.1.saturating_add(input.bytes.1);
+    }
+    read
 }
 
 /// In the order in which they are worked on, wherever re-planning has put them.

@@ -160,13 +160,15 @@ async fn read<P: Ports>(
         let from = from.max(stage.look);
         return outputs(app, loaded, stage, from, stage.level - 1).await;
     }
-    let Some((index, kit)) = synthesise::map_stages(&loaded.kit).pop() else {
+    let Some((index, _)) = synthesise::map_stages(&loaded.kit).pop() else {
         return Ok((Vec::new(), None));
     };
-    let of = synthesise::results_of(&loaded.job.id, index, kit);
+    let Some(of) = synthesise::results_of(&loaded.kit, &loaded.job.id, index) else {
+        return Ok((Vec::new(), None));
+    };
     let (lines, last) = results::results_page(app, &of, from.checked_sub(1)).await?;
     // The same result twice is one too many for a reader; what is the same in parts far apart is read twice.
-    let mut merger = Merger::new(&kit.stage.merge);
+    let mut merger = Merger::new(&synthesise::merge_of(&loaded.kit, index));
     let entries = lines
         .into_iter()
         .filter_map(|line| {

@@ -6,6 +6,7 @@
 //! - [`plan`]: jobs, stages, limits as callers write them
 //! - [`recipe`]: ready plans, from their files
 //! - [`planner`]: the orchestrator's answer, what makes a plan sound; [`plain_plan`]: one that always is
+//! - [`amend`]: stages over some of the results before them
 //! - [`state`]: the two state machines, as total transition functions
 //! - [`chunk`]: items into chunks; [`extension`]: what a job keeps about one that it extends
 //! - [`cache`]: which calls share their prefix through the API's cache, and which goes first
@@ -27,6 +28,7 @@
 
 pub mod admit;
 pub mod alternatives;
+pub mod amend;
 pub mod cache;
 pub mod chunk;
 pub mod cite;
