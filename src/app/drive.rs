@@ -21,7 +21,8 @@ use crate::store::admission::Body;
 use crate::store::jobs::{self, JobRow, StageRow};
 use crate::store::row::Columns;
 use crate::store::{
-    amend as amend_sql, batches, flags, follow as follow_sql, listing, plans, reduce as reduce_sql, tasks,
+    amend as amend_sql, batches, flags, follow as follow_sql, listing, plans, reduce as reduce_sql,
+    tasks,
 };
 
 /// A control consumer gives up its turn after this long; what is left goes on with the next message.

@@ -8,8 +8,8 @@ use super::synthesise::context_bytes;
 use super::{App, AppError, query, reduce};
 use crate::claude::models::{Model, ThinkingMode};
 use crate::claude::request::{Effort, Thinking};
-use crate::core::amend::schema_over;
 use crate::core::alternatives::{self, Alternative};
+use crate::core::amend::schema_over;
 use crate::core::estimate::{self, Expected, Figures, Pace, Price, Prose, value_chars};
 use crate::core::plan::{Chunk, InputKind, Limits, Output, ResolvedStage, StageKind, WebTool};
 use crate::core::profile::Profile;
@@ -192,10 +192,7 @@ pub fn figures<P: Ports>(
                     true => Flow {
                         items: flow.items,
                         bytes: (flow.bytes.0, flow.bytes.1 + results.bytes.1),
-                        schema: Some(schema_over(
-                            flow.schema.as_ref(),
-                            results.schema.as_ref(),
-                        )),
+                        schema: Some(schema_over(flow.schema.as_ref(), results.schema.as_ref())),
                     },
                     false => results,
                 };

@@ -49,10 +49,12 @@ pub(super) async fn judge<P: Ports>(
         .collect();
     let before = all.len();
     all.extend(stages.iter().cloned());
-    let faults = amend::faults(&all).into_iter().filter_map(|(at, path, text)| {
-        let (at, name) = (at.checked_sub(before)?, &all.get(at)?.name);
-        Some(format!("stages[{at}] ({name:?}): {path}: {text}"))
-    });
+    let faults = amend::faults(&all)
+        .into_iter()
+        .filter_map(|(at, path, text)| {
+            let (at, name) = (at.checked_sub(before)?, &all.get(at)?.name);
+            Some(format!("stages[{at}] ({name:?}): {path}: {text}"))
+        });
     let faults: Vec<String> = faults.collect();
     if !faults.is_empty() {
         return Ok(Judged::Unsound(faults));
@@ -75,7 +77,14 @@ pub(super) async fn judge<P: Ports>(
     };
     let paces = Paces::known(app).await?;
     let kit = with_stages(app, loaded, resolved)?;
-    let mut figures = estimate::figures(app, &kit, profile, &spec.limits, &paces, known_items.as_ref());
+    let mut figures = estimate::figures(
+        app,
+        &kit,
+        profile,
+        &spec.limits,
+        &paces,
+        known_items.as_ref(),
+    );
     // What is done is paid.
     figures.retain(|figure| figure.stage != PLAN && !known.contains(&figure.stage));
     let cost = expected(&figures).cost_usd;

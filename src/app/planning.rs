@@ -376,7 +376,8 @@ async fn take<P: Ports>(
         let spec = &kit.spec;
         let paces = Paces::known(app).await?;
         let known = chosen(app, loaded, stages).await?;
-        let mut figures = estimate::figures(app, &kit, profile, &spec.limits, &paces, known.as_ref());
+        let mut figures =
+            estimate::figures(app, &kit, profile, &spec.limits, &paces, known.as_ref());
         figures.retain(|figure| {
             round.stages.contains(&figure.stage) || (from == 0 && figure.stage == PLAN)
         });

@@ -144,7 +144,10 @@ pub async fn page_apart<P: Ports>(
     of: &ResultsOf,
     after: Option<u32>,
 ) -> Result<(Vec<(ResultLine, Option<Value>)>, Option<u32>), AppError> {
-    let (last, earlier) = of.amends.split_last().map_or((None, &[][..]), |(last, earlier)| (Some(*last), earlier));
+    let (last, earlier) = of
+        .amends
+        .split_last()
+        .map_or((None, &[][..]), |(last, earlier)| (Some(*last), earlier));
     let rows = results_rows(app, of, after).await?;
     let before = Amendments::of(app, &of.job, earlier, &rows).await?;
     let own = Amendments::of(app, &of.job, last.as_slice(), &rows).await?;

@@ -544,7 +544,10 @@ impl<'a> Pass<'a> {
     }
 
     fn finish(self) -> (MergedResults, Vec<Flag>) {
-        let left = self.left.into_iter().map(|id| (id, flags::Flag::NotFollowedUp));
+        let left = self
+            .left
+            .into_iter()
+            .map(|id| (id, flags::Flag::NotFollowedUp));
         let found = self.checker.finish().into_iter().chain(left);
         let flags = found.map(|(id, flag)| Flag {
             id,

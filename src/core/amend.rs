@@ -155,7 +155,9 @@ pub fn faults(stages: &[Stage]) -> Vec<Fault> {
             ),
             Some((name, _, Output::Chunk)) if with_input => fault(
                 "with_input",
-                format!("a result of `{name}` is made of many items: there is no single one to show beside it"),
+                format!(
+                    "a result of `{name}` is made of many items: there is no single one to show beside it"
+                ),
             ),
             _ => {}
         }
@@ -187,7 +189,8 @@ fn chosen(
     if stage.output == Some(Output::Chunk) {
         fault(
             "output",
-            "a stage over some results amends each of them, so it gives one for each: `item`".into(),
+            "a stage over some results amends each of them, so it gives one for each: `item`"
+                .into(),
         );
     }
     if stage.group_by.is_some() {
@@ -200,7 +203,10 @@ fn chosen(
         if !of.values.is_empty() {
             fault("of.field", "is required where values are given".into());
         } else if !of.flagged {
-            fault("of", "chooses nothing: give `field` and `values`, or `flagged`".into());
+            fault(
+                "of",
+                "chooses nothing: give `field` and `values`, or `flagged`".into(),
+            );
         }
         return;
     };
@@ -208,7 +214,10 @@ fn chosen(
         fault("of.values", "needs at least one value of the field".into());
     }
     let Some(named) = property(schema, field) else {
-        fault("of.field", format!("is no field of the results of `{name}`"));
+        fault(
+            "of.field",
+            format!("is no field of the results of `{name}`"),
+        );
         return;
     };
     let Some(listed) = named.as_ref().and_then(values) else {
@@ -219,7 +228,10 @@ fn chosen(
         if wanted != super::merge::NULL && !listed.iter().any(|v| v.to_lowercase() == wanted) {
             fault(
                 "of.values",
-                format!("{value:?} is none of the values that `{field}` can have: {}", listed.join(", ")),
+                format!(
+                    "{value:?} is none of the values that `{field}` can have: {}",
+                    listed.join(", ")
+                ),
             );
         }
     }
@@ -265,7 +277,10 @@ mod tests {
         assert!(cause.chooses(&json!({"cause": "billing"}), false));
         assert!(cause.chooses(&json!({"cause": ["login", "BILLING"]}), false));
         assert!(cause.chooses(&json!({"cause": null}), false));
-        assert!(cause.chooses(&json!({}), false), "what is not there is null");
+        assert!(
+            cause.chooses(&json!({}), false),
+            "what is not there is null"
+        );
         assert!(!cause.chooses(&json!({"cause": "login"}), true));
         assert!(!cause.chooses(&json!({"cause": []}), true));
         let flagged = of(json!({"flagged": true}));
@@ -298,7 +313,10 @@ mod tests {
     fn every_fault_of_a_follow_up_is_named() {
         let stage = |more: Value| {
             let mut stage = json!({"name": "s", "kind": "map", "instructions": "x"});
-            stage.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            stage
+                .as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
             serde_json::from_value::<Stage>(stage).unwrap()
         };
         let first = json!({"output_schema": {"type": "object", "additionalProperties": false, "properties": {
@@ -306,7 +324,10 @@ mod tests {
         let some = |of: Value| json!({"of": of});
         let told = |stages: &[Value]| -> Vec<(usize, &'static str)> {
             let stages: Vec<Stage> = stages.iter().cloned().map(stage).collect();
-            faults(&stages).into_iter().map(|(at, path, _)| (at, path)).collect()
+            faults(&stages)
+                .into_iter()
+                .map(|(at, path, _)| (at, path))
+                .collect()
         };
         let good = [
             some(json!({"field": "cause", "values": ["A", "null"]})),
@@ -318,23 +339,42 @@ mod tests {
             assert_eq!(told(&[first.clone(), stage.clone()]), [], "{stage}");
         }
         let bad = [
-            (some(json!({"field": "cause", "values": ["c"]})), "of.values"),
+            (
+                some(json!({"field": "cause", "values": ["c"]})),
+                "of.values",
+            ),
             (some(json!({"field": "cause"})), "of.values"),
             (some(json!({"field": "none", "values": ["a"]})), "of.field"),
             (some(json!({"values": ["a"]})), "of.field"),
             (some(json!({})), "of"),
-            (json!({"of": {"flagged": true}, "group_by": "cause"}), "group_by"),
-            (json!({"of": {"flagged": true}, "output": "chunk"}), "output"),
+            (
+                json!({"of": {"flagged": true}, "group_by": "cause"}),
+                "group_by",
+            ),
+            (
+                json!({"of": {"flagged": true}, "output": "chunk"}),
+                "output",
+            ),
             (json!({"kind": "synthesis", "of": {"flagged": true}}), "of"),
-            (json!({"kind": "synthesis", "with_input": true}), "with_input"),
+            (
+                json!({"kind": "synthesis", "with_input": true}),
+                "with_input",
+            ),
         ];
         for (stage, path) in bad {
-            assert_eq!(told(&[first.clone(), stage.clone()]), [(1, path)], "{stage}");
+            assert_eq!(
+                told(&[first.clone(), stage.clone()]),
+                [(1, path)],
+                "{stage}"
+            );
         }
         assert_eq!(told(&[some(json!({"flagged": true}))]), [(0, "of")]);
         assert_eq!(told(&[json!({"with_input": true})]), [(0, "with_input")]);
         let chunk = json!({"output": "chunk"});
-        assert_eq!(told(&[chunk, json!({"with_input": true})]), [(1, "with_input")]);
+        assert_eq!(
+            told(&[chunk, json!({"with_input": true})]),
+            [(1, "with_input")]
+        );
         // What one follow-up adds, the next may choose by.
         let more = json!({"of": {"flagged": true}, "output_schema": {"type": "object", "additionalProperties": false,
             "properties": {"deep": {"enum": ["x"]}}}});

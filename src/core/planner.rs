@@ -124,7 +124,11 @@ pub fn answer_schema() -> Value {
     let closed = |properties: Value| {
         let required: Vec<&String> = properties
             .as_object()
-            .map(|map| map.keys().filter(|name| !LATER.contains(&name.as_str())).collect())
+            .map(|map| {
+                map.keys()
+                    .filter(|name| !LATER.contains(&name.as_str()))
+                    .collect()
+            })
             .unwrap_or_default();
         json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
     };

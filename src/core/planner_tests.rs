@@ -303,7 +303,12 @@ fn the_form_of_the_answer_is_the_one_that_is_read() {
     let mut given: Vec<&String> = plan["stages"][0].as_object().unwrap().keys().collect();
     given.sort();
     // What a plan may say besides is no part of the form that every answer has.
-    let mut required: Vec<&str> = stage["required"].as_array().unwrap().iter().flat_map(Value::as_str).collect();
+    let mut required: Vec<&str> = stage["required"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(Value::as_str)
+        .collect();
     required.sort_unstable();
     assert_eq!(required, given);
     named.retain(|name| !["of", "with_input"].contains(&name.as_str()));

@@ -53,7 +53,11 @@ fn of_category(story: &Story, category: &str) -> BTreeSet<String> {
 
 fn flagged(story: &Story, flag: &str) -> BTreeSet<String> {
     let flagged = story.report().coverage.flagged;
-    flagged.into_iter().filter(|one| one.flag == flag).map(|one| one.id).collect()
+    flagged
+        .into_iter()
+        .filter(|one| one.flag == flag)
+        .map(|one| one.id)
+        .collect()
 }
 
 /// What workers of a stage were given, item by item.
@@ -73,16 +77,28 @@ fn given(story: &Story, stage: u32) -> Vec<Value> {
 fn assert_amended(story: &Story, asked: &BTreeSet<String>) {
     let before = outputs(story, "classify");
     let after = outputs(story, "dig");
-    assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
+    assert_eq!(
+        before.keys().collect::<Vec<_>>(),
+        after.keys().collect::<Vec<_>>()
+    );
     for (id, output) in after {
         assert_eq!(output["primary_category"], before[&id]["primary_category"]);
-        assert_eq!(output["cause"].is_string(), asked.contains(&id), "{id}: {output}");
+        assert_eq!(
+            output["cause"].is_string(),
+            asked.contains(&id),
+            "{id}: {output}"
+        );
     }
 }
 
 #[test]
 fn only_what_is_chosen_is_asked_and_all_others_go_on_as_they_are() {
-    let story = Story::begin(json!({}), &[], &texts(60), json!({"stages": plan(billing())}));
+    let story = Story::begin(
+        json!({}),
+        &[],
+        &texts(60),
+        json!({"stages": plan(billing())}),
+    );
     let view = story.until_over();
     assert_eq!(view.state, "succeeded", "{view:?}");
     let chosen = of_category(&story, "billing");
@@ -91,20 +107,35 @@ fn only_what_is_chosen_is_asked_and_all_others_go_on_as_they_are() {
     assert_eq!(view.usage.calls, 12 + chosen.len().div_ceil(3) as u64 + 1);
     assert_eq!(view.progress.items.covered, 60);
     // No row for what was not chosen.
-    assert_eq!(view.progress.tasks.total, 12 + chosen.len().div_ceil(3) as u64);
+    assert_eq!(
+        view.progress.tasks.total,
+        12 + chosen.len().div_ceil(3) as u64
+    );
     // The last map stage's counts are those of all results, by the fields of the stages before it too.
     let merged = story.report().merged;
     assert_eq!(merged.stages["dig"].results, 60);
     assert_eq!(merged.count_by, merged.stages["classify"].count_by);
     // The report was written from all of them, as they are now.
     let calls = story.world.claude().stats().calls(100, true);
-    let synthesis = calls.as_array().unwrap().iter().find(|call| call["role"] == "synthesis");
+    let synthesis = calls
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|call| call["role"] == "synthesis");
     let asked = synthesis.unwrap()["body"]["messages"].to_string();
-    assert_eq!(asked.matches("primary_category\\\\\\\":").count() + asked.matches("primary_category\\\":").count(), 60 + 1, "{asked}");
+    assert_eq!(
+        asked.matches("primary_category\\\\\\\":").count()
+            + asked.matches("primary_category\\\":").count(),
+        60 + 1,
+        "{asked}"
+    );
     assert_eq!(asked.matches("cause\\\":").count(), chosen.len());
     // A worker is given the result alone.
     let first = given(&story, 1).remove(0);
-    assert_eq!(first.as_object().unwrap().keys().collect::<Vec<_>>(), ["id", "primary_category"]);
+    assert_eq!(
+        first.as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["id", "primary_category"]
+    );
 }
 
 #[test]
@@ -115,7 +146,12 @@ fn workers_see_the_item_beside_its_result_where_that_is_wished() {
     let third = json!({"name": "answer", "kind": "map", "instructions": "Answer.", "chunk": {"items": 4},
         "of": {"field": "primary_category", "values": ["billing", "login"]}, "with_input": true});
     plan.as_array_mut().unwrap().insert(2, third);
-    let story = Story::begin(json!({}), &[("INLINE_BYTES", "256")], &texts(40), json!({"stages": plan}));
+    let story = Story::begin(
+        json!({}),
+        &[("INLINE_BYTES", "256")],
+        &texts(40),
+        json!({"stages": plan}),
+    );
     let view = story.until_over();
     assert_eq!(view.state, "succeeded", "{view:?}");
     let of = |category| of_category(&story, category);
@@ -129,7 +165,9 @@ fn workers_see_the_item_beside_its_result_where_that_is_wished() {
         .iter()
         .filter(|call| call["body"]["system"].to_string().contains("Answer."))
         .flat_map(|call| {
-            let text = call["body"]["messages"][0]["content"][0]["text"].as_str().unwrap();
+            let text = call["body"]["messages"][0]["content"][0]["text"]
+                .as_str()
+                .unwrap();
             let items = text.lines().nth(1).unwrap();
             serde_json::from_str::<Vec<Value>>(items).unwrap()
         })
@@ -141,7 +179,10 @@ fn workers_see_the_item_beside_its_result_where_that_is_wished() {
     for (id, item) in seen {
         let place: usize = id.strip_prefix("item-").unwrap().parse().unwrap();
         assert_eq!(item["input"], json!({"text": texts[place - 1]}));
-        assert_eq!(item["cause"].is_string(), item["primary_category"] == "billing");
+        assert_eq!(
+            item["cause"].is_string(),
+            item["primary_category"] == "billing"
+        );
     }
 }
 
@@ -151,20 +192,42 @@ fn a_follow_up_that_fails_leaves_the_result_as_it_was_and_says_so_and_can_be_had
     plan[1]["chunk"] = json!({"items": 1});
     let rules = json!({"rules": [{"match": {"text": "Dig into the cause", "item_id": "item-5"}, "fault": "empty"}]});
     let limits = json!({"max_attempts": 2});
-    let story = Story::begin(rules, &[], &texts(40), json!({"stages": plan, "limits": limits}));
+    let story = Story::begin(
+        rules,
+        &[],
+        &texts(40),
+        json!({"stages": plan, "limits": limits}),
+    );
     let view = story.until_over();
     // Every item has a result; a stage is not done for one of them.
     assert_eq!(view.state, "partial", "{view:?}");
-    assert_eq!((view.progress.items.covered, story.missing().len()), (40, 0));
+    assert_eq!(
+        (view.progress.items.covered, story.missing().len()),
+        (40, 0)
+    );
     let mut chosen = of_category(&story, "billing");
     assert!(chosen.remove("item-5"));
     assert_amended(&story, &chosen);
-    assert_eq!(flagged(&story, "not_followed_up"), BTreeSet::from(["item-5".to_owned()]));
+    assert_eq!(
+        flagged(&story, "not_followed_up"),
+        BTreeSet::from(["item-5".to_owned()])
+    );
     let note = story.report().coverage.note.unwrap();
-    assert!(note.contains("1 results") && note.contains("\"dig\""), "{note}");
+    assert!(
+        note.contains("1 results") && note.contains("\"dig\""),
+        "{note}"
+    );
     let calls = story.world.claude().stats().calls(100, true);
-    let synthesis = calls.as_array().unwrap().iter().find(|call| call["role"] == "synthesis");
-    assert!(synthesis.unwrap()["body"].to_string().contains("were not: they are as they were before"));
+    let synthesis = calls
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|call| call["role"] == "synthesis");
+    assert!(
+        synthesis.unwrap()["body"]
+            .to_string()
+            .contains("were not: they are as they were before")
+    );
     let before = view.usage.calls;
     story.world.claude().configure(standin::Config::default());
     story.retry(Limits::default());
@@ -184,19 +247,36 @@ fn nothing_is_lost_where_deadline_budget_or_caller_end_a_follow_up() {
     let mut costly = dear.clone();
     costly[1]["model"] = json!("sonnet");
     let ends = [
-        (slow.clone(), dear.clone(), json!({"deadline_seconds": 100, "concurrency": 2})),
-        (json!({}), costly, json!({"max_cost_usd": 0.075, "concurrency": 2})),
+        (
+            slow.clone(),
+            dear.clone(),
+            json!({"deadline_seconds": 100, "concurrency": 2}),
+        ),
+        (
+            json!({}),
+            costly,
+            json!({"max_cost_usd": 0.075, "concurrency": 2}),
+        ),
         (slow, dear, json!({"concurrency": 2})),
     ];
     for (place, (claude, plan, limits)) in ends.into_iter().enumerate() {
-        let story = Story::begin(claude, &[], &texts(80), json!({"stages": plan, "limits": limits}));
+        let story = Story::begin(
+            claude,
+            &[],
+            &texts(80),
+            json!({"stages": plan, "limits": limits}),
+        );
         let view = if place == 2 {
             story.until_done(1, 3);
             story.cancel()
         } else {
             story.until_over()
         };
-        assert_eq!(view.state, ["partial", "partial", "cancelled"][place], "{view:?}");
+        assert_eq!(
+            view.state,
+            ["partial", "partial", "cancelled"][place],
+            "{view:?}"
+        );
         assert_eq!(story.report().coverage.covered, 80);
         assert!(story.missing().is_empty());
         let followed: BTreeSet<String> = outputs(&story, "dig")
@@ -258,14 +338,22 @@ fn what_a_check_flagged_is_done_again() {
     plan.as_array_mut().unwrap().insert(1, again);
     // Two that say the same at length are flagged; what is different is not.
     let mut texts: Vec<String> = (0..20)
-        .map(|n| format!("This is a long and quite different complaint, number {n} of many, about {}", n * 7919))
+        .map(|n| {
+            format!(
+                "This is a long and quite different complaint, number {n} of many, about {}",
+                n * 7919
+            )
+        })
         .collect();
     texts[11] = texts[3].clone();
     let story = Story::begin(json!({}), &[], &texts, json!({"stages": plan}));
     let view = story.until_over();
     assert_eq!(view.state, "succeeded", "{view:?}");
     let flagged = flagged(&story, "same_text");
-    assert_eq!(flagged, BTreeSet::from(["item-4".to_owned(), "item-12".to_owned()]));
+    assert_eq!(
+        flagged,
+        BTreeSet::from(["item-4".to_owned(), "item-12".to_owned()])
+    );
     let asked: BTreeSet<String> = given(&story, 1)
         .iter()
         .map(|item| item["id"].as_str().unwrap().to_owned())
@@ -294,8 +382,14 @@ fn follow_ups_follow_each_other_and_other_stages_read_what_they_leave() {
     for (id, output) in outputs(&story, "weigh") {
         assert_eq!(output["grade"].is_string(), !chosen.contains(&id), "{id}");
     }
-    let grades: u64 = story.report().merged.stages["weigh"].count_by["grade"].values().sum();
-    assert_eq!(grades as usize, 40 - chosen.len(), "nobody asked the others");
+    let grades: u64 = story.report().merged.stages["weigh"].count_by["grade"]
+        .values()
+        .sum();
+    assert_eq!(
+        grades as usize,
+        40 - chosen.len(),
+        "nobody asked the others"
+    );
     let read: Vec<Value> = given(&story, 3);
     assert_eq!(read.len(), 40);
     for item in read {
@@ -319,16 +413,27 @@ fn results_of_chunks_and_groups_are_followed_up_by_their_own_ids() {
     let rules = json!({"rules": [{"match": {"text": "Dig into the cause"}, "fault": "empty"}]});
     for (rules, state) in [(json!({}), "succeeded"), (rules, "partial")] {
         let limits = json!({"max_attempts": 1});
-        let story = Story::begin(rules, &[], &texts(40), json!({"stages": plan, "limits": limits}));
+        let story = Story::begin(
+            rules,
+            &[],
+            &texts(40),
+            json!({"stages": plan, "limits": limits}),
+        );
         let view = story.until_over();
         let before = outputs(&story, "gist");
-        let chosen = before.values().filter(|output| output["severity"] != "high").count();
+        let chosen = before
+            .values()
+            .filter(|output| output["severity"] != "high")
+            .count();
         assert!(chosen > 0, "{before:?}");
         assert_eq!(view.state, state, "{view:?}");
         assert_eq!(view.progress.items.covered, 40);
         let after = outputs(&story, "dig");
         assert_eq!(after.len(), before.len());
-        let causes = after.values().filter(|output| output["cause"].is_string()).count();
+        let causes = after
+            .values()
+            .filter(|output| output["cause"].is_string())
+            .count();
         assert_eq!(causes, if state == "succeeded" { chosen } else { 0 });
         assert_eq!(flagged(&story, "not_followed_up").len(), chosen - causes);
     }
@@ -336,12 +441,19 @@ fn results_of_chunks_and_groups_are_followed_up_by_their_own_ids() {
 
 #[test]
 fn a_follow_up_whose_chunks_are_split_loses_nothing() {
-    let mut plan = plan(json!({"field": "primary_category", "values": ["billing", "login", "bug", "shipping", "other"]}));
+    let mut plan = plan(
+        json!({"field": "primary_category", "values": ["billing", "login", "bug", "shipping", "other"]}),
+    );
     plan[1]["chunk"] = json!({"items": 20});
     // Cut answers are halved until they fit.
     let rules = json!({"rules": [{"match": {"text": "Dig into the cause"}, "fault": "truncate", "times": 7}]});
     let limits = json!({"max_attempts": 8});
-    let story = Story::begin(rules, &[], &texts(60), json!({"stages": plan, "limits": limits}));
+    let story = Story::begin(
+        rules,
+        &[],
+        &texts(60),
+        json!({"stages": plan, "limits": limits}),
+    );
     let view = story.until_over();
     assert_eq!(view.state, "succeeded", "{view:?}");
     assert!(view.progress.tasks.total > 12 + 3, "something was split");
@@ -385,7 +497,12 @@ fn a_few_of_many_cost_a_few_rows_and_no_slice_reads_them_all() {
     let mut plan = plan(billing());
     plan[0]["chunk"] = json!({"items": 25});
     plan.as_array_mut().unwrap().pop();
-    let story = Story::begin(json!({"latency_ms": 50}), &[], &many, json!({"stages": plan, "limits": {"concurrency": 500}}));
+    let story = Story::begin(
+        json!({"latency_ms": 50}),
+        &[],
+        &many,
+        json!({"stages": plan, "limits": {"concurrency": 500}}),
+    );
     let view = story.until_over();
     assert_eq!(view.state, "succeeded", "{view:?}");
     assert_eq!(view.progress.tasks.total, 400 + 4);
@@ -399,10 +516,17 @@ fn a_few_of_many_cost_a_few_rows_and_no_slice_reads_them_all() {
 #[test]
 fn a_follow_up_goes_out_in_batches_like_any_stage() {
     let body = json!({"stages": plan(billing()), "delivery": "batch"});
-    let story = Story::begin(json!({"batch_ms": 60_000}), &[("BATCH_LEAST", "1")], &texts(40), body);
+    let story = Story::begin(
+        json!({"batch_ms": 60_000}),
+        &[("BATCH_LEAST", "1")],
+        &texts(40),
+        body,
+    );
     let view = story.until_over();
     assert_eq!(view.state, "succeeded", "{view:?}");
-    let batches = story.world.query("SELECT COUNT(DISTINCT id) AS n FROM batches");
+    let batches = story
+        .world
+        .query("SELECT COUNT(DISTINCT id) AS n FROM batches");
     assert!(batches[0]["n"].as_u64().unwrap() >= 2);
     assert_amended(&story, &of_category(&story, "billing"));
 }
@@ -414,6 +538,9 @@ fn a_stage_that_chooses_nobody_is_done_at_once() {
     only.retain(|text| text.contains("charged"));
     let story = Story::begin(json!({}), &[], &only, json!({"stages": plan(of)}));
     let view = story.until_over();
-    assert_eq!((view.state.as_str(), view.usage.calls), ("succeeded", 2 + 1));
+    assert_eq!(
+        (view.state.as_str(), view.usage.calls),
+        ("succeeded", 2 + 1)
+    );
     assert_amended(&story, &BTreeSet::new());
 }

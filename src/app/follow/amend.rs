@@ -101,11 +101,11 @@ pub(super) async fn chosen<P: Ports>(
         };
         let (from, to) = (first.count("idx"), last.count("idx"));
         let amended = Amendments::of(app, &job.id, &before, &rows).await?;
-        let taken: HashSet<String> =
-            query::rows(app, sql::chosen(&job.id, stage.idx, from, to)).await?
-                .iter()
-                .flat_map(|row| row.json::<Vec<String>>("ids").unwrap_or_default())
-                .collect();
+        let taken: HashSet<String> = query::rows(app, sql::chosen(&job.id, stage.idx, from, to))
+            .await?
+            .iter()
+            .flat_map(|row| row.json::<Vec<String>>("ids").unwrap_or_default())
+            .collect();
         let mut page: Vec<(u32, String, Value)> = Vec::new();
         for row in &rows {
             let text = bodies::text(app, &Body::read(row, "body", "blob")).await?;
@@ -166,7 +166,12 @@ pub(super) async fn show_inputs<P: Ports>(
     job: &str,
     entries: &mut Vec<Entry>,
 ) -> Result<Option<u32>, AppError> {
-    let tasks: Vec<u32> = entries.iter().map(|entry| entry.from).collect::<BTreeSet<_>>().into_iter().collect();
+    let tasks: Vec<u32> = entries
+        .iter()
+        .map(|entry| entry.from)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
     let mut bytes = 0;
     for some in tasks.chunks(INPUT_TASKS) {
         for row in query::rows(app, sql::inputs(job, some)).await? {
@@ -208,12 +213,7 @@ pub(super) fn amends(entries: &[Entry], tasks: &[NewTask], first: u32) -> Vec<Am
 }
 
 /// How many of the results of the last map stage so far would be chosen.
-pub async fn count<P: Ports>(
-    app: &App<P>,
-    kit: &Kit,
-    job: &str,
-    of: &Of,
-) -> Result<u64, AppError> {
+pub async fn count<P: Ports>(app: &App<P>, kit: &Kit, job: &str, of: &Of) -> Result<u64, AppError> {
     let Some((last, _)) = synthesise::map_stages(kit).pop() else {
         return Ok(0);
     };

@@ -213,9 +213,7 @@ async fn results<P: Ports>(
             let whole = row.text("state") == "succeeded";
             found.tasks.insert(idx, (given, whole));
         }
-        if with_input
-            && let Some(stopped) = amend::show_inputs(app, &job.id, &mut entries).await?
-        {
+        if with_input && let Some(stopped) = amend::show_inputs(app, &job.id, &mut entries).await? {
             found.tasks.retain(|task, _| *task < stopped);
             found.next = stopped;
             found.cut_short = true;
@@ -345,7 +343,11 @@ async fn chunks<P: Ports>(
     let rows = extend::take(app, kit, job, stage, rows).await?;
     let mut statements = if kit.stage.amends() {
         let entries = found.entries.get(..taken).unwrap_or_default();
-        amend_sql::expand(&slice, &rows, &amend::amends(entries, &rows, job.next_index))
+        amend_sql::expand(
+            &slice,
+            &rows,
+            &amend::amends(entries, &rows, job.next_index),
+        )
     } else {
         sql::expand(&slice, &rows, &given(&found, taken))
     };
@@ -479,10 +481,16 @@ mod tests {
             beside(&mut wire, json!({"id": "a", "text": "t"}));
             wire.to_string()
         };
-        assert_eq!(shown(json!({"k": 1})), r#"{"id":"a","k":1,"input":{"text":"t"}}"#);
+        assert_eq!(
+            shown(json!({"k": 1})),
+            r#"{"id":"a","k":1,"input":{"text":"t"}}"#
+        );
         let own = r#"{"id":"a","output":{"input":1},"input":{"text":"t"}}"#;
         assert_eq!(shown(json!({"input": 1})), own);
-        assert_eq!(shown(json!([1])), r#"{"id":"a","output":[1],"input":{"text":"t"}}"#);
+        assert_eq!(
+            shown(json!([1])),
+            r#"{"id":"a","output":[1],"input":{"text":"t"}}"#
+        );
     }
 
     #[test]

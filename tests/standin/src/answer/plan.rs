@@ -257,7 +257,11 @@ pub fn follow_up(plan: &mut Value, hash: u64) -> bool {
     };
     let stages = plan.get_mut("stages").and_then(Value::as_array_mut);
     let name = format!("closer_{}", hash % 100_000);
-    for stage in stages.into_iter().flatten().filter(|stage| stage["name"] == *name) {
+    for stage in stages
+        .into_iter()
+        .flatten()
+        .filter(|stage| stage["name"] == *name)
+    {
         stage["of"] = of.clone();
         stage["with_input"] = json!(hash / 15 % 2 == 0);
     }
