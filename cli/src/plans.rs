@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use fanwise::app::plan::{EstimateView, PlanView};
 use fanwise::app::view::JobView;
 use fanwise::core::alternatives::{Alternative, Way};
+use fanwise::core::amend::Of;
 use fanwise::core::delivery::{Choice, Delivery};
 use fanwise::core::estimate::{Expected, ExpectedStage, Span};
 use fanwise::core::plan::{Chunk, Stage};
@@ -130,6 +131,10 @@ fn table(stages: &[Stage], expected: Option<&Expected>, out: &Out, aside: bool) 
             (None, Some(chunk)) => chunked(chunk),
             (None, None) => String::new(),
         };
+        let chunk = match &stage.of {
+            Some(of) => format!("{chunk}, {}", chosen(of)),
+            None => chunk,
+        };
         let mut rungs = stage.models.iter().flatten().map(String::as_str);
         let first = stage.model.as_deref().or_else(|| rungs.next());
         let mut row = vec![
@@ -162,6 +167,14 @@ fn table(stages: &[Stage], expected: Option<&Expected>, out: &Out, aside: bool) 
         text.push_str(&(row.join("\t") + "\n"));
     }
     Ok(safe(&text))
+}
+
+/// Which of the results before it a stage is over.
+fn chosen(of: &Of) -> String {
+    let field = of.field.as_ref();
+    let by_value = field.map(|field| format!("{field}: {}", of.values.join(" | ")));
+    let words = [by_value, of.flagged.then(|| "flagged".to_owned())];
+    words.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn chunked(chunk: &Chunk) -> String {
