@@ -10,8 +10,8 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::drive::Loaded;
+use super::gather::map_stages;
 use super::kit::StageKit;
-use super::synthesise::map_stages;
 use super::view::{ErrorView, Missing};
 use super::{App, AppError, bodies, expand, follow, query};
 use crate::core::plan::{Output, StageKind};

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::drive::Loaded;
 use super::estimate::{self, Paces};
 use super::kit::Kit;
-use super::{App, AppError, follow, submit, synthesise};
+use super::{App, AppError, follow, gather, submit};
 use crate::claude::models::Model;
 use crate::core::amend;
 use crate::core::estimate::expected;
@@ -43,7 +43,7 @@ pub(super) async fn judge<P: Ports>(
         Ok(stages) => stages,
         Err(faults) => return Ok(Judged::Unsound(faults)),
     };
-    let mut all: Vec<Stage> = synthesise::map_stages(&loaded.kit)
+    let mut all: Vec<Stage> = gather::map_stages(&loaded.kit)
         .iter()
         .map(|(_, kit)| kit.stage.pinned())
         .collect();

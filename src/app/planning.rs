@@ -10,7 +10,7 @@ use super::drive::{self, Loaded, Step};
 use super::estimate::{self, Paces};
 use super::judge::{Judged, bounds, chosen, judge, left_usd, reads, with_stages};
 use super::kit::{StageKit, nano};
-use super::{App, AppError, ask, bodies, plan, pump, query, submit, synthesise};
+use super::{App, AppError, ask, bodies, gather, plan, pump, query, submit};
 use crate::core::estimate::{expected_cached, usual_tokens_per_byte};
 use crate::core::plain_plan;
 use crate::core::plan::{InputKind, Limits, Mode, PLAN_STAGE, ResolvedStage, Stage};
@@ -114,7 +114,7 @@ pub(super) async fn ask_again<P: Ports>(
 ) -> Result<Step, AppError> {
     let spec = &loaded.kit.spec;
     let (_, profile) = plan::history(app, &loaded.job.id).await?;
-    let digest = synthesise::digest(app, loaded, DIGEST_BYTES).await?;
+    let digest = gather::digest(app, loaded, DIGEST_BYTES).await?;
     // A stage may be added over what was flagged.
     for (stage, found) in &digest.flags {
         drive::write_flags(app, &loaded.job.id, *stage, found).await?;

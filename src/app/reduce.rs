@@ -12,7 +12,7 @@ use super::drive::Loaded;
 use super::follow::{self, BYTES_PER_TOKEN};
 use super::kit::{StageKit, nano};
 use super::view::ResultLine;
-use super::{App, AppError, bodies, expand, log, query, results, synthesise};
+use super::{App, AppError, bodies, expand, gather, log, query, results};
 use crate::core::merge::Merger;
 use crate::core::plan::{Merge, Output, ResolvedStage, Spec, StageKind};
 use crate::core::purpose::Purpose;
@@ -160,15 +160,15 @@ async fn read<P: Ports>(
         let from = from.max(stage.look);
         return outputs(app, loaded, stage, from, stage.level - 1).await;
     }
-    let Some((index, _)) = synthesise::map_stages(&loaded.kit).pop() else {
+    let Some((index, _)) = gather::map_stages(&loaded.kit).pop() else {
         return Ok((Vec::new(), None));
     };
-    let Some(of) = synthesise::results_of(&loaded.kit, &loaded.job.id, index) else {
+    let Some(of) = gather::results_of(&loaded.kit, &loaded.job.id, index) else {
         return Ok((Vec::new(), None));
     };
     let (lines, last) = results::results_page(app, &of, from.checked_sub(1)).await?;
     // The same result twice is one too many for a reader; what is the same in parts far apart is read twice.
-    let mut merger = Merger::new(&synthesise::merge_of(&loaded.kit, index));
+    let mut merger = Merger::new(&gather::merge_of(&loaded.kit, index));
     let entries = lines
         .into_iter()
         .filter_map(|line| {
@@ -177,7 +177,7 @@ async fn read<P: Ports>(
                     (*task, output)
                 }
             };
-            merger.add(output).then(|| (task, synthesise::shown(line)))
+            merger.add(output).then(|| (task, gather::shown(line)))
         })
         .collect();
     Ok((entries, last.map(|last| last.saturating_add(1))))

@@ -39,7 +39,7 @@ pub async fn results_of<P: Ports>(
     let loaded = drive::load(app, job)
         .await?
         .ok_or(AppError::NotFound("job"))?;
-    let maps = super::synthesise::map_stages(&loaded.kit);
+    let maps = super::gather::map_stages(&loaded.kit);
     let found = match stage {
         Some(name) => maps.iter().find(|(_, kit)| kit.stage.name == name),
         None => maps.last(),
@@ -58,7 +58,7 @@ pub async fn results_of<P: Ports>(
         )])
     })?;
     let gone = || AppError::Unavailable("the stage's plan is not readable".into());
-    super::synthesise::results_of(&loaded.kit, job, *index).ok_or_else(gone)
+    super::gather::results_of(&loaded.kit, job, *index).ok_or_else(gone)
 }
 
 /// Tasks and bytes read for one page of results: an invocation has a thousand queries, so that a hundred thousand small
@@ -156,7 +156,7 @@ pub async fn page_apart<P: Ports>(
         results_in(app, row, &before, &mut lines).await?;
     }
     let apart = lines.into_iter().map(|line| {
-        let own = own.get(super::synthesise::named(&line).0);
+        let own = own.get(super::gather::named(&line).0);
         (line, own)
     });
     Ok((apart.collect(), rows.last().map(|row| row.count("idx"))))

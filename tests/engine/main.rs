@@ -35,4 +35,5 @@ mod traces;
 mod tree;
 mod web;
 mod webhooks;
+mod workers;
 mod world;

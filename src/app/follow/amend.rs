@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{Entry, Found, outputs};
 use crate::app::kit::{self, Kit};
-use crate::app::{App, AppError, bodies, query, results, synthesise};
+use crate::app::{App, AppError, bodies, gather, query, results};
 use crate::core::amend::{self, Of};
 use crate::ports::Ports;
 use crate::store::admission::Body;
@@ -27,7 +27,7 @@ const INPUT_BYTES: usize = 500_000;
 
 /// The stage whose results a map stage of the plan works with, and those that amend them, up to and with itself.
 pub fn lineage(kit: &Kit, stage: u32) -> (u32, Vec<u32>) {
-    let maps: Vec<(u32, bool)> = synthesise::map_stages(kit)
+    let maps: Vec<(u32, bool)> = gather::map_stages(kit)
         .iter()
         .map(|(index, kit)| (*index, kit.stage.amends()))
         .collect();
@@ -214,20 +214,20 @@ pub(super) fn amends(entries: &[Entry], tasks: &[NewTask], first: u32) -> Vec<Am
 
 /// How many of the results of the last map stage so far would be chosen.
 pub async fn count<P: Ports>(app: &App<P>, kit: &Kit, job: &str, of: &Of) -> Result<u64, AppError> {
-    let Some((last, _)) = synthesise::map_stages(kit).pop() else {
+    let Some((last, _)) = gather::map_stages(kit).pop() else {
         return Ok(0);
     };
     let (base, amends) = lineage(kit, last);
     let mut stages = vec![base];
     stages.extend(amends);
-    let Some(read) = synthesise::results_of(kit, job, last) else {
+    let Some(read) = gather::results_of(kit, job, last) else {
         return Ok(0);
     };
     let mut count = 0;
     let mut after = None;
     loop {
         let (lines, next) = results::results_page(app, &read, after).await?;
-        let wanted = lines.iter().map(synthesise::named);
+        let wanted = lines.iter().map(gather::named);
         let wanted = wanted.filter(|(_, output)| of.chooses(output, true));
         let ids: Vec<&str> = wanted.map(|(id, _)| id).collect();
         count += match of.flagged {

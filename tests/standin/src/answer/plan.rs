@@ -249,7 +249,11 @@ pub fn follow_up(plan: &mut Value, hash: u64) -> bool {
     if !longer(plan, hash) {
         return false;
     }
-    let cluster = ["billing", "bug", "login"][(hash % 3) as usize];
+    let cluster = match hash % 3 {
+        0 => "billing",
+        1 => "bug",
+        _ => "login",
+    };
     let of = match hash / 3 % 5 {
         0 => json!({"field": "", "values": [], "flagged": true}),
         1 => json!({"field": "primary_category", "values": [cluster, "other"], "flagged": false}),
@@ -263,7 +267,7 @@ pub fn follow_up(plan: &mut Value, hash: u64) -> bool {
         .filter(|stage| stage["name"] == *name)
     {
         stage["of"] = of.clone();
-        stage["with_input"] = json!(hash / 15 % 2 == 0);
+        stage["with_input"] = json!((hash / 15).is_multiple_of(2));
     }
     true
 }
