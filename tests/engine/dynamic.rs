@@ -325,7 +325,7 @@ fn thinking_over_may_dig_into_one_cluster_and_leaves_the_others_as_they_are() {
     assert_eq!(plan.rounds.len(), 3, "it is asked whether that was enough");
     assert!(plan.rounds[2].stages.is_empty());
     let added = plan.stages[1].clone();
-    assert_eq!(plan.rounds[1].stages, [added.name.clone()]);
+    assert_eq!(plan.rounds[1].stages, std::slice::from_ref(&added.name));
     let of = added.of.unwrap();
     assert_eq!(of.field.as_deref(), Some("primary_category"));
     // How many it has was known, and so what it takes.
