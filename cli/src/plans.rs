@@ -195,10 +195,13 @@ fn total(expected: &Expected, delivery: Option<&Choice>, limit: Option<f64>) -> 
         Some(way) => (way.cost_usd, way.seconds),
         None => (expected.cost_usd, expected.seconds),
     };
+    // Of batches nothing but the range is known.
+    let likely = expected.likely_usd.filter(|_| cost == expected.cost_usd);
     let mut text = format!(
-        "expected: {} calls, {}, {}",
+        "expected: {} calls, {}{}, {}",
         counts(expected.calls),
         dollars(cost.low, cost.high),
+        likely.map_or_else(String::new, |likely| format!(" (likely {})", usd(likely))),
         times(seconds),
     );
     if !expected.limits_known {
@@ -353,6 +356,7 @@ mod tests {
                 high: 2.0,
             },
             seconds: Span { low: 10, high: 20 },
+            likely_usd: Some(1.25),
             limits_known: true,
             ..Expected::default()
         };
@@ -375,7 +379,7 @@ mod tests {
         };
         assert_eq!(
             total(&expected, None, Some(5.0)),
-            "expected: 7 calls, $1.00 to $2.00, 10 s to 20 s; never more than $5.00"
+            "expected: 7 calls, $1.00 to $2.00 (likely $1.25), 10 s to 20 s; never more than $5.00"
         );
         assert_eq!(
             total(&expected, Some(&choice), Some(5.0)),

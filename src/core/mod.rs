@@ -15,6 +15,7 @@
 //! - [`pace`]: how many tasks are claimed ahead of need
 //! - [`verdict`]: what becomes of a task after an answer or an error
 //! - [`merge`]: the deterministic fan-in
+//! - [`lengths`]: how long results are, by their schemas
 //! - [`profile`]: an input in figures; [`estimate`]: what a plan is expected to take; [`alternatives`]: and in other ways
 //! - [`schedule`]: what a schedule is made of
 //! - [`webhook`]: who is told, and how a message is signed
@@ -39,6 +40,7 @@ pub mod extension;
 pub mod flags;
 pub mod guard;
 pub mod ids;
+pub mod lengths;
 pub mod merge;
 pub mod money;
 pub mod pace;

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::amend::Of;
-use super::estimate::{Prose, prompt_tokens_at_most, tokens_at_most, value_chars};
+use super::estimate::{prompt_tokens_at_most, tokens_at_most};
+use super::lengths::{Prose, value_chars};
 use super::plan::{Chunk, InputKind, Merge, Output, Stage, StageKind};
 use super::profile::Profile;
 

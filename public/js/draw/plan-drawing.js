@@ -166,6 +166,7 @@ export function totals(expected) {
   if (!expected) return null;
   const fact = (name, value) => h('div', { class: 'total' }, h('span', { class: 'soft small' }, name), h('strong', {}, value));
   return h('div', { class: 'totals' },
+    expected.likely_usd ? fact('Likely cost', money(expected.likely_usd)) : null,
     fact('Cost', range(expected.cost_usd.low, expected.cost_usd.high, money)),
     fact('Calls', range(expected.calls.low, expected.calls.high, compact)),
     fact('Time', range(Math.max(1, expected.seconds.low) * 1000, expected.seconds.high * 1000, duration)),
