@@ -107,6 +107,7 @@ impl Story {
         let mut own = Dice::new(seed, 4);
         let mut lengths = Dice::new(seed, 5);
         let mut closer = Dice::new(seed, 6);
+        let mut checks = Dice::new(seed, 8);
         let mut jobs: Vec<Plan> = Vec::new();
         for n in 0..count {
             let tenant = dice.pick(tenants);
@@ -124,10 +125,14 @@ impl Story {
                     add_context(&mut own, &mut body);
                     add_lengths(&mut lengths, &mut texts, &mut body);
                     add_follow_up(&mut closer, &mut body);
+                    add_groups_and_a_judge(&mut checks, &mut body);
                     (texts, body)
                 }
             };
             body["limits"] = limits(dice);
+            if checks.chance(0.25) {
+                body["limits"]["redo_ratio"] = json!(checks.pick(&[0.1, 1.0]));
+            }
             body["reuse"] = json!(!dice.chance(0.15));
             jobs.push(Plan {
                 at,
@@ -522,6 +527,26 @@ fn add_follow_up(dice: &mut Dice, body: &mut Value) {
         closer["with_input"] = json!(true);
     }
     stages.insert(last + 1, closer);
+}
+
+/// One task for each category of what was classified, and a judge of the first results.
+fn add_groups_and_a_judge(dice: &mut Dice, body: &mut Value) {
+    let stages = body["stages"].as_array_mut().unwrap();
+    let last = stages
+        .iter()
+        .rposition(|stage| stage["kind"] == "map")
+        .unwrap();
+    if stages.iter().any(|stage| stage["name"] == "classify") && dice.chance(0.25) {
+        stages.insert(last + 1, json!({
+            "name": "groups", "kind": "map", "instructions": "Sum up this group.", "output": "chunk",
+            "group_by": "primary_category", "max_tokens": 1_000,
+            "output_schema": {
+                "type": "object", "required": ["gist"], "additionalProperties": false,
+                "properties": {"gist": {"type": "string"}}}}));
+    }
+    if dice.chance(0.2) {
+        stages[0]["verify"] = json!({"sample": dice.pick(&[0.1, 0.5, 1.0])});
+    }
 }
 
 fn limits(dice: &mut Dice) -> Value {
