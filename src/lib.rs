@@ -27,7 +27,7 @@ mod events {
     use worker::{event, web_sys};
 
     use crate::api::problem::ApiError;
-    use crate::api::{Api, health, router, unrouted};
+    use crate::api::{health, unrouted};
     use crate::app::sweep;
     use crate::platform::clock::EdgeClock;
     use crate::platform::entropy::WebCrypto;
@@ -50,17 +50,17 @@ mod events {
             let message = "has a URL or a header that cannot be read";
             return Ok(answer(Err(ApiError::fault("request", message))));
         };
-        let auth = env::auth(&env);
-        let app = match env::app(&env) {
-            Ok(app) => app,
+        let engine = match env::engine(&env) {
+            Ok(engine) => engine,
             Err(faults) => {
+                let auth = env::auth(&env);
                 let told = health::unwell(request.uri(), request.headers(), &auth, &faults);
                 return Ok(answer(told));
             }
         };
-        let api = Api { app, auth };
         let packing = http::Packing::of(&raw);
-        let response = router(api)
+        let response = engine
+            .router
             .oneshot(request)
             .await
             .unwrap_or_else(|never| match never {});
@@ -74,8 +74,8 @@ mod events {
     /// A batch of any of the queues. Never an error: one would take the whole instance with it.
     #[event(queue)]
     async fn queue(batch: MessageBatch<()>, env: Env, _context: Context) -> Result<()> {
-        match env::app(&env) {
-            Ok(app) => messages::settle(&app, &batch).await,
+        match env::engine(&env) {
+            Ok(engine) => messages::settle(&engine.app, &batch).await,
             Err(_) => messages::put_off(&batch, PUT_OFF_SECONDS),
         }
         Ok(())
@@ -84,7 +84,7 @@ mod events {
     /// Every minute: whatever was lost is picked up again.
     #[event(scheduled)]
     async fn scheduled(_event: ScheduledEvent, env: Env, _context: ScheduleContext) {
-        if let Ok(app) = env::app(&env)
+        if let Ok(env::Engine { app, .. }) = env::engine(&env)
             && let Err(error) = sweep::sweep(&app).await
         {
             app.log_fault("sweep", &error.to_string());

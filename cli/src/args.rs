@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use fanwise::core::state::{JobState, TaskState};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 all went well (of a job: it succeeded), 1 an error, 2 a command line that is not
@@ -22,28 +24,25 @@ pub struct Cli {
 
 #[derive(Args, Debug)]
 pub struct Common {
-    /// Address of the deployment; else what `fanwise login` has kept
-    #[arg(
-        long,
-        global = true,
-        env = "FANWISE_URL",
-        value_name = "URL",
-        help_heading = "Everywhere"
-    )]
+    /// Address of the deployment; else FANWISE_URL, else what `fanwise login` has kept
+    #[arg(long, global = true, value_name = "URL", help_heading = "Everywhere")]
     pub url: Option<String>,
     /// Bearer token. Others on this machine can see a command line: rather use FANWISE_TOKEN or `fanwise login`
-    #[arg(
-        long,
-        global = true,
-        env = "FANWISE_TOKEN",
-        hide_env_values = true,
-        value_name = "TOKEN",
-        help_heading = "Everywhere"
-    )]
+    #[arg(long, global = true, value_name = "TOKEN", help_heading = "Everywhere")]
     pub token: Option<String>,
     /// JSON on standard output, as the API gives it
     #[arg(long, global = true, help_heading = "Everywhere")]
     pub json: bool,
+}
+
+impl Common {
+    /// What was not given is taken from the environment. clap could do so too, but then says in every usage that it had to be given.
+    pub fn or_else_from(mut self, variable: impl Fn(&str) -> Option<String>) -> Common {
+        let set = |name| variable(name).filter(|value| !value.trim().is_empty());
+        self.url = self.url.or_else(|| set("FANWISE_URL"));
+        self.token = self.token.or_else(|| set("FANWISE_TOKEN"));
+        self
+    }
 }
 
 #[derive(Subcommand, Debug)]
@@ -200,10 +199,15 @@ pub struct RunArgs {
     pub key: Option<String>,
 }
 
+/// A wrong state is answered with those that there are.
+fn states<const N: usize>(all: [&'static str; N]) -> PossibleValuesParser {
+    PossibleValuesParser::new(all)
+}
+
 #[derive(Args, Debug)]
 pub struct JobsArgs {
     /// Only those in this state
-    #[arg(long)]
+    #[arg(long, value_parser = states(JobState::ALL.map(JobState::as_str)))]
     pub state: Option<String>,
     /// How many
     #[arg(long, short = 'n', default_value_t = 20)]
@@ -214,8 +218,8 @@ pub struct JobsArgs {
 pub struct TasksArgs {
     #[arg(default_value = "last")]
     pub job: String,
-    /// Only those in this state: pending, queued, running, succeeded, failed, skipped, cancelled
-    #[arg(long)]
+    /// Only those in this state
+    #[arg(long, value_parser = states(TaskState::ALL.map(TaskState::as_str)))]
     pub state: Option<String>,
     /// Only those of this stage
     #[arg(long)]

@@ -46,7 +46,8 @@ use crate::out::Out;
 const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    cli.common = cli.common.or_else_from(|name| std::env::var(name).ok());
     let out = Out::new(cli.common.json);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

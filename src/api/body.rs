@@ -13,6 +13,20 @@ use serde_json::Value;
 use serde_json::error::Category;
 
 use super::problem::ApiError;
+use crate::config::Caps;
+
+/// A body that becomes values as a whole. `[0,0,…]` takes 24 times its bytes then (a value has 48), and an isolate has 128 MB.
+const SMALL_BYTES: u64 = 2_000_000;
+
+/// The cap of every body but a submit's, whose items stay text.
+pub fn small(caps: &Caps) -> u64 {
+    caps.body_bytes.min(SMALL_BYTES)
+}
+
+fn too_large(cap: u64) -> ApiError {
+    let can_be_set = (cap != SMALL_BYTES).then_some("MAX_BODY_BYTES");
+    ApiError::too_large(cap, can_be_set)
+}
 
 /// The raw bytes of a JSON body, at most `cap` of them.
 pub async fn json_bytes(headers: &HeaderMap, body: Body, cap: u64) -> Result<Vec<u8>, ApiError> {
@@ -21,7 +35,7 @@ pub async fn json_bytes(headers: &HeaderMap, body: Body, cap: u64) -> Result<Vec
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > cap) {
-        return Err(ApiError::too_large(cap));
+        return Err(too_large(cap));
     }
     let cap_len = usize::try_from(cap).unwrap_or(usize::MAX);
     // All of it at once: growing by doubling would hold 32 and 64 MB side by side at the end, in an isolate of
@@ -35,7 +49,7 @@ pub async fn json_bytes(headers: &HeaderMap, body: Body, cap: u64) -> Result<Vec
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|_| ApiError::invalid_json("The body broke off."))?;
         if bytes.len().saturating_add(chunk.len()) > cap_len {
-            return Err(ApiError::too_large(cap));
+            return Err(too_large(cap));
         }
         bytes.extend_from_slice(&chunk);
     }
@@ -101,15 +115,17 @@ fn must_be_json(headers: &HeaderMap) -> Result<(), ApiError> {
 
 /// The value in the bytes, or where they stop being JSON.
 pub fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        let message = error.to_string();
-        // The parser adds the place itself, except where the input is empty.
-        ApiError::invalid_json(match error.classify() {
-            Category::Eof if bytes.iter().all(u8::is_ascii_whitespace) => {
-                "The body is empty.".to_owned()
-            }
-            _ => format!("The body is not valid JSON: {message}."),
-        })
+    serde_json::from_slice(bytes).map_err(|error| not_json(bytes, &error))
+}
+
+/// What a parser found wrong with the bytes.
+pub fn not_json(bytes: &[u8], error: &serde_json::Error) -> ApiError {
+    // The parser adds the place itself, except where the input is empty.
+    ApiError::invalid_json(match error.classify() {
+        Category::Eof if bytes.iter().all(u8::is_ascii_whitespace) => {
+            "The body is empty.".to_owned()
+        }
+        _ => format!("The body is not valid JSON: {error}."),
     })
 }
 

@@ -188,7 +188,7 @@ pub async fn retry<P: Ports>(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let cap = api.app.config.caps.body_bytes;
+    let cap = body::small(&api.app.config.caps);
     let retry = match body::optional_json(&headers, body, cap).await? {
         Some(value) => checked(value, contract::retry_shape()?, |_, _| ())?,
         None => RetryBody::default(),
@@ -221,7 +221,7 @@ pub async fn change<P: Ports>(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let bytes = body::json_bytes(&headers, body, api.app.config.caps.body_bytes).await?;
+    let bytes = body::json_bytes(&headers, body, body::small(&api.app.config.caps)).await?;
     let value = body::parse(&bytes)?;
     let ChangeBody { limits, metadata } = checked(value, contract::change_shape()?, change_rules)?;
     let patch = Patch { limits, metadata };
@@ -244,7 +244,7 @@ pub async fn nothing<P: Ports>(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<(), ApiError> {
-    let cap = api.app.config.caps.body_bytes;
+    let cap = body::small(&api.app.config.caps);
     if let Some(value) = body::optional_json(headers, body, cap).await? {
         let Nothing {} = checked(value, contract::nothing_shape()?, |_, _| ())?;
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::items::{checked_id, default_id, find_doubles, json_len, slice_fault};
+use super::items::{List, checked_id, default_id, json_len, slice_fault};
 use super::problem::Faults;
 use super::shape::join;
 use crate::config::Caps;
@@ -25,136 +25,102 @@ pub fn text(value: Value, faults: &mut Faults) -> Vec<Item> {
     vec![document(TEXT_ID.to_owned(), Map::new(), text)]
 }
 
-/// `input.documents`: objects with a `text` of any length; other fields stay with each slice of it.
-pub fn documents(value: Value, caps: &Caps, faults: &mut Faults) -> Vec<Item> {
-    read(
-        value,
-        "documents",
-        caps,
-        faults,
-        |here, mut fields, faults| match fields.shift_remove("text") {
-            Some(Value::String(text)) if !text.trim().is_empty() => Some((fields, "text", text)),
-            Some(Value::String(_)) => {
-                faults.add(join(here, "text"), "is empty");
-                None
-            }
-            Some(_) => {
-                faults.add(join(here, "text"), "must be a string");
-                None
-            }
-            None => {
-                faults.add(join(here, "text"), "is required");
-                None
-            }
-        },
-    )
-}
-
-/// `input.urls`: addresses, as they are or in objects with a `url`. Whether they may be read, and can be, is each one's own fate.
-pub fn urls(value: Value, caps: &Caps, faults: &mut Faults) -> Vec<Item> {
-    read(value, "urls", caps, faults, |here, mut fields, faults| {
-        let url = match fields.shift_remove("url") {
-            Some(Value::String(url)) => url,
-            Some(_) => {
-                faults.add(join(here, "url"), "must be a string");
-                return None;
-            }
-            None => {
-                faults.add(join(here, "url"), "is required");
-                return None;
-            }
-        };
-        let url = url.trim();
-        if url.is_empty() || url.len() > MAX_URL {
-            let message = format!("must be an address of 1 to {MAX_URL} bytes");
-            faults.add(join(here, "url"), message);
-            return None;
-        }
-        if fields.contains_key("text") {
-            faults.add(
-                join(here, "text"),
-                "is what the page holds; give it another name",
-            );
-            return None;
-        }
-        Some((fields, "url", url.to_owned()))
-    })
-}
-
-/// A list whose entries have an id, one field that matters, and others.
-fn read(
+/// An entry of `input.documents` (objects with a `text` of any length; other fields stay with each slice of it) or `input.urls`
+/// (addresses, as they are or in objects with a `url`; whether they may be read, and can be, is each one's own fate), and whether
+/// it brought its id.
+pub fn entry(
+    list: List,
+    here: &str,
+    position: usize,
     value: Value,
-    kind: &str,
     caps: &Caps,
     faults: &mut Faults,
-    entry: impl Fn(
-        &str,
-        Map<String, Value>,
-        &mut Faults,
-    ) -> Option<(Map<String, Value>, &'static str, String)>,
-) -> Vec<Item> {
-    let path = join("input", kind);
-    let Value::Array(given) = value else {
-        faults.add(path, "must be an array");
-        return Vec::new();
-    };
-    if given.is_empty() {
-        faults.add(&path, "must not be empty");
-    }
-    if given.len() > caps.items as usize {
-        let (count, cap) = (given.len(), caps.items);
-        let message = format!("has {count} items; at most {cap} are taken (MAX_ITEMS)");
-        faults.add(&path, message);
-        return Vec::new();
-    }
-    let mut items = Vec::with_capacity(given.len());
-    for (position, value) in given.into_iter().enumerate() {
-        let here = format!("{path}[{position}]");
-        let fields = match value {
-            Value::Object(fields) => fields,
-            // Of an address nothing else need be said.
-            Value::String(url) if kind == "urls" => {
-                Map::from_iter([("url".to_owned(), Value::String(url))])
-            }
-            Value::String(text) => Map::from_iter([("text".to_owned(), Value::String(text))]),
-            _ => {
-                faults.add(here, "must be a string or an object");
-                continue;
-            }
-        };
-        let mut fields = fields;
-        let id = match fields.shift_remove("id") {
-            None | Some(Value::Null) => Ok(default_id(position)),
-            Some(Value::String(id)) => checked_id(id),
-            Some(_) => Err("must be a string"),
-        };
-        let id = id.and_then(|id| slice_fault(&id).map_or(Ok(id), Err));
-        let entry = entry(&here, fields, faults);
-        match (id, entry) {
-            (Err(message), _) => faults.add(join(&here, "id"), message),
-            (_, None) => {}
-            (Ok(id), Some((fields, name, text))) => {
-                // They stand in every slice's prompt.
-                let size: u64 = fields.values().map(json_len).sum();
-                if size > u64::from(caps.item_bytes) {
-                    let cap = caps.item_bytes;
-                    let message = format!(
-                        "has {size} bytes besides `{name}`; at most {cap} are taken (MAX_ITEM_BYTES)"
-                    );
-                    faults.add(&here, message);
-                    continue;
-                }
-                let mut item = document(id, fields, text);
-                if name != "text" {
-                    let text = item.fields.shift_remove("text").unwrap_or_default();
-                    item.fields.shift_insert(0, name.to_owned(), text);
-                }
-                items.push((position, item));
-            }
+) -> Option<(Item, bool)> {
+    let name = if list == List::Urls { "url" } else { "text" };
+    let mut fields = match value {
+        Value::Object(fields) => fields,
+        // Of an address, or a text, nothing else need be said.
+        Value::String(text) => Map::from_iter([(name.to_owned(), Value::String(text))]),
+        _ => {
+            faults.add(here, "must be a string or an object");
+            return None;
         }
+    };
+    let id = match fields.shift_remove("id") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(id)) => checked_id(id).map(Some),
+        Some(_) => Err("must be a string"),
+    };
+    let id = id.and_then(|id| {
+        let fault = id.as_deref().and_then(slice_fault);
+        fault.map_or(Ok(id), Err)
+    });
+    let said = match list {
+        List::Urls => address(here, &mut fields, faults),
+        List::Items | List::Documents => words(here, &mut fields, faults),
+    };
+    let id = id
+        .map_err(|message| faults.add(join(here, "id"), message))
+        .ok()?;
+    let said = said?;
+    // They stand in every slice's prompt.
+    let size: u64 = fields.values().map(json_len).sum();
+    if size > u64::from(caps.item_bytes) {
+        let cap = caps.item_bytes;
+        let message =
+            format!("has {size} bytes besides `{name}`; at most {cap} are taken (MAX_ITEM_BYTES)");
+        faults.add(here, message);
+        return None;
     }
-    find_doubles(&path, &items, faults);
-    items.into_iter().map(|(_, item)| item).collect()
+    let given = id.is_some();
+    let id = id.unwrap_or_else(|| default_id(position));
+    let item = match list {
+        List::Urls => {
+            fields.shift_insert(0, name.to_owned(), Value::String(said));
+            Item { id, fields }
+        }
+        List::Items | List::Documents => document(id, fields, said),
+    };
+    Some((item, given))
+}
+
+fn words(here: &str, fields: &mut Map<String, Value>, faults: &mut Faults) -> Option<String> {
+    let message = match fields.shift_remove("text") {
+        Some(Value::String(text)) if !text.trim().is_empty() => return Some(text),
+        Some(Value::String(_)) => "is empty",
+        Some(_) => "must be a string",
+        None => "is required",
+    };
+    faults.add(join(here, "text"), message);
+    None
+}
+
+fn address(here: &str, fields: &mut Map<String, Value>, faults: &mut Faults) -> Option<String> {
+    let url = match fields.shift_remove("url") {
+        Some(Value::String(url)) => url,
+        Some(_) => {
+            faults.add(join(here, "url"), "must be a string");
+            return None;
+        }
+        None => {
+            faults.add(join(here, "url"), "is required");
+            return None;
+        }
+    };
+    let url = url.trim();
+    if url.is_empty() || url.len() > MAX_URL {
+        let message = format!("must be an address of 1 to {MAX_URL} bytes");
+        faults.add(join(here, "url"), message);
+        return None;
+    }
+    if fields.contains_key("text") {
+        faults.add(
+            join(here, "text"),
+            "is what the page holds; give it another name",
+        );
+        return None;
+    }
+    Some(url.to_owned())
 }
 
 fn document(id: String, mut fields: Map<String, Value>, text: String) -> Item {
@@ -167,30 +133,46 @@ fn document(id: String, mut fields: Map<String, Value>, text: String) -> Item {
 mod tests {
     use serde_json::json;
 
-    use super::super::items::{self, Taken};
+    use super::super::items::{self, Given};
     use super::*;
     use crate::api::problem::ApiError;
     use crate::config::Config;
     use crate::core::plan::InputKind;
 
-    fn read(input: Value) -> (Taken, Vec<String>) {
-        let mut faults = Faults::default();
+    fn caps() -> Caps {
         let mut caps = Config::from_vars(|_| None).unwrap().caps;
         caps.item_bytes = 100;
         caps.items = 20;
-        let taken = items::read(input, &caps, false, &mut faults);
-        let problem = ApiError::invalid(faults).into_problem(String::new());
-        let lines = problem.errors.into_iter();
-        let lines = lines.map(|f| format!("{}: {}", f.path, f.message));
-        (taken, lines.collect())
+        caps
+    }
+
+    /// The items in their wire form, or what is wrong: as a value the same as in a text.
+    fn read(input: Value) -> (InputKind, Vec<String>, Vec<String>) {
+        let (caps, text) = (caps(), input.to_string());
+        let told = |given: Given<'_>| {
+            let mut faults = Faults::default();
+            let taken = items::read(given, &caps, false, &mut faults);
+            let items = taken.items.into_iter();
+            let items = items.map(|item| item.into_wire().to_string());
+            let items: Vec<String> = if faults.is_empty() {
+                items.collect()
+            } else {
+                Vec::new()
+            };
+            let lines = ApiError::invalid(faults).into_problem(String::new()).errors;
+            let lines = lines.into_iter();
+            let lines = lines.map(|f| format!("{}: {}", f.path, f.message));
+            (taken.kind, items, lines.collect())
+        };
+        let of_text = told(Given::Text(&text));
+        assert_eq!(told(Given::Value(input)), of_text);
+        of_text
     }
 
     fn wire(input: Value) -> (InputKind, Vec<String>) {
-        let (taken, faults) = read(input);
+        let (kind, items, faults) = read(input);
         assert_eq!(faults, [""; 0]);
-        let items = taken.items.into_iter();
-        let items = items.map(|item| item.into_wire().to_string()).collect();
-        (taken.kind, items)
+        (kind, items)
     }
 
     #[test]
@@ -276,7 +258,7 @@ mod tests {
             ),
         ];
         for (input, expected) in cases {
-            assert_eq!(read(input).1, expected);
+            assert_eq!(read(input).2, expected);
         }
     }
 }

@@ -1,9 +1,10 @@
-//! The items of a submit: the one part of the body that can have 100,000 entries, so it is read by hand in one
-//! pass, moving what is there instead of copying it.
+//! The items of a submit: the one part of the body that can have 100,000 entries. They are looked at one by one, and a
+//! body's own text is what is kept of them: as values all of them would take several times the 32 MB that a body may have, in an
+//! isolate of 128 MB. So each is read twice: once for all that may be wrong with it, and once more when it is taken in.
 //!
-//! A second, sorted look over the ids finds doubled ones. Sorting needs no hashing, whose keys a caller
-//! could choose to collide.
+//! Ids are compared by a hash of theirs, sorted: where two have the same, they count as the same.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 
 use serde_json::{Map, Value};
@@ -14,6 +15,7 @@ use utoipa::openapi::schema::{
 use utoipa::{PartialSchema, ToSchema};
 
 use super::documents;
+use super::json_text;
 use super::problem::Faults;
 use super::shape::join;
 use crate::config::Caps;
@@ -24,30 +26,190 @@ use crate::core::slice::is_slice_id;
 /// The longest id, in characters: it stands in every prompt, row and answer.
 const ID_CHARS: usize = 128;
 
+/// Escapes make a text at most so many times as long as the same JSON written plainly (`\\u00e9` for two bytes): what is longer is
+/// refused unread, for as values it might take more memory than there is.
+const LOOSE: usize = 3;
+
+/// `input` as it comes: in a body's text, or as a value where it is small.
+pub enum Given<'a> {
+    Value(Value),
+    Text(&'a str),
+}
+
+impl<'a> Given<'a> {
+    fn is_null(&self) -> bool {
+        match self {
+            Given::Value(value) => value.is_null(),
+            Given::Text(text) => text.trim_ascii() == "null",
+        }
+    }
+
+    fn fields(self) -> Option<Vec<(String, Given<'a>)>> {
+        Some(match self {
+            Given::Value(Value::Object(map)) => map
+                .into_iter()
+                .map(|(name, value)| (name, Given::Value(value)))
+                .collect(),
+            Given::Value(_) => return None,
+            Given::Text(text) => json_text::fields(text)?
+                .map(|(name, text)| (name, Given::Text(text)))
+                .collect(),
+        })
+    }
+
+    fn count(&self) -> Option<usize> {
+        match self {
+            Given::Value(value) => value.as_array().map(Vec::len),
+            Given::Text(text) => Some(json_text::elements(text)?.count()),
+        }
+    }
+
+    fn into_value(self) -> Value {
+        match self {
+            Given::Value(value) => value,
+            Given::Text(text) => json_text::value(text),
+        }
+    }
+}
+
 /// What came in, of whatever kind.
-#[derive(Debug, Default)]
-pub struct Taken {
+#[derive(Default)]
+pub struct Taken<'a> {
     pub kind: InputKind,
-    pub items: Vec<Item>,
+    pub items: Items<'a>,
+}
+
+/// Items with nothing wrong, in their order.
+pub enum Items<'a> {
+    Read(Vec<Item>),
+    /// A list in the text of a body.
+    Written {
+        list: List,
+        text: &'a str,
+        caps: &'a Caps,
+    },
+}
+
+impl Default for Items<'_> {
+    fn default() -> Self {
+        Items::Read(Vec::new())
+    }
+}
+
+impl<'a> IntoIterator for Items<'a> {
+    type Item = Item;
+    type IntoIter = Box<dyn Iterator<Item = Item> + Send + 'a>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        match self {
+            Items::Read(items) => Box::new(items.into_iter()),
+            Items::Written { list, text, caps } => {
+                let entries = json_text::elements(text).into_iter().flatten().enumerate();
+                Box::new(entries.filter_map(move |(position, text)| {
+                    // Their faults were told before.
+                    let mut told = Faults::default();
+                    let entry = Given::Text(text);
+                    list.entry(position, entry, caps, false, &mut told)
+                        .map(|(item, _)| item)
+                }))
+            }
+        }
+    }
+}
+
+/// The lists that there can be in `input`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum List {
+    Items,
+    Documents,
+    Urls,
+}
+
+impl List {
+    pub fn path(self) -> &'static str {
+        match self {
+            List::Items => "input.items",
+            List::Documents => "input.documents",
+            List::Urls => "input.urls",
+        }
+    }
+
+    fn kind(self) -> InputKind {
+        match self {
+            List::Items => InputKind::Items,
+            List::Documents => InputKind::Documents,
+            List::Urls => InputKind::Urls,
+        }
+    }
+
+    /// An entry as an item, and whether it brought its id; or nothing, and `faults` say why.
+    fn entry(
+        self,
+        position: usize,
+        given: Given<'_>,
+        caps: &Caps,
+        splits: bool,
+        faults: &mut Faults,
+    ) -> Option<(Item, bool)> {
+        let here = format_args!("{}[{position}]", self.path()).to_string();
+        if let Given::Text(text) = given {
+            let most = (caps.item_bytes as usize).saturating_mul(LOOSE);
+            let bytes = match (self, json_text::fields(text)) {
+                // Those are of any length.
+                (List::Documents | List::Urls, Some(fields)) => fields
+                    .filter(|(name, _)| !matches!(name.as_str(), "text" | "url"))
+                    .map(|(_, text)| text.len())
+                    .sum(),
+                (List::Documents | List::Urls, None) if text.starts_with('"') => 0,
+                _ => text.len(),
+            };
+            if bytes > most {
+                let cap = caps.item_bytes;
+                let message =
+                    format!("has {bytes} bytes as JSON; at most {cap} are taken (MAX_ITEM_BYTES)");
+                faults.add(here, message);
+                return None;
+            }
+        }
+        let value = given.into_value();
+        match self {
+            List::Items => {
+                let (id, fields) = read_one(&here, value, caps, splits, faults)?;
+                let given = id.is_some();
+                let id = id.unwrap_or_else(|| default_id(position));
+                Some((Item { id, fields }, given))
+            }
+            List::Documents | List::Urls => {
+                documents::entry(self, &here, position, value, caps, faults)
+            }
+        }
+    }
 }
 
 const ONE_OF: &str = "exactly one of `items`, `text`, `documents`, `urls`";
 
 /// What stands in `input`; what is wrong with it goes to `faults`. Where texts are split (`splits`), ids must not have the
 /// form of a slice's; of documents and pages that goes without saying.
-pub fn read(input: Value, caps: &Caps, splits: bool, faults: &mut Faults) -> Taken {
-    let Value::Object(input) = input else {
+pub fn read<'a>(input: Given<'a>, caps: &'a Caps, splits: bool, faults: &mut Faults) -> Taken<'a> {
+    let Some(input) = input.fields() else {
         faults.add("input", format!("must be an object with {ONE_OF}"));
         return Taken::default();
     };
-    let mut given: Vec<(String, Value)> = Vec::new();
+    // As in every object, the last of doubled names counts.
+    let mut given: Vec<(String, Given<'a>)> = Vec::new();
     for (name, value) in input {
-        if !matches!(name.as_str(), "items" | "text" | "documents" | "urls") {
-            faults.add(join("input", &name), "is not a known field");
-        } else if !value.is_null() {
-            given.push((name, value));
+        match given.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => *known = value,
+            None => given.push((name, value)),
         }
     }
+    given.retain(|(name, value)| {
+        let known = matches!(name.as_str(), "items" | "text" | "documents" | "urls");
+        if !known {
+            faults.add(join("input", name), "is not a known field");
+        }
+        known && !value.is_null()
+    });
     let two = match given.as_slice() {
         [(first, _), (second, _), ..] => Some(format!("has `{first}` and `{second}`")),
         _ => None,
@@ -60,55 +222,144 @@ pub fn read(input: Value, caps: &Caps, splits: bool, faults: &mut Faults) -> Tak
         faults.add("input", format!("{two}; it must be {ONE_OF}"));
         return Taken::default();
     }
-    let (kind, items) = match (name.as_str(), value) {
-        ("text", value) => (InputKind::Documents, documents::text(value, faults)),
-        ("documents", value) => (
-            InputKind::Documents,
-            documents::documents(value, caps, faults),
-        ),
-        ("urls", value) => (InputKind::Urls, documents::urls(value, caps, faults)),
-        (_, Value::Array(items)) => (InputKind::Items, read_all(items, caps, splits, faults)),
+    let list = match name.as_str() {
+        "documents" => List::Documents,
+        "urls" => List::Urls,
+        "items" => List::Items,
         _ => {
-            faults.add("input.items", "must be an array of strings and objects");
-            return Taken::default();
+            return Taken {
+                kind: InputKind::Documents,
+                items: Items::Read(documents::text(value.into_value(), faults)),
+            };
         }
     };
-    Taken { kind, items }
+    match read_list(list, value, caps, splits, faults) {
+        Some(items) => Taken {
+            kind: list.kind(),
+            items,
+        },
+        None => Taken::default(),
+    }
 }
 
-fn read_all(given: Vec<Value>, caps: &Caps, splits: bool, faults: &mut Faults) -> Vec<Item> {
-    let cap = usize::try_from(caps.items).unwrap_or(usize::MAX);
-    if given.is_empty() {
-        faults.add("input.items", "must not be empty");
-    }
-    if given.len() > cap {
-        let count = given.len();
-        faults.add(
-            "input.items",
-            format!("has {count} items; at most {cap} are taken (MAX_ITEMS)"),
-        );
-        return Vec::new();
-    }
-    let mut items = Vec::with_capacity(given.len());
-    let mut ids_are_default = true;
-    for (position, value) in given.into_iter().enumerate() {
-        let here = format_args!("input.items[{position}]").to_string();
-        let Some((id, fields)) = read_one(&here, value, caps, splits, faults) else {
-            continue;
+/// All entries of a list; `None` where it is none.
+fn read_list<'a>(
+    list: List,
+    given: Given<'a>,
+    caps: &'a Caps,
+    splits: bool,
+    faults: &mut Faults,
+) -> Option<Items<'a>> {
+    let path = list.path();
+    let Some(count) = given.count() else {
+        let message = match list {
+            List::Items => "must be an array of strings and objects",
+            List::Documents | List::Urls => "must be an array",
         };
-        ids_are_default &= id.is_none();
-        items.push((
-            position,
-            Item {
-                id: id.unwrap_or_else(|| default_id(position)),
-                fields,
-            },
-        ));
+        faults.add(path, message);
+        return None;
+    };
+    if count == 0 {
+        faults.add(path, "must not be empty");
     }
-    if !ids_are_default {
-        find_doubles("input.items", &items, faults);
+    if count > caps.items as usize {
+        let cap = caps.items;
+        let message = format!("has {count} items; at most {cap} are taken (MAX_ITEMS)");
+        faults.add(path, message);
+        return Some(Items::default());
     }
-    items.into_iter().map(|(_, item)| item).collect()
+    let mut ids = Ids::default();
+    match given {
+        Given::Text(text) => {
+            let entries = || json_text::elements(text).into_iter().flatten().enumerate();
+            for (position, text) in entries() {
+                let entry = Given::Text(text);
+                if let Some((item, given)) = list.entry(position, entry, caps, splits, faults) {
+                    ids.add(&item.id, position, given);
+                }
+            }
+            let doubles = ids.doubles();
+            // One more look at those that are told by name.
+            let named = doubles.get(..faults.left()).unwrap_or(&doubles);
+            let mut named = entries().filter(|(n, _)| named.iter().any(|(at, _)| at == n));
+            for (position, first) in &doubles {
+                let item = named.next().and_then(|(_, text)| {
+                    let entry = Given::Text(text);
+                    list.entry(*position, entry, caps, splits, &mut Faults::default())
+                });
+                let id = item.map(|(item, _)| item.id).unwrap_or_default();
+                told_twice(path, *position, *first, id, faults);
+            }
+            Some(Items::Written { list, text, caps })
+        }
+        Given::Value(value) => {
+            let Value::Array(values) = value else {
+                return None;
+            };
+            let mut items = Vec::with_capacity(values.len());
+            let mut places = Vec::with_capacity(values.len());
+            for (position, value) in values.into_iter().enumerate() {
+                let entry = Given::Value(value);
+                if let Some((item, given)) = list.entry(position, entry, caps, splits, faults) {
+                    ids.add(&item.id, position, given);
+                    items.push(item);
+                    places.push(position);
+                }
+            }
+            for (position, first) in ids.doubles() {
+                let place = places.binary_search(&position).ok();
+                let id = place.and_then(|place| items.get(place));
+                let id = id.map(|item| item.id.clone()).unwrap_or_default();
+                told_twice(path, position, first, id, faults);
+            }
+            Some(Items::Read(items))
+        }
+    }
+}
+
+/// Ids by hash, with their places.
+#[derive(Default)]
+struct Ids {
+    seen: Vec<(u64, u32)>,
+    /// Where there is none, each has its place in it.
+    some_given: bool,
+}
+
+impl Ids {
+    fn add(&mut self, id: &str, position: usize, given: bool) {
+        let mut hasher = DefaultHasher::new();
+        id.hash(&mut hasher);
+        let position = u32::try_from(position).unwrap_or(u32::MAX);
+        self.seen.push((hasher.finish(), position));
+        self.some_given |= given;
+    }
+
+    /// The places at which an id stands that stands at another before, each with the first of them.
+    fn doubles(mut self) -> Vec<(usize, usize)> {
+        if !self.some_given {
+            return Vec::new();
+        }
+        self.seen.sort_unstable();
+        let mut doubles = Vec::new();
+        let mut first: Option<(u64, u32)> = None;
+        for (id, position) in self.seen {
+            match first {
+                Some((known, at)) if known == id => doubles.push((position as usize, at as usize)),
+                _ => first = Some((id, position)),
+            }
+        }
+        doubles.sort_unstable();
+        doubles
+    }
+}
+
+/// An id stands at two places of the list at `path`, given or default.
+fn told_twice(path: &str, position: usize, first: usize, id: String, faults: &mut Faults) {
+    let id = Value::String(id);
+    faults.add(
+        format_args!("{path}[{position}].id"),
+        format!("the id {id} is that of {path}[{first}] too (an item without an id has `item-N` by its place)"),
+    );
 }
 
 pub fn default_id(position: usize) -> String {
@@ -201,31 +452,6 @@ pub fn checked_id(id: String) -> Result<String, &'static str> {
 /// What is wrong with an id that a slice could have.
 pub fn slice_fault(id: &str) -> Option<&'static str> {
     is_slice_id(id).then_some("must not end in `#` and a number: slices are named so")
-}
-
-/// Names each id that stands at two places of the list at `path`, given or default, with both.
-pub fn find_doubles(path: &str, items: &[(usize, Item)], faults: &mut Faults) {
-    let mut by_id: Vec<(&str, usize)> = items
-        .iter()
-        .map(|(position, item)| (item.id.as_str(), *position))
-        .collect();
-    by_id.sort_unstable();
-    let mut doubles = Vec::new();
-    let mut first: Option<(&str, usize)> = None;
-    for (id, position) in by_id {
-        match first {
-            Some((known, at)) if known == id => doubles.push((position, at, id)),
-            _ => first = Some((id, position)),
-        }
-    }
-    doubles.sort_unstable();
-    for (position, first, id) in doubles {
-        let id = Value::String(id.to_owned());
-        faults.add(
-            format_args!("{path}[{position}].id"),
-            format!("the id {id} is that of {path}[{first}] too (an item without an id has `item-N` by its place)"),
-        );
-    }
 }
 
 /// How long a value is as JSON, without writing it anywhere.
@@ -350,34 +576,44 @@ mod tests {
         caps
     }
 
+    /// As a value and as a text the same is said.
     fn faults_of(input: Value) -> Vec<String> {
-        let mut faults = Faults::default();
-        read(input, &caps(), false, &mut faults);
-        let problem = ApiError::invalid(faults).into_problem(String::new());
-        let lines = problem.errors.into_iter();
-        lines
-            .map(|f| format!("{}: {}", f.path, f.message))
-            .collect()
+        let text = input.to_string();
+        let told = |given: Given<'_>| -> Vec<String> {
+            let mut faults = Faults::default();
+            read(given, &caps(), false, &mut faults);
+            let problem = ApiError::invalid(faults).into_problem(String::new());
+            let lines = problem.errors.into_iter();
+            lines
+                .map(|f| format!("{}: {}", f.path, f.message))
+                .collect()
+        };
+        let of_text = told(Given::Text(&text));
+        assert_eq!(told(Given::Value(input)), of_text);
+        of_text
     }
 
     #[test]
     fn strings_and_objects_become_items_in_their_order() {
         let input = json!({"items": ["a", {"id": "T-2", "z": 1, "a": [2]}, {"id": null, "text": "c"}], "text": null});
-        let mut faults = Faults::default();
-        let items = read(input, &caps(), false, &mut faults).items;
-        assert!(faults.is_empty());
-        let wire: Vec<String> = items
-            .into_iter()
-            .map(|item| item.into_wire().to_string())
-            .collect();
-        assert_eq!(
-            wire,
-            [
-                r#"{"id":"item-1","text":"a"}"#,
-                r#"{"id":"T-2","z":1,"a":[2]}"#,
-                r#"{"id":"item-3","text":"c"}"#,
-            ]
-        );
+        let (caps, text) = (caps(), input.to_string());
+        for given in [Given::Text(&text), Given::Value(input)] {
+            let mut faults = Faults::default();
+            let items = read(given, &caps, false, &mut faults).items;
+            assert!(faults.is_empty());
+            let wire: Vec<String> = items
+                .into_iter()
+                .map(|item| item.into_wire().to_string())
+                .collect();
+            assert_eq!(
+                wire,
+                [
+                    r#"{"id":"item-1","text":"a"}"#,
+                    r#"{"id":"T-2","z":1,"a":[2]}"#,
+                    r#"{"id":"item-3","text":"c"}"#,
+                ]
+            );
+        }
     }
 
     #[test]
@@ -454,14 +690,57 @@ mod tests {
 
     #[test]
     fn ids_of_slices_are_refused_where_texts_are_split() {
-        let input = json!({"items": [{"id": "a#1", "text": "x"}, {"id": "a#b", "text": "x"}]});
+        let text = r##"{"items": [{"id": "a#1", "text": "x"}, {"id": "a#b", "text": "x"}]}"##;
+        let caps = caps();
         let mut faults = Faults::default();
-        let taken = read(input.clone(), &caps(), false, &mut faults);
-        assert!(faults.is_empty() && taken.items.len() == 2);
-        read(input, &caps(), true, &mut faults);
+        let taken = read(Given::Text(text), &caps, false, &mut faults);
+        assert!(faults.is_empty() && taken.items.into_iter().count() == 2);
+        read(Given::Text(text), &caps, true, &mut faults);
         let problem = ApiError::invalid(faults).into_problem(String::new());
         let paths: Vec<&str> = problem.errors.iter().map(|f| f.path.as_str()).collect();
         assert_eq!(paths, ["input.items[0].id"]);
+    }
+
+    /// Ten bytes of `[[],[],…]` are a hundred as values.
+    #[test]
+    fn an_item_far_over_its_cap_is_refused_unread() {
+        let many = format!("[{}]", vec!["[]"; 3_000].join(","));
+        let caps = caps();
+        for (list, entry) in [
+            ("items", format!("{{\"a\":{many}}}")),
+            ("items", many.clone()),
+            ("documents", format!("{{\"text\":\"x\",\"a\":{many}}}")),
+            ("documents", many.clone()),
+            (
+                "urls",
+                format!("{{\"url\":\"https://a.org\",\"a\":{many}}}"),
+            ),
+        ] {
+            let text = format!("{{\"{list}\":[{entry}]}}");
+            let mut faults = Faults::default();
+            read(Given::Text(&text), &caps, false, &mut faults);
+            let problem = ApiError::invalid(faults).into_problem(String::new());
+            assert!(
+                problem.errors[0].message.contains("MAX_ITEM_BYTES"),
+                "{list}"
+            );
+        }
+    }
+
+    #[test]
+    fn more_doubles_than_are_listed_are_counted() {
+        let items: Vec<Value> = (0..500).map(|_| json!({"id": "a", "text": "x"})).collect();
+        let text = json!({"items": items}).to_string();
+        let (caps, mut faults) = (caps(), Faults::default());
+        read(Given::Text(&text), &caps, false, &mut faults);
+        let problem = ApiError::invalid(faults).into_problem(String::new());
+        assert!(problem.detail.contains("499"), "{}", problem.detail);
+        assert!(
+            problem
+                .errors
+                .iter()
+                .all(|f| f.message.contains("the id \"a\""))
+        );
     }
 
     #[test]
@@ -476,11 +755,10 @@ mod tests {
     #[test]
     fn a_full_load_is_taken() {
         let input = json!({"items": (0..100_000).map(|n| json!({"id": format!("T-{n}"), "text": "some text"})).collect::<Vec<_>>()});
-        let mut faults = Faults::default();
-        assert_eq!(
-            read(input, &caps(), false, &mut faults).items.len(),
-            100_000
-        );
+        let (caps, mut faults) = (caps(), Faults::default());
+        let text = input.to_string();
+        let taken = read(Given::Text(&text), &caps, false, &mut faults);
+        assert_eq!(taken.items.into_iter().count(), 100_000);
         assert!(faults.is_empty());
     }
 }

@@ -33,7 +33,7 @@ pub async fn list<P: Ports>(
     caller: Caller,
     mut query: Query,
 ) -> Result<Response, ApiError> {
-    let state = query.parsed("state", "the state of a job", JobState::parse);
+    let state = query.state(&JobState::ALL.map(JobState::as_str), JobState::parse);
     let limit = query.limit();
     let after = query
         .cursor()

@@ -8,7 +8,7 @@
 //! - [`auth`], [`ticket`]: who is calling
 //! - [`conditional`], [`cors`]: what a request says of what its sender has, and where it comes from
 //! - [`params`], [`cursor`], [`body`]: what stands in URLs and bodies
-//! - [`submit`]: a job comes in, with [`items`], [`documents`], [`shape`] and [`rules`] for its checks
+//! - [`submit`]: a job comes in, with [`items`], [`documents`], [`shape`] and [`rules`] for its checks, large ones as [`json_text`]
 //! - [`upload`]: one whose input is a file, by [`rows`]
 //! - [`jobs`], [`tasks`], [`results`] (with [`table`]), [`report`], [`overview`], [`limits`]: what is read
 //! - [`events`]: a job is watched
@@ -49,6 +49,7 @@ mod frame;
 pub mod health;
 mod items;
 mod jobs;
+mod json_text;
 mod limits;
 mod mcp;
 #[cfg(test)]

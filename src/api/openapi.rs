@@ -303,7 +303,7 @@ fn problems() -> [(&'static str, &'static str, ApiError); 8] {
         (
             "TooLarge",
             "The body is larger than the cap",
-            ApiError::too_large(33_554_432),
+            ApiError::too_large(33_554_432, Some("MAX_BODY_BYTES")),
         ),
         (
             "UnsupportedMediaType",

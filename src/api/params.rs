@@ -170,6 +170,11 @@ impl Query {
         value
     }
 
+    /// The name of a state; of another it is said which there are.
+    pub fn state<T>(&mut self, all: &[&str], read: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+        self.parsed("state", &format!("one of `{}`", all.join("`, `")), read)
+    }
+
     pub fn limit(&mut self) -> u32 {
         let wants = format!("a whole number from 1 to {MAX_LIMIT}");
         self.parsed("limit", &wants, |text| {

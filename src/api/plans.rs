@@ -14,8 +14,8 @@ use utoipa::ToSchema;
 use super::auth::Caller;
 use super::params::{JobId, NoQuery};
 use super::problem::{ApiError, Faults, Problem};
-use super::submit::{SubmitBody, check, whole_numbers};
-use super::{Api, body, contract, control, reply, rules};
+use super::submit::{SubmitBody, check_text, whole_numbers};
+use super::{Api, body, contract, control, json_text, reply, rules};
 use crate::app::plan::{self, EstimateView, PlanView};
 use crate::app::view::JobView;
 use crate::core::plan::{InputKind, Stage};
@@ -50,11 +50,11 @@ pub async fn estimate<P: Ports>(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let bytes = body::json_bytes(&headers, body, api.app.config.caps.body_bytes).await?;
-    let submit = check(body::parse(&bytes)?, &api.app.config)?;
-    Ok(reply::ok(
-        &plan::estimate(&api.app, &caller.tenant, submit).await?,
-    ))
+    let config = &api.app.config;
+    let bytes = body::json_bytes(&headers, body, config.caps.body_bytes).await?;
+    let (submit, items) = check_text(json_text::sound(&bytes)?, config)?;
+    let estimate = plan::estimate_items(&api.app, &caller.tenant, submit, items).await?;
+    Ok(reply::ok(&estimate))
 }
 
 /// Get a job's plan
@@ -102,7 +102,7 @@ pub async fn replace<P: Ports>(
     body: Body,
 ) -> Result<Response, ApiError> {
     let config = &api.app.config;
-    let bytes = body::json_bytes(&headers, body, config.caps.body_bytes).await?;
+    let bytes = body::json_bytes(&headers, body, body::small(&config.caps)).await?;
     let stages = stages(body::parse(&bytes)?, &api)?;
     let plan = plan::replace(&api.app, &caller.tenant, &id, &stages).await?;
     Ok(reply::ok(&plan))

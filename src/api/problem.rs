@@ -134,6 +134,19 @@ impl Faults {
         self.total >= MAX_LISTED
     }
 
+    /// Whether something is wrong at this path, or below it.
+    pub fn names(&self, path: &str) -> bool {
+        self.listed.iter().any(|fault| {
+            let rest = fault.path.strip_prefix(path);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        })
+    }
+
+    /// So many more are listed.
+    pub fn left(&self) -> usize {
+        MAX_LISTED.saturating_sub(self.listed.len())
+    }
+
     /// `Ok` where nothing was found.
     pub fn into_result(self) -> Result<(), ApiError> {
         if self.is_empty() {
@@ -254,10 +267,12 @@ impl ApiError {
         )
     }
 
-    pub fn too_large(cap: u64) -> ApiError {
+    /// `variable`: where the cap is from, if it can be set.
+    pub fn too_large(cap: u64, variable: Option<&str>) -> ApiError {
+        let from = variable.map_or(String::new(), |name| format!(" ({name})"));
         ApiError::new(
             Code::TooLarge,
-            format!("The body is larger than {cap} bytes (MAX_BODY_BYTES)."),
+            format!("The body is larger than {cap} bytes{from}."),
         )
     }
 

@@ -9,16 +9,18 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::auth::Caller;
-use super::control::{Nothing, checked, nothing};
+use super::control::{Nothing, nothing};
 use super::cursor::{self, AfterSchedule};
 use super::items::json_len;
 use super::params::{NoQuery, Query, ScheduleId};
 use super::problem::{ApiError, Faults, Problem};
 use super::rows::{Csv, Lines};
+use super::shape::Shape;
 use super::{Api, body, contract, reply, submit};
 use crate::app::schedules::{self, Fetched, Schedule};
 use crate::app::submit::Submit;
@@ -30,6 +32,8 @@ use crate::ports::Ports;
 
 /// A schedule's job is one row of the database; a larger input belongs to an address of its own.
 const JOB_BYTES: u64 = 500_000;
+/// Stands for an address that is there, whatever is wrong with it.
+const ANY_URL: &str = "https://example.com/";
 
 /// A schedule.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -145,10 +149,10 @@ pub async fn create<P: Ports>(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let cap = api.app.config.caps.body_bytes;
+    let cap = body::small(&api.app.config.caps);
     let bytes = body::json_bytes(&headers, body, cap).await?;
     let value = body::parse(&bytes)?;
-    let body: ScheduleBody = checked(value, contract::schedule_shape()?, |_, _| ())?;
+    let body: ScheduleBody = sound(&api.app, value, contract::schedule_shape()?, blank())?;
     let schedule = Schedule {
         name: body.name.unwrap_or_default(),
         cron: body.cron,
@@ -159,7 +163,6 @@ pub async fn create<P: Ports>(
         input_url: body.input_url,
         input_format: body.input_format,
     };
-    check(&api.app, &schedule)?;
     let made = schedules::create(&api.app, caller.owner(), &schedule).await?;
     let location = HeaderValue::try_from(format!("/v1/schedules/{}", made.id))
         .map_err(|error| ApiError::unavailable(error.to_string()))?;
@@ -207,11 +210,12 @@ pub async fn change<P: Ports>(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let cap = api.app.config.caps.body_bytes;
+    let cap = body::small(&api.app.config.caps);
     let bytes = body::json_bytes(&headers, body, cap).await?;
     let value = body::parse(&bytes)?;
-    let change: ScheduleChange = checked(value, contract::schedule_change_shape()?, |_, _| ())?;
     let before = schedules::load(&api.app, &caller.tenant, &id).await?;
+    let shape = contract::schedule_change_shape()?;
+    let change: ScheduleChange = sound(&api.app, value, shape, before.clone())?;
     let schedule = Schedule {
         name: change.name.unwrap_or(before.name),
         cron: change.cron.unwrap_or(before.cron),
@@ -222,7 +226,6 @@ pub async fn change<P: Ports>(
         input_url: change.input_url.unwrap_or(before.input_url),
         input_format: change.input_format.unwrap_or(before.input_format),
     };
-    check(&api.app, &schedule)?;
     let changed = schedules::replace(&api.app, &caller.tenant, &id, &schedule).await?;
     Ok(reply::ok(&changed))
 }
@@ -277,9 +280,67 @@ pub async fn run<P: Ports>(
     Ok(reply::with(StatusCode::ACCEPTED, &run))
 }
 
-/// All that is wrong with a schedule, its job included.
-fn check<P: Ports>(app: &App<P>, schedule: &Schedule) -> Result<(), ApiError> {
+/// A schedule of which nothing was said.
+fn blank() -> Schedule {
+    Schedule {
+        name: String::new(),
+        cron: "@daily".to_owned(),
+        time_zone: "UTC".to_owned(),
+        overlap: Overlap::default(),
+        paused: false,
+        job: Value::Null,
+        input_url: None,
+        input_format: None,
+    }
+}
+
+/// The body of a schedule, or of a change of `before`; or all that is wrong with it, its job included. What has the wrong shape is
+/// named as such, and the rest is looked at all the same.
+fn sound<P: Ports, T: DeserializeOwned>(
+    app: &App<P>,
+    value: Value,
+    shape: &Shape,
+    before: Schedule,
+) -> Result<T, ApiError> {
     let mut faults = Faults::default();
+    shape.check(&value, &mut faults);
+    if value.is_object() {
+        let schedule = laid_over(before, &value, &faults);
+        check(app, &schedule, &mut faults)?;
+    }
+    faults.into_result()?;
+    T::deserialize(value).map_err(|error| ApiError::fault("body", error.to_string()))
+}
+
+/// `before` with what a body says of it, as far as that has the right shape.
+fn laid_over(before: Schedule, body: &Value, faults: &Faults) -> Schedule {
+    fn part<T: DeserializeOwned>(body: &Value, faults: &Faults, name: &str) -> Option<T> {
+        let value = body.get(name).filter(|_| !faults.names(name))?;
+        Option::deserialize(value).ok().flatten()
+    }
+    let given = |name: &str| body.get(name).is_some();
+    Schedule {
+        name: String::new(),
+        cron: part(body, faults, "cron").unwrap_or(before.cron),
+        time_zone: part(body, faults, "time_zone").unwrap_or(before.time_zone),
+        overlap: before.overlap,
+        paused: before.paused,
+        job: part(body, faults, "job").unwrap_or(before.job),
+        input_url: match given("input_url") {
+            // That there is one counts all the same.
+            true if faults.names("input_url") => Some(ANY_URL.to_owned()),
+            true => part(body, faults, "input_url"),
+            false => before.input_url,
+        },
+        input_format: match given("input_format") {
+            true => part(body, faults, "input_format"),
+            false => before.input_format,
+        },
+    }
+}
+
+/// Adds what is wrong with a schedule, its job included; nothing is said of a job that has no shape at all.
+fn check<P: Ports>(app: &App<P>, schedule: &Schedule, faults: &mut Faults) -> Result<(), ApiError> {
     for (path, message) in schedules::faults(app, schedule) {
         faults.add(path, message);
     }
@@ -292,7 +353,9 @@ fn check<P: Ports>(app: &App<P>, schedule: &Schedule) -> Result<(), ApiError> {
             "has {length} bytes; at most {JOB_BYTES} are taken: put its input to an `input_url`"
         );
         faults.add("job", message);
-        return Err(ApiError::invalid(faults));
+    }
+    if faults.names("job") {
+        return Ok(());
     }
     // What will be fetched is not known yet; anything that can be an item stands for it.
     let stand_in = schedule.input_url.as_ref().map(|_| Fetched {
@@ -308,12 +371,12 @@ fn check<P: Ports>(app: &App<P>, schedule: &Schedule) -> Result<(), ApiError> {
         Err(list) => Err(app::AppError::Invalid(list)),
     };
     match job {
-        Ok(()) => faults.into_result(),
+        Ok(()) => Ok(()),
         Err(app::AppError::Invalid(list)) => {
             for (path, message) in list {
                 faults.add(below_job(&path), message);
             }
-            faults.into_result()
+            Ok(())
         }
         Err(error) => Err(error.into()),
     }

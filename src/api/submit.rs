@@ -3,8 +3,8 @@
 //! A body is looked at in this order, and every step adds to one list of faults, so that a caller sees all of
 //! them at once:
 //!
-//! 1. bytes and JSON ([`super::body`]); a fault here ends it
-//! 2. the input ([`super::items`], [`super::documents`])
+//! 1. bytes and JSON ([`super::body`], [`super::json_text`]); a fault here ends it
+//! 2. the input ([`super::items`], [`super::documents`]), which stays text
 //! 3. everything else against the schema in the OpenAPI document ([`super::shape`])
 //! 4. what a schema cannot say ([`super::rules`])
 //!
@@ -27,16 +27,16 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Schema, SchemaType, Type};
 
 use super::auth::Caller;
-use super::items::{self, Input, Taken, json_len};
+use super::items::{self, Given, Input, Items, Taken, json_len};
 use super::params::NoQuery;
 use super::problem::{ApiError, Faults, Problem};
 use super::upload::{self, Upload};
-use super::{Api, body, contract, recipes, reply, rules};
+use super::{Api, body, contract, json_text, recipes, reply, rules};
 use crate::app::submit::{self, Owner, Submit, Submitted};
 use crate::app::view::JobView;
 use crate::config::Config;
 use crate::core::delivery::Delivery;
-use crate::core::plan::{Limits, Mode, Planning, Stage};
+use crate::core::plan::{InputKind, Limits, Mode, Planning, Stage};
 use crate::core::webhook::Webhook;
 use crate::ports::Ports;
 
@@ -154,16 +154,15 @@ pub async fn submit<P: Ports>(
         let submitted = upload::submit(&api.app, owner, &headers, body, key).await?;
         return answer(submitted);
     }
-    let bytes = body::json_bytes(&headers, body, api.app.config.caps.body_bytes).await?;
+    let config = &api.app.config;
+    let bytes = body::json_bytes(&headers, body, config.caps.body_bytes).await?;
     let idempotency = key.map(|key| (key, hex(&Sha256::digest(&bytes))));
-    let value = body::parse(&bytes)?;
-    // The text and the value of a large body need not be held together any longer.
-    drop(bytes);
+    let (submit, items) = check_text(json_text::sound(&bytes)?, config)?;
     let submit = Submit {
         idempotency,
-        ..check(value, &api.app.config)?
+        ..submit
     };
-    answer(submit::submit(&api.app, owner, submit).await?)
+    answer(submit::submit_items(&api.app, owner, submit, items).await?)
 }
 
 fn answer(submitted: Submitted) -> Result<Response, ApiError> {
@@ -210,22 +209,71 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// A submit without its idempotency key, or everything that is wrong with it.
-pub fn check(value: Value, config: &Config) -> Result<Submit, ApiError> {
-    let mut faults = Faults::default();
-    let mut taken = Taken::default();
-    let mut value = value;
-    if let Some(map) = value.as_object_mut()
-        && let Some(input) = map.get_mut("input").map(Value::take)
-    {
-        taken = items::read(input, &config.caps, splits(map), &mut faults);
-    }
-    plan(value, taken, config, faults)
+pub fn check(mut value: Value, config: &Config) -> Result<Submit, ApiError> {
+    let input = value.as_object_mut().and_then(|map| map.get_mut("input"));
+    let input = input.map(|input| Given::Value(input.take()));
+    let (submit, items) = with_input(value, input, config)?;
+    Ok(Submit {
+        items: items.into_iter().collect(),
+        ..submit
+    })
 }
 
-/// A submit whose input was read already, or everything that is wrong with it; `faults` are those of the input.
+/// The same of a sound text, whose input stays text: the submit has no items.
+pub fn check_text<'a>(text: &'a str, config: &'a Config) -> Result<(Submit, Items<'a>), ApiError> {
+    let Some(fields) = json_text::fields(text) else {
+        // What is wrong is that it is no object, whatever else it holds.
+        let value = match text.trim_ascii_start().starts_with('[') {
+            true => Value::Array(Vec::new()),
+            false => json_text::value(text),
+        };
+        return with_input(value, None, config);
+    };
+    let mut input = None;
+    let mut rest: Vec<(String, &str)> = Vec::new();
+    let mut bytes = 0;
+    for (name, text) in fields {
+        if name == "input" {
+            input = Some(Given::Text(text));
+            rest.push((name, "null"));
+        } else {
+            bytes += name.len() + text.len();
+            rest.push((name, text));
+        }
+    }
+    // White space counts here, which hardly anybody sends; as values it all would take many times its bytes.
+    if bytes as u64 > PLAN_BYTES * 2 {
+        return Err(too_long(bytes as u64));
+    }
+    let rest = rest
+        .into_iter()
+        .map(|(name, text)| (name, json_text::value(text)));
+    with_input(Value::Object(rest.collect()), input, config)
+}
+
+fn with_input<'a>(
+    value: Value,
+    input: Option<Given<'a>>,
+    config: &'a Config,
+) -> Result<(Submit, Items<'a>), ApiError> {
+    let mut faults = Faults::default();
+    let mut taken = Taken::default();
+    if let (Some(map), Some(input)) = (value.as_object(), input) {
+        taken = items::read(input, &config.caps, splits(map), &mut faults);
+    }
+    let submit = plan(value, taken.kind, config, faults)?;
+    Ok((submit, taken.items))
+}
+
+fn too_long(bytes: u64) -> ApiError {
+    let message = format!("has {bytes} bytes besides `input`; at most {PLAN_BYTES} are taken");
+    ApiError::fault("body", message)
+}
+
+/// A submit whose input was read already, or everything that is wrong with it; `faults` are those of the input. It has no items.
 pub fn plan(
     value: Value,
-    taken: Taken,
+    input: InputKind,
     config: &Config,
     mut faults: Faults,
 ) -> Result<Submit, ApiError> {
@@ -265,7 +313,7 @@ pub fn plan(
         );
     }
     let stages = body.stages.unwrap_or_default();
-    rules::check(&stages, taken.kind, &config.caps, &mut faults);
+    rules::check(&stages, input, &config.caps, &mut faults);
     rules::context(
         "context",
         body.context.as_deref(),
@@ -280,8 +328,8 @@ pub fn plan(
         stages,
         planning: body.planning.unwrap_or_default(),
         approval: body.approval.unwrap_or(false),
-        input: taken.kind,
-        items: taken.items,
+        input,
+        items: Vec::new(),
         limits: body.limits.unwrap_or_default(),
         reuse: body.reuse.unwrap_or(true),
         delivery: body.delivery.unwrap_or_default(),

@@ -37,6 +37,39 @@ fn with(pointer: &str, value: Value) -> Value {
     body
 }
 
+/// A body as a value, which must be told the same as its text is.
+fn check(body: Value, config: &Config) -> Result<Submit, ApiError> {
+    for text in [
+        body.to_string(),
+        serde_json::to_string_pretty(&body).unwrap(),
+    ] {
+        let text = json_text::sound(text.as_bytes()).unwrap();
+        // Read from the same text: reading a number may round it.
+        let of_value = super::check(json_text::value(text), config);
+        let of_text = check_text(text, config).map(|(submit, items)| Submit {
+            items: items.into_iter().collect(),
+            ..submit
+        });
+        assert_eq!(of_text, of_value, "{text}");
+    }
+    super::check(body, config)
+}
+
+#[test]
+fn the_last_of_doubled_fields_counts() {
+    let text = r#"{"task": 1, "input": 5, "task": "Sort", "stages": [{"name": "a", "kind": "map", "instructions": "Sort."}],
+        "input": {"items": 7, "items": ["x", "y"]}}"#;
+    let config = config();
+    let (submit, items) = check_text(json_text::sound(text.as_bytes()).unwrap(), &config).unwrap();
+    let ids: Vec<String> = items.into_iter().map(|item| item.id).collect();
+    assert_eq!(
+        (submit.task.as_str(), ids.join(" ")),
+        ("Sort", "item-1 item-2".to_owned())
+    );
+    let value: Value = serde_json::from_str(text).unwrap();
+    assert_eq!(check(value, &config).unwrap().task, "Sort");
+}
+
 fn faults_of(body: Value) -> Vec<(String, String)> {
     match check(body, &config()) {
         Ok(_) => Vec::new(),

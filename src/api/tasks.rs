@@ -37,7 +37,7 @@ pub async fn list<P: Ports>(
     JobId(job): JobId,
     mut query: Query,
 ) -> Result<Response, ApiError> {
-    let state = query.parsed("state", "the state of a task", TaskState::parse);
+    let state = query.state(&TaskState::ALL.map(TaskState::as_str), TaskState::parse);
     let stage = query.text("stage");
     let item = query.text("item");
     let limit = query.limit();

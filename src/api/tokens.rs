@@ -231,7 +231,7 @@ async fn read<P: Ports>(
     body: Body,
     shape: &Shape,
 ) -> Result<Value, ApiError> {
-    let bytes = body::json_bytes(headers, body, api.app.config.caps.body_bytes).await?;
+    let bytes = body::json_bytes(headers, body, body::small(&api.app.config.caps)).await?;
     let mut value = body::parse(&bytes)?;
     if let Some(map) = value.as_object_mut() {
         all_whole(map);

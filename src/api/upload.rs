@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use super::body;
 use super::documents::TEXT_ID;
-use super::items::{Taken, default_id, read_one};
+use super::items::{default_id, read_one};
 use super::problem::{ApiError, Faults};
 use super::rows::{Csv, Lines, NotText, Row, Text};
 use super::submit::{PLAN_BYTES, hex, plan, splits};
@@ -64,7 +64,7 @@ pub async fn submit<P: Ports>(
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > cap) {
-        return Err(ApiError::too_large(cap));
+        return Err(ApiError::too_large(cap, Some("MAX_UPLOAD_BYTES")));
     }
     let boundary = multer::parse_boundary(content_type(headers))
         .map_err(|_| ApiError::fault("content-type", "names no boundary"))?;
@@ -113,7 +113,9 @@ pub async fn submit<P: Ports>(
 
 fn refused(error: multer::Error, cap: u64) -> ApiError {
     match error {
-        multer::Error::StreamSizeExceeded { .. } => ApiError::too_large(cap),
+        multer::Error::StreamSizeExceeded { .. } => {
+            ApiError::too_large(cap, Some("MAX_UPLOAD_BYTES"))
+        }
         multer::Error::FieldSizeExceeded { .. } => {
             ApiError::fault("spec", format!("has more than {PLAN_BYTES} bytes"))
         }
@@ -206,11 +208,7 @@ impl<'a, P: Ports> File<'a, P> {
             map.insert("input".to_owned(), Value::Null);
             may_split = splits(map);
         }
-        let taken = Taken {
-            kind: rows.kind(),
-            items: Vec::new(),
-        };
-        let plan = plan(spec, taken, config, faults)?;
+        let plan = plan(spec, rows.kind(), config, faults)?;
         let mut draft = submit::begin(app, owner, plan).await?;
         let mut file = File {
             caps: &config.caps,

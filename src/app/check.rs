@@ -253,13 +253,14 @@ async fn look<P: Ports>(
     let tiers = work.stage.tiers();
     let mut checker = Checker::of(work.stage.is_cascade());
     let of = gather::own_results(job, stage.idx, work);
+    let mut results = results::Results::new(app.clone(), of);
     // What was taken over from an earlier job was checked there.
     let of_others = query::rows(app, sql::taken_over(job, stage.idx)).await?;
     let of_others: HashSet<u32> = of_others.iter().map(|row| row.count("idx")).collect();
     let mut taken: HashSet<String> = HashSet::new();
     let mut after = None;
     loop {
-        let (lines, next) = results::results_page(app, &of, after).await?;
+        let (lines, next) = results.portion(after).await?;
         for line in &lines {
             let (id, output) = gather::named(line);
             checker.add(id, output);

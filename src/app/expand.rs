@@ -3,6 +3,9 @@
 //! A slice is one transaction that moves the stage's cursor; done twice, the second fails on the cursor and
 //! changes nothing. What each task's first call will cost at worst, and what the ledger knows it by, is settled here.
 
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::bodies::{self, sha256_hex};
@@ -128,12 +131,7 @@ pub async fn new_task<P: Ports>(
         .iter()
         .filter_map(|item| item.get("id")?.as_str())
         .collect();
-    let (body, blob) = bodies::keep(
-        app,
-        &bodies::job_prefix(job),
-        Value::Array(items.to_vec()).to_string(),
-    )
-    .await?;
+    let (body, blob) = bodies::keep(app, &bodies::job_prefix(job), jobs::to_json(items)).await?;
     Ok(NewTask {
         items: u32::try_from(ids.len()).unwrap_or(u32::MAX),
         ids: serde_json::json!(ids).to_string(),
@@ -174,13 +172,56 @@ pub async fn items<P: Ports>(
         let text = bodies::text(app, &Body::read(row, "body", "blob"))
             .await?
             .unwrap_or_default();
-        let page: Vec<Value> = serde_json::from_str(&text)
-            .map_err(|_| AppError::Unavailable("a page of input is not readable".into()))?;
         let skip = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
         let upto = usize::try_from(to.saturating_sub(first)).unwrap_or(usize::MAX);
-        items.extend(page.into_iter().take(upto).skip(skip));
+        let portion = Portion {
+            skip,
+            upto,
+            into: &mut items,
+        };
+        let mut page = serde_json::Deserializer::from_str(&text);
+        portion
+            .deserialize(&mut page)
+            .map_err(|_| AppError::Unavailable("a page of input is not readable".into()))?;
     }
     Ok(items)
+}
+
+/// Some entries of a list: the others, of which a page may have ten thousand, never become values.
+struct Portion<'a> {
+    skip: usize,
+    upto: usize,
+    into: &'a mut Vec<Value>,
+}
+
+impl<'de> DeserializeSeed<'de> for Portion<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, list: D) -> Result<(), D::Error> {
+        list.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Portion<'_> {
+    type Value = ();
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("a list of items")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        for place in 0.. {
+            if (self.skip..self.upto).contains(&place) {
+                match list.next_element()? {
+                    Some(item) => self.into.push(item),
+                    None => break,
+                }
+            } else if list.next_element::<IgnoredAny>()?.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What the ledger knows a request by: what is asked, and the whole schema that decides what an answer is.

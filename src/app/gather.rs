@@ -141,11 +141,20 @@ pub async fn gather<P: Ports>(
             continue;
         };
         let mut pass = Pass::new(&loaded.kit, index, kit);
+        let stages = match kit.stage.amends() {
+            true => amend::lineage(&loaded.kit, index).1,
+            false => Vec::new(),
+        };
+        let mut results = match kit.stage.amends() {
+            true => results::Results::apart(app.clone(), of),
+            false => results::Results::new(app.clone(), of),
+        };
         let mut after = None;
         loop {
-            let (lines, next) = results::page_apart(app, &of, after).await?;
-            pass.look_up(app, &loaded.job.id, &of, &lines).await?;
-            for (line, own) in lines {
+            let (lines, next) = results.portion(after).await?;
+            pass.look_up(app, &results.of, &stages, &lines).await?;
+            for line in lines {
+                let own = results.brought(named(&line).0);
                 if let Some(line) = pass.add(line, own)
                     && Some(index) == last
                 {
@@ -178,7 +187,7 @@ struct Pass<'a> {
     of: Option<&'a Of>,
     merger: Merger,
     checker: Checker,
-    /// Of the page that is looked at.
+    /// Of the portion that is looked at.
     flagged: HashSet<String>,
     left: Vec<String>,
 }
@@ -202,18 +211,18 @@ impl<'a> Pass<'a> {
     async fn look_up<P: Ports>(
         &mut self,
         app: &App<P>,
-        job: &str,
         of: &results::ResultsOf,
-        lines: &[(ResultLine, Option<Value>)],
+        amends: &[u32],
+        lines: &[ResultLine],
     ) -> Result<(), AppError> {
         if !self.of.is_some_and(|of| of.flagged) {
             return Ok(());
         }
         let mut stages = vec![of.stage];
-        stages.extend(&of.amends);
+        stages.extend(amends);
         stages.pop();
-        let ids: Vec<&str> = lines.iter().map(|(line, _)| named(line).0).collect();
-        self.flagged = amend::flagged(app, job, &stages, &ids).await?;
+        let ids: Vec<&str> = lines.iter().map(|line| named(line).0).collect();
+        self.flagged = amend::flagged(app, &of.job, &stages, &ids).await?;
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use super::{App, AppError, batch, control, extend, judge, query};
 use crate::core::alternatives::Alternative;
 use crate::core::delivery::Choice;
 use crate::core::estimate::Expected;
-use crate::core::plan::{Mode, Stage};
+use crate::core::plan::{Item, Mode, Stage};
 use crate::core::profile::Profile;
 use crate::core::state::{JobEvent, JobState, job_states_that_accept};
 use crate::core::time::rfc3339;
@@ -95,10 +95,21 @@ pub async fn estimate<P: Ports>(
     tenant: &str,
     mut submit: Submit,
 ) -> Result<EstimateView, AppError> {
+    let items = std::mem::take(&mut submit.items);
+    estimate_items(app, tenant, submit, items).await
+}
+
+/// The same with these items instead of the submit's own, one after the other.
+pub async fn estimate_items<P: Ports>(
+    app: &App<P>,
+    tenant: &str,
+    mut submit: Submit,
+    items: impl IntoIterator<Item = Item>,
+) -> Result<EstimateView, AppError> {
     extend::look_up(app, tenant, &mut submit).await?;
     let mut kit = submit::kit_of(app, &submit)?;
     let mut profiler = submit::profiler(submit.mode);
-    for item in submit.items {
+    for item in items {
         let item = item.into_wire();
         profiler.add(&item, item.to_string().len() as u64);
     }

@@ -17,7 +17,7 @@ use crate::core::time::rfc3339;
 use crate::core::verdict::Form;
 use crate::ports::{Db, Ports, Statement};
 use crate::store::admission::Body;
-use crate::store::jobs::object;
+use crate::store::jobs::{self, object};
 use crate::store::listing;
 use crate::store::row::{Columns, Row};
 
@@ -69,8 +69,8 @@ pub async fn tasks<P: Ports>(
     after: Option<u32>,
     limit: u32,
 ) -> Result<(Vec<TaskView>, Option<u32>), AppError> {
-    owned(app, tenant, job).await?;
     if let Some(name) = like.stage {
+        owned(app, tenant, job).await?;
         must_have_stage(app, job, name).await?;
     }
     let after = after.map_or(-1, i64::from);
@@ -82,7 +82,13 @@ pub async fn tasks<P: Ports>(
         like.item,
         limit.saturating_add(1),
     );
-    let mut rows = rows(app, statement).await?;
+    // Whose job it is, and its tasks: one round trip.
+    let statements = vec![listing::owner(job, tenant), statement];
+    let mut answers = app.ports.db().batch(statements).await?.into_iter();
+    if answers.next().unwrap_or_default().rows.is_empty() {
+        return Err(AppError::NotFound("job"));
+    }
+    let mut rows = answers.next().unwrap_or_default().rows;
     let more = rows.len() > limit as usize;
     rows.truncate(limit as usize);
     let next = rows.last().filter(|_| more).map(|row| row.count("idx"));
@@ -129,24 +135,23 @@ pub async fn task<P: Ports>(
     job: &str,
     index: u32,
 ) -> Result<TaskDetail, AppError> {
-    owned(app, tenant, job).await?;
-    let answers = app.ports.db().batch(listing::task(job, index)).await?;
-    let row = answers
-        .first()
-        .and_then(|answer| answer.rows.first())
-        .ok_or(AppError::NotFound("task"))?;
+    // Whose job it is, the task with its attempts, and the plan: one round trip.
+    let mut statements = vec![listing::owner(job, tenant)];
+    statements.extend(listing::task(job, index));
+    statements.extend(jobs::load(job));
+    let answers = app.ports.db().batch(statements).await?;
+    let rows = |n: usize| answers.get(n).map_or(&[][..], |answer| &answer.rows);
+    if rows(0).is_empty() {
+        return Err(AppError::NotFound("job"));
+    }
+    let row = rows(1).first().ok_or(AppError::NotFound("task"))?;
+    let loaded = drive::loaded(app, answers.get(3..).unwrap_or_default())?
+        .ok_or(AppError::NotFound("job"))?;
     let input = json_of(bodies::text(app, &Body::read(row, "body", "blob")).await?);
     let output = json_of(bodies::text(app, &Body::read(row, "output", "output_blob")).await?);
-    let loaded = drive::load(app, job)
-        .await?
-        .ok_or(AppError::NotFound("job"))?;
     let mut attempts = Vec::new();
     let mut prior: Option<(String, Option<String>)> = None;
-    for attempt in answers
-        .get(1)
-        .map(|a| a.rows.as_slice())
-        .unwrap_or_default()
-    {
+    for attempt in rows(2) {
         let response = bodies::text(app, &Body::read(attempt, "response", "response_blob")).await?;
         let request = request(
             loaded.kit.of_model(

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use super::drive::Loaded;
 use super::follow::{self, BYTES_PER_TOKEN};
 use super::kit::{StageKit, nano};
-use super::view::ResultLine;
 use super::{App, AppError, bodies, expand, gather, log, query, results};
 use crate::core::merge::Merger;
 use crate::core::plan::{Merge, Output, ResolvedStage, Spec, StageKind};
@@ -30,7 +29,11 @@ const PART_BYTES: usize = 200_000;
 /// A tree that is not done by then does not bring its input down.
 pub const MOST_LEVELS: u32 = 6;
 /// What one slice of expansion reads at least, where there is so much.
-const READ_BYTES: usize = 1_000_000;
+const READ_BYTES: usize = results::RESULTS_BYTES as usize;
+/// Beyond so many bytes of parts in rows a slice ends: they go in as one bound text of at most 2 MB, and escaping may double it.
+const INLINE_BYTES: usize = 500_000;
+/// Of what a level brought, so much is read at a time.
+const LEVEL_BYTES: u64 = 200_000;
 const READ_TASKS: u32 = 500;
 /// Cursor of a level whose input was read to its end.
 const ALL_READ: u32 = i32::MAX as u32;
@@ -102,25 +105,35 @@ pub async fn slice<P: Ports>(
         .reduce
         .as_ref()
         .ok_or_else(|| AppError::Unavailable("the plan has no synthesis".into()))?;
-    let room = room(kit);
-    let mut entries: Vec<Entry> = Vec::new();
-    let mut bytes = 0;
+    let mut reader = Reader::of(app, loaded, stage);
+    let mut parts = Parts::of(room(kit));
+    let mut rows: Vec<NewTask> = Vec::new();
+    let (mut bytes, mut inline) = (0, 0);
     let mut from = stage.cursor;
     let mut exhausted = false;
-    while bytes <= room.max(READ_BYTES) {
-        let (found, next) = read(app, loaded, stage, from).await?;
+    // A part is written as soon as it is full: as values, what a slice reads would take forty megabytes.
+    while bytes <= parts.room.max(READ_BYTES) && inline <= INLINE_BYTES {
+        let (entries, next) = reader.read(from).await?;
         let Some(next) = next else {
             exhausted = true;
             break;
         };
         from = next;
-        bytes += found.iter().map(|(_, value)| len(value)).sum::<usize>();
-        entries.extend(found);
+        for group in entries.chunk_by(|a, b| a.0 == b.0) {
+            bytes += group.iter().map(|(_, value)| len(value)).sum::<usize>();
+            for part in parts.add(group) {
+                let row = task(app, kit, loaded, &part).await?;
+                inline += row.body.as_ref().map_or(0, String::len);
+                rows.push(row);
+            }
+        }
     }
-    let (parts, left) = parts(entries, room, exhausted);
-    let mut rows: Vec<NewTask> = Vec::with_capacity(parts.len());
-    for part in &parts {
-        rows.push(expand::new_task(app, kit, &loaded.job.id, Form::FRESH, part).await?);
+    let mut left = parts.open.first().map(|(task, _)| *task);
+    if exhausted || rows.is_empty() {
+        left = None;
+        if let Some(part) = parts.rest() {
+            rows.push(task(app, kit, loaded, &part).await?);
+        }
     }
     let now = app.ports.clock().now_ms();
     let slice = Slice {
@@ -149,38 +162,67 @@ pub async fn slice<P: Ports>(
     }
 }
 
-/// The next entries from task `from` on, and where to read on; `None` at the end.
-async fn read<P: Ports>(
+async fn task<P: Ports>(
     app: &App<P>,
+    kit: &StageKit,
     loaded: &Loaded,
-    stage: &StageRow,
-    from: u32,
-) -> Result<(Vec<Entry>, Option<u32>), AppError> {
-    if stage.level > 1 {
-        let from = from.max(stage.look);
-        return outputs(app, loaded, stage, from, stage.level - 1).await;
+    part: &[Value],
+) -> Result<NewTask, AppError> {
+    let row = expand::new_task(app, kit, &loaded.job.id, Form::FRESH, part).await?;
+    Ok(NewTask {
+        // Nothing is taken over of what readers say.
+        wire: Vec::new(),
+        ..row
+    })
+}
+
+/// What a level reads: results of the last map stage, or what the level below brought.
+enum Reader<'a, P: Ports> {
+    Results(Box<results::Results<P>>, Box<Merger>),
+    Below(&'a App<P>, &'a Loaded, &'a StageRow),
+    Nothing,
+}
+
+impl<'a, P: Ports> Reader<'a, P> {
+    fn of(app: &'a App<P>, loaded: &'a Loaded, stage: &'a StageRow) -> Reader<'a, P> {
+        if stage.level > 1 {
+            return Reader::Below(app, loaded, stage);
+        }
+        let last = gather::map_stages(&loaded.kit).pop();
+        match last.and_then(|(index, _)| {
+            Some((
+                index,
+                gather::results_of(&loaded.kit, &loaded.job.id, index)?,
+            ))
+        }) {
+            Some((index, of)) => {
+                let results = results::Results::new(app.clone(), of);
+                // The same result twice is one too many for a reader; what is the same in slices far apart is read twice.
+                let merger = Merger::new(&gather::merge_of(&loaded.kit, index));
+                Reader::Results(Box::new(results), Box::new(merger))
+            }
+            None => Reader::Nothing,
+        }
     }
-    let Some((index, _)) = gather::map_stages(&loaded.kit).pop() else {
-        return Ok((Vec::new(), None));
-    };
-    let Some(of) = gather::results_of(&loaded.kit, &loaded.job.id, index) else {
-        return Ok((Vec::new(), None));
-    };
-    let (lines, last) = results::results_page(app, &of, from.checked_sub(1)).await?;
-    // The same result twice is one too many for a reader; what is the same in parts far apart is read twice.
-    let mut merger = Merger::new(&gather::merge_of(&loaded.kit, index));
-    let entries = lines
-        .into_iter()
-        .filter_map(|line| {
-            let (task, output) = match &line {
-                ResultLine::Item { task, output, .. } | ResultLine::Chunk { task, output, .. } => {
-                    (*task, output)
-                }
-            };
-            merger.add(output).then(|| (task, gather::shown(line)))
-        })
-        .collect();
-    Ok((entries, last.map(|last| last.saturating_add(1))))
+
+    /// The next entries from task `from` on, and where to read on; `None` at the end. Read on where it says, or begin anew.
+    async fn read(&mut self, from: u32) -> Result<(Vec<Entry>, Option<u32>), AppError> {
+        match self {
+            Reader::Nothing => Ok((Vec::new(), None)),
+            Reader::Below(app, loaded, stage) => {
+                let from = from.max(stage.look);
+                outputs(app, loaded, stage, from, stage.level - 1).await
+            }
+            Reader::Results(results, merger) => {
+                let (lines, last) = results.portion(from.checked_sub(1)).await?;
+                let lines = lines
+                    .into_iter()
+                    .filter(|line| merger.add(gather::named(line).1));
+                let entries = lines.map(|line| (gather::task_of(&line), gather::shown(line)));
+                Ok((entries.collect(), last.map(|last| last.saturating_add(1))))
+            }
+        }
+    }
 }
 
 /// What a level brought, from task `from` on.
@@ -192,8 +234,7 @@ pub async fn outputs<P: Ports>(
     level: u32,
 ) -> Result<(Vec<Entry>, Option<u32>), AppError> {
     let job = &loaded.job.id;
-    let bytes = READ_BYTES as u64;
-    let read = sql::outputs(job, stage.idx, from, level, READ_TASKS, bytes);
+    let read = sql::outputs(job, stage.idx, from, level, READ_TASKS, LEVEL_BYTES);
     let rows = query::rows(app, read).await?;
     let next = rows.last().map(|row| row.count("idx").saturating_add(1));
     let mut entries = Vec::with_capacity(rows.len());
@@ -211,34 +252,46 @@ fn len(value: &Value) -> usize {
     value.to_string().len() + 1
 }
 
-/// Entries in parts of at most `room` bytes, cut between tasks wherever a task's own fit; and the first task that is left
-/// for the next slice, unless all was read.
-fn parts(entries: Vec<Entry>, room: usize, exhausted: bool) -> (Vec<Vec<Value>>, Option<u32>) {
-    let mut parts: Vec<Vec<Value>> = Vec::new();
-    let mut open: Vec<Entry> = Vec::new();
-    let mut bytes = 0;
-    for group in entries.chunk_by(|a, b| a.0 == b.0) {
+/// Entries in parts of at most `room` bytes, cut between tasks wherever a task's own fit.
+struct Parts {
+    room: usize,
+    /// The part that is being filled, and its bytes.
+    open: Vec<Entry>,
+    bytes: usize,
+}
+
+impl Parts {
+    fn of(room: usize) -> Parts {
+        Parts {
+            room,
+            open: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Adds a task's entries; the parts that are full now.
+    fn add(&mut self, group: &[Entry]) -> Vec<Vec<Value>> {
+        let mut full = Vec::new();
         let size: usize = group.iter().map(|(_, value)| len(value)).sum();
-        if !open.is_empty() && bytes + size > room {
-            parts.push(std::mem::take(&mut open).into_iter().map(|e| e.1).collect());
-            bytes = 0;
+        if !self.open.is_empty() && self.bytes + size > self.room {
+            full.extend(self.rest());
         }
-        if size > room {
+        if size > self.room {
             let values = group.iter().map(|(_, value)| value.clone()).collect();
-            parts.extend(follow::cut(values, room, usize::MAX));
+            full.extend(follow::cut(values, self.room, usize::MAX));
         } else {
-            open.extend(group.iter().cloned());
-            bytes += size;
+            self.open.extend_from_slice(group);
+            self.bytes += size;
         }
+        full
     }
-    let left = open.first().map(|(task, _)| *task);
-    if exhausted || parts.is_empty() {
-        if !open.is_empty() {
-            parts.push(open.into_iter().map(|e| e.1).collect());
-        }
-        return (parts, None);
+
+    /// The part that is not full.
+    fn rest(&mut self) -> Option<Vec<Value>> {
+        self.bytes = 0;
+        let open = std::mem::take(&mut self.open);
+        (!open.is_empty()).then(|| open.into_iter().map(|(_, value)| value).collect())
     }
-    (parts, left)
 }
 
 /// What became of a level.
@@ -283,18 +336,16 @@ mod tests {
     #[test]
     fn parts_hold_everything_once_and_are_cut_between_tasks() {
         let all = entries(&[(1, 10), (1, 10), (2, 30), (4, 60), (4, 70), (5, 5)]);
-        let values: Vec<Value> = all.iter().map(|e| e.1.clone()).collect();
-        let (cut, left) = parts(all.clone(), 100, true);
-        assert_eq!((cut.concat(), left), (values, None));
-        assert_eq!(cut.len(), 4);
-        let (cut, left) = parts(all, 100, false);
-        assert_eq!((cut.len(), left), (3, Some(5)));
-    }
-
-    #[test]
-    fn a_slice_always_goes_on() {
-        let (cut, left) = parts(entries(&[(1, 10)]), 100, false);
-        assert_eq!((cut.len(), left), (1, None));
-        assert_eq!(parts(Vec::new(), 100, true), (Vec::new(), None));
+        let mut parts = Parts::of(100);
+        let mut full = Vec::new();
+        for group in all.chunk_by(|a, b| a.0 == b.0) {
+            full.extend(parts.add(group));
+        }
+        assert_eq!(full.len(), 3);
+        assert_eq!(parts.open.first().map(|(task, _)| *task), Some(5));
+        full.extend(parts.rest());
+        assert_eq!(parts.rest(), None);
+        let values: Vec<Value> = all.into_iter().map(|(_, value)| value).collect();
+        assert_eq!(full.concat(), values);
     }
 }

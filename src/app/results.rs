@@ -1,5 +1,4 @@
-//! The results of a map stage, as the tasks brought them: a page at a time for who reads on, in smaller portions for who passes
-//! them on.
+//! The results of a map stage, as the tasks brought them: read a page at a time, handed out in smaller portions.
 
 use std::collections::VecDeque;
 
@@ -64,7 +63,7 @@ pub async fn results_of<P: Ports>(
 /// Tasks and bytes read for one page of results: an invocation has a thousand queries, so that a hundred thousand small
 /// results must come in few pages, and 128 MB of memory.
 const RESULTS_PAGE: u32 = 500;
-const RESULTS_BYTES: u64 = 2_000_000;
+pub const RESULTS_BYTES: u64 = 2_000_000;
 /// Of a page, so much is taken apart at a time: as values, JSON takes ten times its bytes.
 const PORTION_BYTES: usize = 65_536;
 
@@ -77,12 +76,13 @@ pub type ResultsPage = (Vec<ResultLine>, Option<u32>);
 async fn results_rows<P: Ports>(
     app: &App<P>,
     of: &ResultsOf,
+    amended: bool,
     after: Option<u32>,
 ) -> Result<Vec<Row>, AppError> {
     let after = after.map_or(-1, i64::from);
-    let bytes = match of.amends.is_empty() {
-        true => RESULTS_BYTES,
-        false => AMENDED_BYTES,
+    let bytes = match amended {
+        true => AMENDED_BYTES,
+        false => RESULTS_BYTES,
     };
     rows(
         app,
@@ -123,45 +123,6 @@ async fn results_in<P: Ports>(
     Ok(bytes)
 }
 
-/// One page of results, whole.
-pub async fn results_page<P: Ports>(
-    app: &App<P>,
-    of: &ResultsOf,
-    after: Option<u32>,
-) -> Result<ResultsPage, AppError> {
-    let rows = results_rows(app, of, after).await?;
-    let amended = Amendments::of(app, &of.job, &of.amends, &rows).await?;
-    let mut lines = Vec::new();
-    for row in &rows {
-        results_in(app, row, &amended, &mut lines).await?;
-    }
-    Ok((lines, rows.last().map(|row| row.count("idx"))))
-}
-
-/// One page of results as they were before the last stage that amends them, and what that one brought for each.
-pub async fn page_apart<P: Ports>(
-    app: &App<P>,
-    of: &ResultsOf,
-    after: Option<u32>,
-) -> Result<(Vec<(ResultLine, Option<Value>)>, Option<u32>), AppError> {
-    let (last, earlier) = of
-        .amends
-        .split_last()
-        .map_or((None, &[][..]), |(last, earlier)| (Some(*last), earlier));
-    let rows = results_rows(app, of, after).await?;
-    let before = Amendments::of(app, &of.job, earlier, &rows).await?;
-    let own = Amendments::of(app, &of.job, last.as_slice(), &rows).await?;
-    let mut lines = Vec::new();
-    for row in &rows {
-        results_in(app, row, &before, &mut lines).await?;
-    }
-    let apart = lines.into_iter().map(|line| {
-        let own = own.get(super::gather::named(&line).0);
-        (line, own)
-    });
-    Ok((apart.collect(), rows.last().map(|row| row.count("idx"))))
-}
-
 /// All results from the first to the last, in portions: a page is read at a time, and little of it is taken apart at a time.
 pub struct Results<P: Ports> {
     pub app: App<P>,
@@ -169,6 +130,9 @@ pub struct Results<P: Ports> {
     /// Read, and not given out yet.
     rows: VecDeque<Row>,
     amended: Amendments,
+    /// The last stage that amends them, where what that one brought is wanted apart; and what it brought.
+    last: Option<u32>,
+    own: Amendments,
 }
 
 impl<P: Ports> Results<P> {
@@ -178,14 +142,32 @@ impl<P: Ports> Results<P> {
             of,
             rows: VecDeque::new(),
             amended: Amendments::default(),
+            last: None,
+            own: Amendments::default(),
         }
+    }
+
+    /// The same as they were before the last stage that amends them; what that one brought is asked for by [`Results::brought`].
+    pub fn apart(app: App<P>, mut of: ResultsOf) -> Results<P> {
+        let last = of.amends.pop();
+        Results {
+            last,
+            ..Results::new(app, of)
+        }
+    }
+
+    /// What the last stage has brought for a result of the newest portion.
+    pub fn brought(&self, id: &str) -> Option<Value> {
+        self.own.get(id)
     }
 
     /// What comes after that task. Where it fails, the same may be asked for again.
     pub async fn portion(&mut self, after: Option<u32>) -> Result<ResultsPage, AppError> {
         if self.rows.is_empty() {
-            let rows = results_rows(&self.app, &self.of, after).await?;
+            let amended = self.last.is_some() || !self.of.amends.is_empty();
+            let rows = results_rows(&self.app, &self.of, amended, after).await?;
             self.amended = Amendments::of(&self.app, &self.of.job, &self.of.amends, &rows).await?;
+            self.own = Amendments::of(&self.app, &self.of.job, self.last.as_slice(), &rows).await?;
             self.rows = rows.into();
         }
         let (mut lines, mut last, mut bytes) = (Vec::new(), None, 0);

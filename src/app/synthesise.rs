@@ -94,7 +94,7 @@ pub async fn prepare<P: Ports>(
         at,
         &room,
         gathered.merged,
-        &gathered.sample,
+        gathered.sample,
         note,
     )
     .await?;
@@ -173,7 +173,7 @@ pub async fn over_tree<P: Ports>(
         notes.push("the frequencies are of all results".to_owned());
     }
     let note = together(known.map(str::to_owned).into_iter().chain(notes).map(Some));
-    write(app, loaded, (index, kit), &room, merged, &sample, note).await
+    write(app, loaded, (index, kit), &room, merged, sample, note).await
 }
 
 /// The synthesis of a plan with its index.
@@ -190,29 +190,40 @@ async fn write<P: Ports>(
     (stage, kit): (u32, &StageKit),
     room: &Room,
     merged: Merged,
-    sample: &Sample,
+    sample: Sample,
     note: Option<String>,
 ) -> Result<(Value, Next), AppError> {
     let coverage = coverage(app, loaded, note.as_deref(), &[]).await?;
-    let results = results_json(loaded, &merged, sample, note.as_deref());
+    let results = results_json(loaded, &merged, &sample, note.as_deref());
+    // What is held from here on is held several times over, and may fill the model's context each time.
+    drop(sample);
     let merged = json!({"merged": merged, "note": note});
-    let request =
+    let mut request =
         kit.synthesis_request(kit.stage.max_tokens, Form::FRESH, &results, &coverage, None);
     let Some(max_tokens) = room.affordable(kit, &request) else {
         let message = "what is left of the budget does not pay for a synthesis".to_owned();
         return Ok((merged, Next::Problem("budget", message)));
     };
-    let request = kit.synthesis_request(max_tokens, Form::FRESH, &results, &coverage, None);
+    if max_tokens != request.max_tokens {
+        drop(request);
+        request = kit.synthesis_request(max_tokens, Form::FRESH, &results, &coverage, None);
+    }
+    let (bytes, worst_nano) = (
+        request.input_bound(&kit.model),
+        nano(request.worst_case(&kit.model)),
+    );
+    let key = kit.key(&request);
+    drop(request);
     let input = json!({"results": results, "coverage": coverage}).to_string();
     let (body, blob) = bodies::keep(app, &bodies::job_prefix(&loaded.job.id), input).await?;
     let row = NewTask {
         ids: "[]".to_owned(),
         items: 0,
         class: kit.model.class.clone(),
-        key: kit.key(&request),
-        bytes: request.input_bound(&kit.model),
+        key,
+        bytes,
         max_tokens,
-        worst_nano: nano(request.worst_case(&kit.model)),
+        worst_nano,
         body,
         blob,
         grp: None,

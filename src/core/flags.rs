@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 /// Texts are compared from this length on: shorter ones are alike by chance.
 const FREE_TEXT_CHARS: usize = 40;
 /// A result is far shorter with less than a tenth of the median, where that is long enough to say something.
-const FAR_SHORTER: usize = 10;
-const LONG_MEDIAN_CHARS: usize = 40;
+const FAR_SHORTER: u32 = 10;
+const LONG_MEDIAN_CHARS: u32 = 40;
 
 /// What can be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,15 +55,18 @@ pub struct Checker {
     /// Results may say that they are unsure.
     cascade: bool,
     results: Vec<Seen>,
+    /// Their ids, one behind the other: a text of its own for each would take three times as much.
+    ids: String,
     /// Free texts by hash, with the first result that has each.
     texts: HashMap<[u8; 8], u32>,
 }
 
 #[derive(Debug)]
 struct Seen {
-    id: String,
+    /// Where its id ends.
+    id_end: usize,
     /// Characters of its texts; `None` where it has none to compare.
-    chars: Option<usize>,
+    chars: Option<u32>,
     empty: bool,
     same: bool,
     unsure: bool,
@@ -105,9 +108,11 @@ impl Checker {
                 }
             }
         }
+        self.ids.push_str(id);
+        let chars = u32::try_from(look.chars).unwrap_or(u32::MAX);
         self.results.push(Seen {
-            id: id.to_owned(),
-            chars: look.any_text.then_some(look.chars),
+            id_end: self.ids.len(),
+            chars: look.any_text.then_some(chars),
             empty: look.empty,
             same,
             unsure: self.cascade && is_unsure(output),
@@ -121,13 +126,18 @@ impl Checker {
 
     /// What was found, in the order of the results.
     pub fn finish(self) -> Vec<(String, Flag)> {
-        let mut lengths: Vec<usize> = self.results.iter().filter_map(|seen| seen.chars).collect();
+        let mut lengths: Vec<u32> = self.results.iter().filter_map(|seen| seen.chars).collect();
         lengths.sort_unstable();
         let median = lengths.get(lengths.len() / 2).copied().unwrap_or(0);
         let mut found = Vec::new();
+        let mut id_begin = 0;
         for seen in self.results {
+            let id = self.ids.get(id_begin..seen.id_end).unwrap_or_default();
+            id_begin = seen.id_end;
             let short = median >= LONG_MEDIAN_CHARS
-                && seen.chars.is_some_and(|chars| chars * FAR_SHORTER < median);
+                && seen
+                    .chars
+                    .is_some_and(|chars| chars.saturating_mul(FAR_SHORTER) < median);
             let flags = [
                 (Flag::Unsure, seen.unsure),
                 (Flag::Empty, seen.empty),
@@ -135,7 +145,7 @@ impl Checker {
                 (Flag::SameText, seen.same),
             ];
             for (flag, _) in flags.into_iter().filter(|(_, holds)| *holds) {
-                found.push((seen.id.clone(), flag));
+                found.push((id.to_owned(), flag));
             }
         }
         found

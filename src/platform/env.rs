@@ -1,13 +1,16 @@
 //! Variables, secrets and bindings become an engine, or a list of all that is wrong with them.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
+use axum::Router;
 use js_sys::{JSON, Reflect};
 use serde_json::json;
 use wasm_bindgen::JsValue;
 use worker::{Env, Url};
 
 use crate::api::auth::Auth;
+use crate::api::{Api, router};
 use crate::app::{App, traces};
 use crate::claude::models::Catalogue;
 use crate::config::{self, Config, ConfigFault};
@@ -27,15 +30,45 @@ use super::web::WebFetch;
 /// Where Claude answers when nothing else is said.
 const ANTHROPIC: &str = "https://api.anthropic.com";
 
-/// The engine of one invocation. Called by each event; faults are written to the log, by name and problem.
-pub fn app(env: &Env) -> Result<App<WorkerPorts>, Vec<ConfigFault>> {
-    build(env).inspect_err(|faults| {
+/// What all events of an instance work with. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    pub app: App<WorkerPorts>,
+    pub router: Router,
+}
+
+thread_local! {
+    /// Made once: an instance lives with one environment from its start to its end (a new variable or secret is a new
+    /// deployment), and to read that and to set all routes up takes longer than most answers do. The environment it was made from
+    /// stands beside it, so that it would be made anew for another one.
+    static MADE: RefCell<Option<(JsValue, Engine)>> = const { RefCell::new(None) };
+}
+
+/// The engine of this instance. Called by each event; faults are written to the log, by name and problem.
+pub fn engine(env: &Env) -> Result<Engine, Vec<ConfigFault>> {
+    let same: JsValue = AsRef::<JsValue>::as_ref(env).clone();
+    let known = MADE.with_borrow(|made| {
+        made.as_ref()
+            .filter(|(of, _)| *of == same)
+            .map(|(_, engine)| engine.clone())
+    });
+    if let Some(engine) = known {
+        return Ok(engine);
+    }
+    let app = build(env).inspect_err(|faults| {
         Console.line(json!({
             "level": "error",
             "event": "misconfigured",
             "faults": config::describe(faults),
         }));
-    })
+    })?;
+    let router = router(Api {
+        app: app.clone(),
+        auth: auth(env),
+    });
+    let engine = Engine { app, router };
+    MADE.set(Some((same, engine.clone())));
+    Ok(engine)
 }
 
 fn build(env: &Env) -> Result<App<WorkerPorts>, Vec<ConfigFault>> {

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value, json};
 
-use crate::fakes::{Reply, TOKEN, call, post, send, service, service_over};
+use crate::fakes::{Reply, TOKEN, call, post, send, service, service_over, with_body};
 
 const JOB: &str = "/v1/jobs/job_0199c1d2e3f47a5b8c6d7e8f90a1b2c3";
 
@@ -190,6 +190,38 @@ fn a_body_beyond_the_cap() {
     );
 }
 
+/// As values it would take more memory than there is: whatever is no submit is small.
+#[test]
+fn a_body_that_becomes_values_has_a_cap_of_its_own() {
+    let id = "job_0199c1d2e3f47a5b8c6d7e8f90a1b2c3";
+    let many = format!("[{}0]", "0,".repeat(1_000_000));
+    for (method, path) in [
+        ("PATCH", format!("/v1/jobs/{id}")),
+        ("POST", format!("/v1/jobs/{id}/retry")),
+        ("PUT", format!("/v1/jobs/{id}/plan")),
+        ("POST", "/v1/schedules".to_owned()),
+        ("POST", "/v1/tokens".to_owned()),
+        ("POST", "/mcp".to_owned()),
+    ] {
+        let request = with_body(method, &path, "application/json", many.clone());
+        let reply = send(&service(), request);
+        assert_eq!(reply.status, 413, "{method} {path}");
+        assert_eq!(
+            reply.json()["detail"],
+            "The body is larger than 2000000 bytes."
+        );
+    }
+    // Nor does anything besides the items of a submit become values before its bytes are counted.
+    for body in [
+        many.clone(),
+        format!(
+            "{{\"task\":\"Sort\",\"input\":{{\"items\":[{many}]}},\"metadata\":{{\"a\":{many}}}}}"
+        ),
+    ] {
+        assert_eq!(post("/v1/jobs", "application/json", body).status, 422);
+    }
+}
+
 #[test]
 fn a_body_of_another_type() {
     for content_type in ["text/plain", "application/x-www-form-urlencoded"] {
@@ -304,7 +336,11 @@ fn parameters_that_are_unknown_or_out_of_range() {
             "limit",
             "must be a whole number from 1 to 200",
         ),
-        ("/v1/jobs?state=done", "state", "must be the state of a job"),
+        (
+            "/v1/jobs?state=done",
+            "state",
+            "must be one of `queued`, `planning`, `awaiting_approval`, `running`, `synthesizing`, `paused`, `succeeded`, `partial`, `failed`, `cancelled`",
+        ),
         (
             "/v1/jobs?cursor=bm9uc2Vuc2U",
             "cursor",

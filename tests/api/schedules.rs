@@ -40,6 +40,43 @@ fn faults(reply: &Reply) -> Vec<String> {
 }
 
 #[test]
+fn all_that_is_wrong_is_named_at_once() {
+    let job = json!({
+        "task": 5, "input": {"items": ["x", 7]},
+        "stages": [{"name": "sort", "kind": "map", "instructions": "Sort.", "model": "gpt", "chunk": {"items": 0}}],
+        "webhook": {"url": "http://127.0.0.1/"},
+    });
+    let found = faults(&create(&json!({
+        "name": 1, "cron": "* * * *", "time_zone": "Europe/Atlantis", "overlap": "wait", "every": "day", "input_format": "csv", "job": job,
+    })));
+    let paths: Vec<&str> = found.iter().map(|f| f.split(':').next().unwrap()).collect();
+    // A model is looked up where the job's shape is right; as with a submit.
+    let expected = [
+        "cron",
+        "every",
+        "input_format",
+        "job.input.items[1]",
+        "job.stages[0].chunk.items",
+        "job.task",
+        "name",
+        "overlap",
+        "time_zone",
+    ];
+    assert_eq!(paths, expected, "{found:#?}");
+    let found = faults(&create(
+        &json!({"cron": 7, "input_url": 5, "job": {"task": "Sort"}}),
+    ));
+    // The job's input would come from that address.
+    let expected = [
+        "cron: must be a string, is a number",
+        "input_url: must be a string, is a number",
+    ];
+    assert_eq!(found, expected);
+    let found = faults(&create(&json!([])));
+    assert_eq!(found, ["body: must be an object, is an array"]);
+}
+
+#[test]
 fn what_is_wrong_is_named_where_it_is() {
     let without_input = {
         let mut job = job();

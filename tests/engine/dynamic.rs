@@ -342,7 +342,8 @@ fn thinking_over_may_dig_into_one_cluster_and_leaves_the_others_as_they_are() {
         let of = fanwise::app::results::results_of(&app, TENANT, &id, None)
             .await
             .unwrap();
-        fanwise::app::results::results_page(&app, &of, None)
+        fanwise::app::results::Results::new(app, of)
+            .portion(None)
             .await
             .unwrap()
             .0

@@ -332,3 +332,29 @@ fn a_repair_whose_lease_ran_out_is_paid_for_once() {
     let covered = world.query("SELECT SUM(covered) AS n FROM tasks");
     assert_eq!(covered[0]["n"], 4);
 }
+
+/// Crowded seed 1219: the same where the first header came with a fault of the server's, after a call that had drained the bucket and
+/// brought none.
+#[test]
+fn a_bucket_that_a_failed_call_had_drained_holds_more_than_was_left_in_it() {
+    // Of 45,000 a minute it holds 15,000; each call takes some 4,300.
+    let limits = json!({"rpm": 10_000, "itpm": 45_000, "otpm": 1_000_000, "burst": 1.0 / 3.0});
+    let lost = json!([
+        {"match": {"role": "worker"}, "fault": "reset", "times": 2},
+        {"match": {"role": "worker"}, "fault": "500", "times": 1},
+    ]);
+    let config = json!({"limits": limits, "latency_ms": 200, "rules": lost});
+    let world = World::new(1, standin::Config::default().with(&config).unwrap());
+    let app = world.app(&[("BACKOFF_MS", "10"), ("BACKOFF_MAX_MS", "20")]);
+    let mut plan = stages(1);
+    plan.as_array_mut().unwrap().truncate(1);
+    let material = "Billing: money. Login: access. Bug: it does not work.\n".repeat(190);
+    let body = json!({"stages": plan, "context": material, "limits": {"concurrency": 1, "max_attempts": 20}});
+    let id = world.submit(&app, job(&texts(6), body)).job.id;
+    world.run(&app, 60_000, 3_600_000, || over(&world, &id));
+
+    let refused = world.query("SELECT COUNT(*) AS n FROM attempts WHERE status = 429");
+    assert_eq!(refused[0]["n"], 0);
+    let covered = world.query("SELECT SUM(covered) AS n FROM tasks");
+    assert_eq!(covered[0]["n"], 6);
+}

@@ -69,9 +69,10 @@ impl Story {
             let of = results::results_of(&app, TENANT, &id, Some(stage))
                 .await
                 .unwrap();
+            let mut results = results::Results::new(app.clone(), of);
             let (mut all, mut after) = (Vec::new(), None);
             loop {
-                let (lines, next) = results::results_page(&app, &of, after).await.unwrap();
+                let (lines, next) = results.portion(after).await.unwrap();
                 all.extend(lines);
                 if next.is_none() {
                     return all;

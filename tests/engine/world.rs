@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::future::Future;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 
@@ -59,6 +59,8 @@ pub struct World(Arc<Inner>, Option<Arc<Actor>>);
 struct Inner {
     conn: Arc<Mutex<Connection>>,
     blobs: Mutex<BTreeMap<String, Blob>>,
+    /// What is stored is let go of.
+    forgetful: AtomicBool,
     messages: Mutex<BTreeMap<(i64, u64), Message>>,
     time: Mutex<Time>,
     random: Mutex<u64>,
@@ -172,6 +174,7 @@ impl World {
         let inner = Inner {
             conn,
             blobs: Mutex::default(),
+            forgetful: AtomicBool::new(false),
             messages: Mutex::default(),
             time: Mutex::new(Time {
                 now: START,
@@ -221,6 +224,12 @@ impl World {
 
     pub fn log_lines(&self) -> Vec<Value> {
         lock(&self.0.log).clone()
+    }
+
+    /// From now on blobs are stored without what is in them, so that whoever counts memory counts the engine's alone.
+    #[allow(dead_code, reason = "for the tests of memory")]
+    pub fn forget_blobs(&self) {
+        self.0.forgetful.store(true, Ordering::SeqCst);
     }
 
     /// The keys of all blobs.
@@ -723,6 +732,11 @@ impl World {
                 } else {
                     0
                 }
+        };
+        let body = if self.0.forgetful.load(Ordering::SeqCst) {
+            String::new()
+        } else {
+            body
         };
         lock(&self.0.blobs)
             .entry(key)

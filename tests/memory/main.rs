@@ -13,12 +13,13 @@ mod sites;
 #[path = "../engine/world.rs"]
 mod world;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::Request;
 use fanwise::api::auth::Auth;
 use fanwise::api::{Api, router};
+use fanwise::app::drive;
 use http_body_util::BodyExt;
-use serde_json::json;
+use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use world::{World, job};
@@ -26,6 +27,24 @@ use world::{World, job};
 const SECRET: &str = "the-operators-token";
 /// Items of a task: as in a job of many small ones.
 const CHUNK: usize = 250;
+
+fn texts() -> Vec<String> {
+    (0..CHUNK)
+        .map(|n| format!("I was charged twice for plan {n}"))
+        .collect()
+}
+
+/// The one map stage.
+fn read() -> Value {
+    json!({
+        "name": "read", "kind": "map", "output": "item", "chunk": {"items": CHUNK}, "max_tokens": 32000, "instructions": "Say what it is about.",
+        "output_schema": {
+            "type": "object", "additionalProperties": false, "required": ["about", "urgent"],
+            "properties": {"about": {"type": "string"}, "urgent": {"type": "boolean"}}
+        },
+        "merge": {"count_by": ["urgent"]}
+    })
+}
 
 /// A job that is over, and as many results as are asked for in each turn: its one task is copied.
 struct Done {
@@ -39,17 +58,7 @@ impl Done {
     fn new() -> Done {
         let world = World::new(11, standin::Config::default());
         let app = world.app(&[]);
-        let texts: Vec<String> = (0..CHUNK)
-            .map(|n| format!("I was charged twice for plan {n}"))
-            .collect();
-        let stages = json!([{
-            "name": "read", "kind": "map", "output": "item", "chunk": {"items": CHUNK}, "max_tokens": 32000, "instructions": "Say what it is about.",
-            "output_schema": {
-                "type": "object", "additionalProperties": false, "required": ["about", "urgent"],
-                "properties": {"about": {"type": "string"}, "urgent": {"type": "boolean"}}
-            }
-        }]);
-        let submitted = world.submit(&app, job(&texts, json!({"stages": stages})));
+        let submitted = world.submit(&app, job(&texts(), json!({"stages": [read()]})));
         let id = submitted.job.id;
         let over = |world: &World| {
             let rows = world.query(&format!("SELECT state FROM jobs WHERE id = '{id}'"));
@@ -69,27 +78,9 @@ impl Done {
     }
 
     fn grow_to(&mut self, results: usize) {
-        let columns = |table: &str, own: &[&str]| -> String {
-            let rows = self
-                .world
-                .query(&format!("SELECT name FROM pragma_table_info('{table}')"));
-            let names = rows
-                .iter()
-                .map(|row| row["name"].as_str().unwrap().to_owned());
-            let others: Vec<String> = names.filter(|name| !own.contains(&name.as_str())).collect();
-            others.join(", ")
-        };
-        let (job, from, to) = (&self.job, self.tasks, results / CHUNK);
-        for (table, own) in [("tasks", &["id", "idx"][..]), ("outputs", &["idx"])] {
-            let rest = columns(table, own);
-            self.world.execute(&format!(
-                "WITH RECURSIVE n(n) AS (SELECT {from} UNION ALL SELECT n + 1 FROM n WHERE n + 1 < {to})
-                 INSERT INTO {table} (idx, {rest}) SELECT n, {rest} FROM n, {table} WHERE job = '{job}' AND idx = 0"
-            ));
-        }
-        self.tasks = to;
+        grow(&self.world, &self.job, self.tasks, results / CHUNK);
+        self.tasks = results / CHUNK;
     }
-
     /// Reads all results as a client does, piece by piece: how many bytes came, and the most that was held at once.
     fn read(&self, format: &str) -> (usize, u64) {
         let request = Request::get(format!("/v1/jobs/{}/results?format={format}", self.job))
@@ -115,6 +106,25 @@ impl Done {
     }
 }
 
+/// The first of a job's tasks, `from` in all, is copied until there are `to`.
+fn grow(world: &World, job: &str, from: usize, to: usize) {
+    let columns = |table: &str, own: &[&str]| -> String {
+        let rows = world.query(&format!("SELECT name FROM pragma_table_info('{table}')"));
+        let names = rows
+            .iter()
+            .map(|row| row["name"].as_str().unwrap().to_owned());
+        let others: Vec<String> = names.filter(|name| !own.contains(&name.as_str())).collect();
+        others.join(", ")
+    };
+    for (table, own) in [("tasks", &["id", "idx"][..]), ("outputs", &["idx"])] {
+        let rest = columns(table, own);
+        world.execute(&format!(
+                "WITH RECURSIVE n(n) AS (SELECT {from} UNION ALL SELECT n + 1 FROM n WHERE n + 1 < {to})
+                 INSERT INTO {table} (idx, {rest}) SELECT n, {rest} FROM n, {table} WHERE job = '{job}' AND idx = 0"
+            ));
+    }
+}
+
 /// Results are read from the database in pages of at most 2 MB and a task, so both of these have several.
 #[test]
 fn a_hundred_thousand_results_take_the_memory_that_fewer_take() {
@@ -134,4 +144,111 @@ fn a_hundred_thousand_results_take_the_memory_that_fewer_take() {
         assert!(*all < 6_000_000, "{format}: {all} bytes are held at once");
         assert!(*all <= fewer + 100_000, "{format}: {fewer}, then {all}");
     }
+}
+
+/// A body of so many items, and what is held at most while it is taken in, the body included.
+fn taken_in(items: usize) -> (u64, u64) {
+    let world = World::new(12, standin::Config::default());
+    let app = world.app(&[]);
+    world.forget_blobs();
+    let auth = Auth::new(Some(SECRET));
+    let router = router(Api { app, auth });
+    let ticket = |n: usize| {
+        json!({
+            "id": format!("T-{n}"), "subject": "Charged twice", "plan": "pro", "seats": n, "channel": "mail",
+            "text": format!("Case {n}: {}", "I was charged twice for the same month and want one of it back. ".repeat(3)),
+        })
+    };
+    let tickets: Vec<Value> = (0..items).map(ticket).collect();
+    let body = json!({"task": "Sort these", "input": {"items": tickets}, "stages": [read()]});
+    drop(tickets);
+    // Kept to the end, or its going would be counted too.
+    let body = Bytes::from(body.to_string());
+    let bytes = body.len();
+    let request = Request::post("/v1/jobs")
+        .header("authorization", format!("Bearer {SECRET}"))
+        .header("content-type", "application/json")
+        .header("content-length", bytes)
+        .body(Body::from_stream(futures::stream::iter(pieces(&body))))
+        .unwrap();
+    let held = allocation_counter::measure(|| {
+        let taking = async {
+            let response = router.oneshot(request).await.unwrap();
+            let status = response.status();
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(status, 202, "{body:?}");
+        };
+        world.block_on(taking);
+    });
+    let jobs = world.query("SELECT items_total FROM jobs");
+    assert_eq!(jobs[0]["items_total"], items);
+    (bytes as u64, held.bytes_max)
+}
+
+/// As the network brings it, and without a copy that would be counted.
+fn pieces(body: &Bytes) -> Vec<Result<Bytes, std::convert::Infallible>> {
+    let places = (0..body.len()).step_by(65_536);
+    places
+        .map(|at| Ok(body.slice(at..body.len().min(at + 65_536))))
+        .collect()
+}
+
+/// As values, or as text and rows side by side, a body takes several times its bytes: a second one of 32 MB would not fit.
+#[test]
+fn a_body_is_held_once_while_it_is_taken_in() {
+    let (fewer, held_by_fewer) = taken_in(50_000);
+    let (bytes, held) = taken_in(100_000);
+    println!("{fewer} {held_by_fewer} {bytes} {held}");
+    assert!(bytes > 28_000_000, "{bytes}");
+    // Beside the body: the blobs on their way, the page that is being filled, and 16 bytes for each id.
+    assert!(held < bytes + 12_000_000, "{held} bytes are held at once");
+    assert!(held - bytes <= held_by_fewer - fewer + 2_000_000);
+}
+
+/// What a control message holds at most while it merges so many results and cuts them into the parts of a tree.
+fn merged(results: usize) -> u64 {
+    let world = World::new(13, standin::Config::default());
+    let app = world.app(&[]);
+    let synthesis =
+        json!({"name": "report", "kind": "synthesis", "instructions": "Say what recurs."});
+    let body = json!({"stages": [read(), synthesis]});
+    let id = world.submit(&app, job(&texts(), body)).job.id;
+    // The last result is in, and nobody has looked at the job since.
+    world.run(&app, 10_000, 3_600_000, || {
+        let rows = world.query(&format!(
+            "SELECT succeeded FROM stages WHERE job = '{id}' AND idx = 0"
+        ));
+        rows[0]["succeeded"] == 1
+    });
+    grow(&world, &id, 1, results / CHUNK);
+    let next = format!(
+        "UPDATE jobs SET next_index = {} WHERE id = '{id}'",
+        results / CHUNK
+    );
+    world.execute(&next);
+    world.forget_blobs();
+    let held = allocation_counter::measure(|| {
+        let (app, id) = (app.clone(), id.clone());
+        world.block_on(async move { drive::drive(&app, &id).await.unwrap() });
+    });
+    let rows = world.query(&format!("SELECT state, stage FROM jobs WHERE id = '{id}'"));
+    assert_eq!(rows[0]["state"], "synthesizing");
+    let parts = world.query(&format!(
+        "SELECT COUNT(*) AS n FROM tasks WHERE job = '{id}' AND purpose = 'reduce'"
+    ));
+    assert!(
+        parts[0]["n"].as_i64().unwrap() > results as i64 / 5_000,
+        "{parts:?}"
+    );
+    held.bytes_max
+}
+
+#[test]
+fn results_are_merged_in_little_memory() {
+    let (fewer, all) = (merged(50_000), merged(100_000));
+    println!("{fewer} {all}");
+    // A page of 2 MB as it was read and as rows, a part of 200 KB as values, and what a synthesis could have been shown.
+    assert!(all < 14_000_000, "{all} bytes are held at once");
+    // Of each result its id, a length and what it is counted by.
+    assert!(all <= fewer + 4_000_000, "{fewer}, then {all}");
 }

@@ -152,7 +152,13 @@ function savings({ reserved_usd: held, possibly_paid_usd: perhaps, saved_usd: re
 function makeDelivery(room) {
   const element = h('div', { class: 'delivery-note' });
   const stop = new AbortController();
+  let asked;
+  /** Asked before the work of a run begins, and once more when it has begun: nothing else changes it. */
   async function look() {
+    const { state, run } = room.job();
+    const now = `${run} ${['queued', 'planning', 'awaiting_approval'].includes(state)}`;
+    if (now === asked) return;
+    asked = now;
     try {
       const plan = await get(`/v1/jobs/${room.id}/plan`, { signal: stop.signal });
       put(element, deliveryNote(plan.delivery));

@@ -211,13 +211,14 @@ impl<P: Ports> Context<'_, P> {
         };
         let of =
             results::results_of(app, &self.caller.tenant, &job, wanted.stage.as_deref()).await?;
+        let mut results = results::Results::new(app.clone(), of);
         let mut page = Vec::new();
         let mut bytes = 0;
         // The last task that was given whole, and how many lines of the next one were.
         let mut at = from;
         let mut skip = from.lines;
         let next = 'pages: loop {
-            let (lines, more) = results::results_page(app, &of, at.task).await?;
+            let (lines, more) = results.portion(at.task).await?;
             let mut current = None;
             for line in lines {
                 let task = task_of(&line);

@@ -113,7 +113,7 @@ pub async fn post<P: Ports>(
 ) -> Result<Response, ApiError> {
     let base = super::origin(&uri);
     known_origin(&api, &headers, &base)?;
-    let bytes = body::json_bytes(&headers, body, api.app.config.caps.body_bytes).await?;
+    let bytes = body::json_bytes(&headers, body, body::small(&api.app.config.caps)).await?;
     let request = match rpc::read(&bytes) {
         Ok(Incoming::Request(request)) => request,
         Ok(Incoming::Notification) => return Ok(StatusCode::ACCEPTED.into_response()),

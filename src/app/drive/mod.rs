@@ -15,7 +15,7 @@ use super::{
 };
 use crate::core::plan::{PLAN_STAGE, StageKind};
 use crate::core::state::{JobEvent, JobState, next_job};
-use crate::ports::{Clock, Db, Ports, Queue};
+use crate::ports::{Answer, Clock, Db, Ports, Queue};
 use crate::store::jobs::{self, JobRow, StageRow};
 use crate::store::plans;
 use crate::store::row::Columns;
@@ -63,7 +63,11 @@ pub async fn drive<P: Ports>(app: &App<P>, id: &str) -> Result<(), AppError> {
 
 /// The job as it stands; `None` where there is none.
 pub async fn load<P: Ports>(app: &App<P>, id: &str) -> Result<Option<Loaded>, AppError> {
-    let answers = app.ports.db().batch(jobs::load(id)).await?;
+    loaded(app, &app.ports.db().batch(jobs::load(id)).await?)
+}
+
+/// The job in the answers to [`jobs::load`].
+pub fn loaded<P: Ports>(app: &App<P>, answers: &[Answer]) -> Result<Option<Loaded>, AppError> {
     let rows = |n: usize| {
         answers
             .get(n)

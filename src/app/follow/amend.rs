@@ -223,10 +223,11 @@ pub async fn count<P: Ports>(app: &App<P>, kit: &Kit, job: &str, of: &Of) -> Res
     let Some(read) = gather::results_of(kit, job, last) else {
         return Ok(0);
     };
+    let mut results = results::Results::new(app.clone(), read);
     let mut count = 0;
     let mut after = None;
     loop {
-        let (lines, next) = results::results_page(app, &read, after).await?;
+        let (lines, next) = results.portion(after).await?;
         let wanted = lines.iter().map(gather::named);
         let wanted = wanted.filter(|(_, output)| of.chooses(output, true));
         let ids: Vec<&str> = wanted.map(|(id, _)| id).collect();

@@ -152,8 +152,8 @@ pub(super) async fn resolve<P: Ports>(
             // An outage must not burn every task's attempts: it shrinks the class's window as overload does.
             resolved.refused = turned_away(&error) || matches!(end, End::Failed { .. });
             resolved.limited = error.code == ErrorCode::RateLimited;
-            if resolved.limited {
-                resolved.held_input = refused_input(ended.head.as_ref(), input);
+            if message.is_none() {
+                resolved.held_input = lacked_input(ended.head.as_ref(), input);
             }
             if error.code == ErrorCode::RampLimited
                 && let ErrorClass::RetryAfter { after_ms } = error.class
@@ -199,9 +199,9 @@ pub(super) fn held_input(head: Option<&call::Head>, attempt: &ClosedAttempt) -> 
     })
 }
 
-/// What was left did not do for the call: no sign that the bucket is as small as that. A class whose first header comes with
-/// a refusal would else send the next call when no more is there again.
-fn refused_input(head: Option<&call::Head>, reserved: f64) -> f64 {
+/// What is left would not do for such a call: no sign that the bucket is as small as that. A class whose first header comes with
+/// a refusal, or after calls that failed without one, would else send the next call when no more is there again.
+fn lacked_input(head: Option<&call::Head>, reserved: f64) -> f64 {
     let left = head.and_then(|head| head.rate.input_tokens);
     left.filter(|left| (left.remaining as f64) < reserved)
         .map_or(0.0, |_| Bucket::cap_for(reserved))

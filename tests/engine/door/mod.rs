@@ -4,6 +4,7 @@
 mod attacks;
 mod events;
 mod mcp;
+mod pages;
 mod tokens;
 
 use axum::Router;

@@ -513,10 +513,11 @@ async fn read(
     let mut results = Vec::new();
     for stage in stages.iter().filter(|stage| stage["kind"] == "map") {
         let of = results::results_of(app, tenant, id, stage["name"].as_str()).await?;
+        let mut of = results::Results::new(app.clone(), of);
         let mut lines = Vec::new();
         let mut after = None;
         loop {
-            let (page, next) = results::results_page(app, &of, after).await?;
+            let (page, next) = of.portion(after).await?;
             lines.extend(page);
             let Some(next) = next else { break };
             after = Some(next);

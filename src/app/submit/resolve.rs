@@ -1,34 +1,18 @@
-//! A job comes in: it is written with its input, and one control message is sent.
-//!
-//! In two steps, because large input is still coming while the plan is known already: [`begin`] gives a draft, whose intake
-//! takes the items; [`finish`] makes a job of it. [`submit`] is both at once.
+//! What a submit leaves open is filled in: models, chunks, limits; and what follows from its plan, the price of the synthesis and
+//! the classes that its calls draw on. Nothing is read or written here, and all that does not resolve is told at once, by the paths of the
+//! submit's body (`stages[0].model`).
 
-use serde_json::{Map, Value};
-
-use super::estimate::Paces;
-use super::intake::Intake;
-use super::kit::Kit;
-use super::view::JobView;
-use super::{App, AppError, estimate, extend, message, notify, query, reduce, synthesise, traces};
+use super::Submit;
+use crate::app::kit::Kit;
+use crate::app::{App, AppError, notify, reduce, synthesise};
 use crate::claude::models::Model;
-use crate::core::delivery::Delivery;
 use crate::core::estimate::prompt_tokens_at_most;
-use crate::core::extension::Extension;
-use crate::core::money::Nano;
 use crate::core::plan::{
-    Chunk, InputKind, Item, Limits, Mode, OnBudget, Planning, ResolvedStage, Spec, Stage, StageKind,
+    Chunk, InputKind, Limits, Mode, OnBudget, Planning, ResolvedStage, Spec, Stage, StageKind,
 };
-use crate::core::profile::{Profile, Profiler};
 use crate::core::schema::Schema;
-use crate::core::webhook::Webhook;
-use crate::ports::{Clock, Db, DbError, Ports, Queue};
-use crate::store::deliveries;
-use crate::store::extend as extend_sql;
-use crate::store::jobs::{self, NewJob};
-use crate::store::plans::{Round, SynthesisPrice};
-use crate::store::reduce as reduce_sql;
-use crate::store::row::Columns;
-use crate::store::tokens;
+use crate::ports::Ports;
+use crate::store::plans::SynthesisPrice;
 
 /// Chunks of items where a stage names none.
 const DEFAULT_CHUNK: u32 = 10;
@@ -36,272 +20,6 @@ const DEFAULT_CHUNK: u32 = 10;
 /// that a fast model reads all of it.
 const DEFAULT_TOKENS: u32 = 6_000;
 const DEFAULT_OVERLAP: u32 = 200;
-
-/// A checked submit: the shapes are right and every value is within its bounds.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Submit {
-    pub task: String,
-    /// The recipe that the stages come from.
-    pub recipe: Option<String>,
-    pub mode: Mode,
-    /// Empty where the mode is dynamic.
-    pub stages: Vec<Stage>,
-    pub planning: Planning,
-    /// The plan must be approved before anything of it is done.
-    pub approval: bool,
-    pub input: InputKind,
-    /// Ids are unique and none is empty; at least one item, except for a draft's, whose items come later. Where texts
-    /// are split, no id has the form of a slice's.
-    pub items: Vec<Item>,
-    pub limits: Limits,
-    pub reuse: bool,
-    pub delivery: Delivery,
-    /// Reference material for all stages.
-    pub context: Option<String>,
-    /// The job whose results are taken over. Where it is named and there are no stages, they are that job's.
-    pub extends: Option<String>,
-    pub metadata: Map<String, Value>,
-    /// Who is told what becomes of the job.
-    pub webhook: Option<Webhook>,
-    /// The caller's `Idempotency-Key` with the SHA-256 (hex) of the body it came with.
-    pub idempotency: Option<(String, String)>,
-}
-
-/// Whose job it becomes.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Owner<'a> {
-    pub tenant: &'a str,
-    /// The token it is counted to; `None`: the secret's.
-    pub token: Option<&'a str>,
-    /// The `traceparent` of the request, as it came.
-    pub trace: Option<&'a str>,
-}
-
-impl<'a> From<&'a str> for Owner<'a> {
-    /// A tenant's job that no token is answerable for.
-    fn from(tenant: &'a str) -> Owner<'a> {
-        Owner {
-            tenant,
-            token: None,
-            trace: None,
-        }
-    }
-}
-
-/// What became of it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Submitted {
-    pub job: JobView,
-    /// False where the idempotency key named a job that was there already.
-    pub created: bool,
-}
-
-/// Writes the job, its input and its stages in one step, then sends the control message. When it
-/// returns, the job is durable and will run even if the message is lost.
-///
-/// Models, `max_tokens` and schemas are resolved here; what does not resolve is `Invalid` with the paths
-/// of the submit body (`stages[0].model`).
-pub async fn submit<P: Ports>(
-    app: &App<P>,
-    owner: impl Into<Owner<'_>>,
-    submit: Submit,
-) -> Result<Submitted, AppError> {
-    let owner = owner.into();
-    if let Some(known) = known_job(app, owner.tenant, submit.idempotency.as_ref()).await? {
-        return Ok(known);
-    }
-    let kind = submit.input;
-    let mut submit = submit;
-    let items = std::mem::take(&mut submit.items);
-    let idempotency = submit.idempotency.take();
-    let mut draft = begin(app, owner, submit).await?;
-    // One by one, each let go as soon as it is on a page: a second and a third copy of 32 MB would not fit an isolate of 128 MB.
-    for item in items {
-        match kind {
-            InputKind::Documents => draft.intake.add_document(item).await?,
-            InputKind::Items | InputKind::Urls => draft.intake.add(item).await?,
-        }
-    }
-    finish(app, draft, idempotency).await
-}
-
-/// A job whose plan is known and whose items are still coming.
-pub struct Draft<P: Ports> {
-    pub intake: Intake<P>,
-    id: String,
-    tenant: String,
-    token: Option<String>,
-    trace: Option<String>,
-    kit: Kit,
-    approval: bool,
-    extension: Option<Extension>,
-    webhook: Option<Webhook>,
-}
-
-/// Resolves the plan; the submit's items and idempotency key are not looked at.
-pub async fn begin<'a, P: Ports>(
-    app: &App<P>,
-    owner: impl Into<Owner<'a>>,
-    mut submit: Submit,
-) -> Result<Draft<P>, AppError> {
-    let Owner {
-        tenant,
-        token,
-        trace,
-    } = owner.into();
-    let base = extend::look_up(app, tenant, &mut submit).await?;
-    let kit = kit_of(app, &submit)?;
-    let extension = base.map(|base| extend::of(&kit, &base)).transpose()?;
-    let id = app.id("job");
-    Ok(Draft {
-        intake: Intake::new(app, tenant, &id, profiler(submit.mode)),
-        id,
-        tenant: tenant.to_owned(),
-        token: token.map(str::to_owned),
-        trace: trace.map(str::to_owned),
-        kit,
-        approval: submit.approval,
-        extension,
-        webhook: submit.webhook,
-    })
-}
-
-/// Makes a job of a draft whose items are all there. `idempotency` as in [`Submit`].
-pub async fn finish<P: Ports>(
-    app: &App<P>,
-    mut draft: Draft<P>,
-    idempotency: Option<(String, String)>,
-) -> Result<Submitted, AppError> {
-    let known = known_job(app, &draft.tenant, idempotency.as_ref()).await;
-    if !matches!(known, Ok(None)) {
-        draft.intake.abandon().await;
-    }
-    if let Some(known) = known? {
-        return Ok(known);
-    }
-    let (pages, mut statements) = draft.intake.finish().await?;
-    let profile = draft.intake.profile();
-    let Draft {
-        id,
-        tenant,
-        kit,
-        approval,
-        ..
-    } = &draft;
-    let spec = &kit.spec;
-    let now = app.ports.clock().now_ms();
-    let round = match spec.mode {
-        Mode::Static => Some(first_round(app, kit, &profile, now).await?),
-        Mode::Dynamic => None,
-    };
-    let synthesis = synthesis_price(kit);
-    let limits = &spec.limits;
-    let job = NewJob {
-        id,
-        tenant,
-        now,
-        deadline_at: limits
-            .deadline_seconds
-            .map(|s| now.saturating_add_unsigned(s.saturating_mul(1_000))),
-        drive_at: now.saturating_add_unsigned(app.config.intervals.drive_stale_ms),
-        concurrency: limits
-            .concurrency
-            .unwrap_or(app.config.defaults.concurrency),
-        max_attempts: limits
-            .max_attempts
-            .unwrap_or(app.config.defaults.max_attempts),
-        min_success_ratio: limits.min_success_ratio.unwrap_or(0.0),
-        limit_nano: limits.max_cost_usd.map(|usd| Nano::from_usd_floor(usd).0),
-        synthesis_fixed_nano: synthesis.fixed_nano,
-        synthesis_nano_per_byte: synthesis.nano_per_byte,
-        items_total: draft.intake.items,
-        approval: *approval,
-        spec,
-        profile: &profile,
-        round: round.as_ref(),
-        idempotency: idempotency.as_ref(),
-        classes: classes(app, spec),
-    };
-    statements.extend(jobs::insert(&job, &pages));
-    if let Some((bytes, nano_per_byte)) = synthesis.tree {
-        statements.push(reduce_sql::price(id, bytes, nano_per_byte));
-    }
-    if let Some(extension) = &draft.extension {
-        let kept = jobs::to_json(extension);
-        statements.extend(extend_sql::begin(id, tenant, &extension.job, &kept));
-    }
-    let webhook = draft.webhook.as_ref();
-    statements.extend(webhook.map(|webhook| deliveries::insert(id, tenant, webhook)));
-    let token = draft.token.as_deref();
-    statements.extend(token.map(|token| tokens::own(id, token)));
-    statements.extend(traces::begin(app, id, draft.trace.as_deref()));
-    match app.ports.db().batch(statements).await {
-        Ok(_) => {}
-        // Somebody came with the same key meanwhile.
-        Err(DbError::Guard(_)) => {
-            let known = known_job(app, tenant, idempotency.as_ref()).await;
-            draft.intake.abandon().await;
-            return known?
-                .ok_or_else(|| AppError::Unavailable("the job could not be written".into()));
-        }
-        Err(error) => return Err(error.into()),
-    }
-    app.log_job(
-        id,
-        "submitted",
-        serde_json::json!({"tenant": tenant, "items": job.items_total}),
-    );
-    // Lost or refused, the sweep finds the job all the same.
-    if let Err(error) = app.ports.queue().send(vec![message::drive(id, 0)]).await {
-        app.log_fault("send_drive", &error.to_string());
-    }
-    Ok(Submitted {
-        job: query::job(app, tenant, id).await?,
-        created: true,
-    })
-}
-
-/// The outcome, unless there are faults of something else; then those of both.
-fn with_faults<T>(
-    mut faults: Vec<(String, String)>,
-    outcome: Result<T, AppError>,
-) -> Result<T, AppError> {
-    match outcome {
-        Ok(value) if faults.is_empty() => Ok(value),
-        Ok(_) => Err(AppError::Invalid(faults)),
-        Err(AppError::Invalid(more)) => {
-            faults.extend(more);
-            Err(AppError::Invalid(faults))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// The job that an idempotency key stands for already.
-async fn known_job<P: Ports>(
-    app: &App<P>,
-    tenant: &str,
-    idempotency: Option<&(String, String)>,
-) -> Result<Option<Submitted>, AppError> {
-    let Some((key, hash)) = idempotency else {
-        return Ok(None);
-    };
-    let answers = app
-        .ports
-        .db()
-        .batch(vec![jobs::idempotent(tenant, key)])
-        .await?;
-    let Some(row) = answers.first().and_then(|answer| answer.rows.first()) else {
-        return Ok(None);
-    };
-    if row.text("body_hash") != *hash {
-        return Err(AppError::IdempotencyKeyReused);
-    }
-    Ok(Some(Submitted {
-        job: query::job(app, tenant, &row.text("job")).await?,
-        created: false,
-    }))
-}
 
 /// The plan of a submit, resolved and ready to be reckoned with.
 pub fn kit_of<P: Ports>(app: &App<P>, submit: &Submit) -> Result<Kit, AppError> {
@@ -372,39 +90,6 @@ fn planning<P: Ports>(app: &App<P>, submit: &Submit) -> Result<Option<Planning>,
         model: Some(model.id.clone()),
         fallback: submit.planning.fallback,
     }))
-}
-
-/// A plan is made from fields and samples; what a given one costs follows from sizes alone.
-pub fn profiler(mode: Mode) -> Profiler {
-    match mode {
-        Mode::Static => Profiler::of_sizes(),
-        Mode::Dynamic => Profiler::whole(),
-    }
-}
-
-/// The plan that the caller, or a recipe, brought.
-async fn first_round<P: Ports>(
-    app: &App<P>,
-    kit: &Kit,
-    profile: &Profile,
-    now: i64,
-) -> Result<Round, AppError> {
-    let paces = Paces::known(app).await?;
-    let spec = &kit.spec;
-    Ok(Round {
-        round: 0,
-        source: if spec.recipe.is_some() {
-            "recipe"
-        } else {
-            "caller"
-        }
-        .to_owned(),
-        rationale: None,
-        stages: spec.stages.iter().map(|stage| stage.name.clone()).collect(),
-        faults: Vec::new(),
-        expected: Some(estimate::expected(app, kit, profile, &spec.limits, &paces)),
-        at: now,
-    })
 }
 
 /// Whether a submit would be taken, as far as can be told beforehand.
@@ -623,4 +308,20 @@ pub fn classes<P: Ports>(app: &App<P>, spec: &Spec) -> Vec<String> {
     classes.sort();
     classes.dedup();
     classes
+}
+
+/// The outcome, unless there are faults of something else; then those of both.
+fn with_faults<T>(
+    mut faults: Vec<(String, String)>,
+    outcome: Result<T, AppError>,
+) -> Result<T, AppError> {
+    match outcome {
+        Ok(value) if faults.is_empty() => Ok(value),
+        Ok(_) => Err(AppError::Invalid(faults)),
+        Err(AppError::Invalid(more)) => {
+            faults.extend(more);
+            Err(AppError::Invalid(faults))
+        }
+        Err(error) => Err(error),
+    }
 }
