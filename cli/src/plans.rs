@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use fanwise::app::plan::{EstimateView, PlanView};
 use fanwise::app::view::JobView;
 use fanwise::core::alternatives::{Alternative, Way};
+use fanwise::core::amend::Of;
 use fanwise::core::delivery::{Choice, Delivery};
 use fanwise::core::estimate::{Expected, ExpectedStage, Span};
 use fanwise::core::plan::{Chunk, Stage};
@@ -130,6 +131,10 @@ fn table(stages: &[Stage], expected: Option<&Expected>, out: &Out, aside: bool) 
             (None, Some(chunk)) => chunked(chunk),
             (None, None) => String::new(),
         };
+        let chunk = match &stage.of {
+            Some(of) => format!("{chunk}, {}", chosen(of)),
+            None => chunk,
+        };
         let mut rungs = stage.models.iter().flatten().map(String::as_str);
         let first = stage.model.as_deref().or_else(|| rungs.next());
         let mut row = vec![
@@ -164,6 +169,14 @@ fn table(stages: &[Stage], expected: Option<&Expected>, out: &Out, aside: bool) 
     Ok(safe(&text))
 }
 
+/// Which of the results before it a stage is over.
+fn chosen(of: &Of) -> String {
+    let field = of.field.as_ref();
+    let by_value = field.map(|field| format!("{field}: {}", of.values.join(" | ")));
+    let words = [by_value, of.flagged.then(|| "flagged".to_owned())];
+    words.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
 fn chunked(chunk: &Chunk) -> String {
     match (chunk.items, chunk.tokens) {
         (_, Some(tokens)) => format!("{} tokens", number(u64::from(tokens))),
@@ -182,10 +195,13 @@ fn total(expected: &Expected, delivery: Option<&Choice>, limit: Option<f64>) -> 
         Some(way) => (way.cost_usd, way.seconds),
         None => (expected.cost_usd, expected.seconds),
     };
+    // Of batches nothing but the range is known.
+    let likely = expected.likely_usd.filter(|_| cost == expected.cost_usd);
     let mut text = format!(
-        "expected: {} calls, {}, {}",
+        "expected: {} calls, {}{}, {}",
         counts(expected.calls),
         dollars(cost.low, cost.high),
+        likely.map_or_else(String::new, |likely| format!(" (likely {})", usd(likely))),
         times(seconds),
     );
     if !expected.limits_known {
@@ -340,6 +356,7 @@ mod tests {
                 high: 2.0,
             },
             seconds: Span { low: 10, high: 20 },
+            likely_usd: Some(1.25),
             limits_known: true,
             ..Expected::default()
         };
@@ -362,7 +379,7 @@ mod tests {
         };
         assert_eq!(
             total(&expected, None, Some(5.0)),
-            "expected: 7 calls, $1.00 to $2.00, 10 s to 20 s; never more than $5.00"
+            "expected: 7 calls, $1.00 to $2.00 (likely $1.25), 10 s to 20 s; never more than $5.00"
         );
         assert_eq!(
             total(&expected, Some(&choice), Some(5.0)),

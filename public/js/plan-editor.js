@@ -80,6 +80,11 @@ export function planEditor(given, onchange) {
       else next[key] = value;
       set('chunk', Object.keys(next).length ? next : null);
     };
+    const choose = (part) => {
+      const next = { ...one.of, ...part };
+      if (!next.values?.length) delete next.values;
+      set('of', next.field || next.values || next.flagged ? next : null);
+    };
     const list = (value) => value.split(',').map((word) => word.trim()).filter(Boolean);
     const map = one.kind === 'map';
     head();
@@ -99,8 +104,13 @@ export function planEditor(given, onchange) {
           map ? [
             field('One result for', (id) => select(id, [['item', 'each item'], ['chunk', 'the whole task']], one.output ?? 'item', (value) => set('output', value))),
             field('Group by', text('group_by'), 'A field: one task for each of its values.'),
+            at > 0 ? [
+              field('Only results whose field', (id) => h('input', { id, class: 'input', value: one.of?.field ?? '', spellcheck: 'false', oninput: (event) => choose({ field: event.target.value.trim() || undefined }) }), 'Of the stage before; the others go on as they are.'),
+              field('is one of', (id) => h('input', { id, class: 'input', value: (one.of?.values ?? []).join(', '), spellcheck: 'false', oninput: (event) => choose({ values: list(event.target.value) }) }))] : null,
             field('Count by', (id) => h('input', { id, class: 'input', value: (one.merge?.count_by ?? []).join(', '), spellcheck: 'false', oninput: (event) => set('merge', { ...one.merge, count_by: list(event.target.value) }) }), 'Fields whose values are counted.'),
             field('Share that is judged', number(one.verify?.sample, (value) => set('verify', value === null ? null : { sample: value }), { min: '0', max: '1', step: '0.05' }), 'By a second call: 0.1 is a tenth.')] : null),
+        map && at > 0 ? h('label', { class: 'check' }, h('input', { type: 'checkbox', checked: one.of?.flagged, onchange: (event) => choose({ flagged: event.target.checked || undefined }) }), 'Only results that a check flagged') : null,
+        map && at > 0 ? h('label', { class: 'check' }, h('input', { type: 'checkbox', checked: one.with_input, onchange: (event) => set('with_input', event.target.checked || null) }), 'Workers see each item beside its result') : null,
         map ? null : h('label', { class: 'check' }, h('input', { type: 'checkbox', checked: one.citations, onchange: (event) => set('citations', event.target.checked || null) }), 'Claims name the items they rest on'),
         schema(one, set),
         h('div', { class: 'row' },

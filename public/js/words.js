@@ -79,6 +79,7 @@ const FLAGS = {
   same_text: 'The same text stands in another item’s result',
   invented_id: 'A worker gave a result for an id that is no item',
   failed_verification: 'A second call found it wrong',
+  not_followed_up: 'It was to be looked at once more, and was not: it is as it was before',
   unsure: 'A field of it says “unsure”',
   unknown_citation: 'The report names an id that no item has',
 };

@@ -171,7 +171,7 @@ pub mod examples {
 
     use crate::app::plan::{EstimateView, PlanView, RoundView};
     use crate::core::alternatives;
-    use crate::core::estimate::{self, Expected, Figures, Pace, Price};
+    use crate::core::estimate::{self, Expected, Figures, Pace, Price, Usual};
     use crate::core::plan::{Mode, Stage};
     use crate::core::recipe;
 
@@ -249,6 +249,11 @@ pub mod examples {
             format: true,
             item_bytes: (54_000, 54_300),
             answer_chars: (1_200, 2_900),
+            usual: Usual {
+                tasks: 30,
+                bytes: 54_000,
+                chars: 2_000,
+            },
             max_tokens: 4_096,
             thinking: 0,
             price: price(100, 500),
@@ -264,6 +269,11 @@ pub mod examples {
             format: false,
             item_bytes: (36_000, 87_000),
             answer_chars: (600, 20_000),
+            usual: Usual {
+                tasks: 1,
+                bytes: 60_000,
+                chars: 2_500,
+            },
             max_tokens: 8_192,
             thinking: 5_000,
             price: price(4_000, 20_000),

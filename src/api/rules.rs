@@ -1,6 +1,7 @@
 //! What a schema cannot say about a plan: how its stages stand together.
 
 use crate::config::Caps;
+use crate::core::amend;
 use crate::core::plan::{Chunk, InputKind, Mode, Stage, StageKind};
 use crate::core::schema::Schema;
 
@@ -39,6 +40,9 @@ pub fn check(stages: &[Stage], input: InputKind, caps: &Caps, faults: &mut Fault
     }
     order(stages, faults);
     groups(stages, input, faults);
+    for (index, path, message) in amend::faults(stages) {
+        faults.add(format_args!("stages[{index}].{path}"), message);
+    }
     for (index, stage) in stages.iter().enumerate() {
         let here = format!("stages[{index}]");
         let same_name = |other: &Stage| other.name == stage.name;
@@ -129,7 +133,7 @@ fn order(stages: &[Stage], faults: &mut Faults) {
 
 /// A stage groups by a field that the results before it have.
 fn groups(stages: &[Stage], input: InputKind, faults: &mut Faults) {
-    let mut before: Option<&Stage> = None;
+    let mut before: Option<Stage> = None;
     for (index, stage) in stages.iter().enumerate() {
         if stage.kind != StageKind::Map {
             continue;
@@ -147,14 +151,24 @@ fn groups(stages: &[Stage], input: InputKind, faults: &mut Faults) {
                     "wants items: texts and pages are split before anything of them is known",
                 );
             }
-            if let Some(before) = before.filter(|before| !may_have(before, field)) {
+            if let Some(before) = before.as_ref().filter(|before| !may_have(before, field)) {
                 faults.add(
                     format_args!("stages[{index}].group_by"),
                     format!("is no field of the results of `{}`", before.name),
                 );
             }
         }
-        before = Some(stage);
+        before = Some(match before {
+            // Results that it amends keep their fields.
+            Some(before) if stage.of.is_some() => Stage {
+                output_schema: Some(amend::schema_over(
+                    before.output_schema.as_ref(),
+                    stage.output_schema.as_ref(),
+                )),
+                ..before
+            },
+            _ => stage.clone(),
+        });
     }
 }
 

@@ -137,6 +137,8 @@ fn each_fault_is_named_where_it_is() {
     let synthesis = json!({"name": "report", "kind": "synthesis", "instructions": "x"});
     let chunked = json!({"name": "sort", "kind": "map", "instructions": "x", "group_by": "kind", "chunk": {"items": 1}});
     let grouping = json!({"name": "more", "kind": "map", "instructions": "x", "group_by": "kind"});
+    let following =
+        |of: Value| json!({"name": "more", "kind": "map", "instructions": "x", "of": of});
     let grouped_synthesis =
         json!({"name": "more", "kind": "synthesis", "instructions": "x", "group_by": "kind"});
     let cases = [
@@ -179,6 +181,37 @@ fn each_fault_is_named_where_it_is() {
             with("/stages/1", grouping),
             "stages[1].group_by",
             "is no field of the results of `sort`",
+        ),
+        (
+            with("/stages/0/of", json!({"flagged": true})),
+            "stages[0].of",
+            "the first map stage reads the input: there are no results yet to choose from",
+        ),
+        (
+            with(
+                "/stages/1",
+                following(json!({"field": "kind", "values": ["a"]})),
+            ),
+            "stages[1].of.field",
+            "is no field of the results of `sort`",
+        ),
+        (
+            with("/stages/1", following(json!({"flagged": false}))),
+            "stages[1].of",
+            "chooses nothing: give `field` and `values`, or `flagged`",
+        ),
+        (
+            with(
+                "/stages/1",
+                following(json!({"field": "text", "values": []})),
+            ),
+            "stages[1].of.values",
+            "needs at least one value of the field",
+        ),
+        (
+            with("/stages/1", following(json!({"some": 1}))),
+            "stages[1].of.some",
+            "is not a known field",
         ),
         (
             with("/stages/1", grouped_synthesis),

@@ -375,6 +375,8 @@ mod tests {
             output_schema: None,
             chunk: Chunk::of_items(10),
             group_by: None,
+            of: None,
+            with_input: false,
             model: "claude-haiku-5-5".into(),
             models: Vec::new(),
             max_tokens: 1_024,

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::drive::Loaded;
 use super::kit::StageKit;
-use super::{App, AppError, bodies, expand, follow, kit, log, query, results, synthesise};
+use super::{App, AppError, bodies, expand, follow, gather, kit, log, query, results};
 use crate::core::flags::{Checker, sampled};
 use crate::core::plan::{Output, ResolvedStage};
 use crate::core::purpose::Purpose;
@@ -252,7 +252,7 @@ async fn look<P: Ports>(
     let wrong = judged_wrong(app, loaded, stage).await?;
     let tiers = work.stage.tiers();
     let mut checker = Checker::of(work.stage.is_cascade());
-    let of = synthesise::results_of(job, stage.idx, work);
+    let of = gather::own_results(job, stage.idx, work);
     let mut results = results::Results::new(app.clone(), of);
     // What was taken over from an earlier job was checked there.
     let of_others = query::rows(app, sql::taken_over(job, stage.idx)).await?;
@@ -262,9 +262,9 @@ async fn look<P: Ports>(
     loop {
         let (lines, next) = results.portion(after).await?;
         for line in &lines {
-            let (id, output) = synthesise::named(line);
+            let (id, output) = gather::named(line);
             checker.add(id, output);
-            if of_others.contains(&synthesise::task_of(line)) {
+            if of_others.contains(&gather::task_of(line)) {
                 taken.insert(id.to_owned());
             }
         }

@@ -2,21 +2,23 @@
 //!
 //! It always speaks of input items, through all map stages: an item is covered when every stage that reads it, or what was made
 //! of it, gave a result. Where a task has one result for many items (`output: chunk`, and so for a group), that result
-//! speaks for each of them; where it is missing, or the next stage has none for it, all of them are missing.
+//! speaks for each of them; where it is missing, or the next stage has none for it, all of them are missing. A stage that amends results
+//! takes none away: whom it did not follow up is flagged, and covered as before.
 
 use std::collections::HashSet;
 
 use serde_json::Value;
 
 use super::drive::Loaded;
+use super::gather::map_stages;
 use super::kit::StageKit;
-use super::synthesise::map_stages;
 use super::view::{ErrorView, Missing};
 use super::{App, AppError, bodies, expand, follow, query};
 use crate::core::plan::{Output, StageKind};
 use crate::core::slice::document_of;
 use crate::ports::Ports;
 use crate::store::admission::Body;
+use crate::store::jobs::StageRow;
 use crate::store::row::{Columns, Row};
 use crate::store::{follow as sql, listing};
 
@@ -28,10 +30,14 @@ const NOT_STARTED: &str = "not_started";
 
 /// How many items have their results in every map stage.
 pub async fn covered<P: Ports>(app: &App<P>, loaded: &Loaded) -> Result<u32, AppError> {
+    let amends = |stage: &StageRow| {
+        let kit = loaded.kit.stage(stage.idx);
+        kit.is_some_and(|kit| kit.stage.amends())
+    };
     let mut maps = loaded
         .stages
         .iter()
-        .filter(|stage| stage.kind == StageKind::Map.as_str());
+        .filter(|stage| stage.kind == StageKind::Map.as_str() && !amends(stage));
     match (maps.next(), maps.next()) {
         // The counter of a single stage is exact; of several, the same item may be missing in more than one.
         (Some(only), None) => Ok(only.items_covered),
@@ -46,7 +52,8 @@ pub async fn covered<P: Ports>(app: &App<P>, loaded: &Loaded) -> Result<u32, App
 /// The items without a result in some map stage, stage by stage in the order of their tasks, each once with the first
 /// reason.
 pub async fn missing<P: Ports>(app: &App<P>, loaded: &Loaded) -> Result<Vec<Missing>, AppError> {
-    let maps = map_stages(&loaded.kit);
+    let mut maps = map_stages(&loaded.kit);
+    maps.retain(|(_, kit)| !kit.stage.amends());
     let mut found = Found {
         slices: loaded.kit.spec.slices(),
         ..Found::default()

@@ -9,7 +9,9 @@ use super::{App, AppError, query, reduce};
 use crate::claude::models::{Model, ThinkingMode};
 use crate::claude::request::{Effort, Thinking};
 use crate::core::alternatives::{self, Alternative};
-use crate::core::estimate::{self, Expected, Figures, Pace, Price, Prose, value_chars};
+use crate::core::amend::schema_over;
+use crate::core::estimate::{self, Expected, Figures, Pace, Price, Usual};
+use crate::core::lengths::{Prose, usual_chars, value_chars};
 use crate::core::plan::{Chunk, InputKind, Limits, Output, ResolvedStage, StageKind, WebTool};
 use crate::core::profile::Profile;
 use crate::core::verdict::Form;
@@ -35,6 +37,14 @@ const PROFILE_BYTES: (u64, u64) = (500, 40_000);
 const PLAN_CHARS: (u64, u64) = (300, 12_000);
 /// The least that a text without a schema has.
 const SHORT_TEXT: u64 = 10;
+/// What is usual of these: a report without a schema, an id, frequencies and coverage, a page, a profile, a plan, a text of a worker.
+const USUAL_REPORT: u64 = 2_500;
+const USUAL_ID: u64 = 8;
+const USUAL_COVERAGE: u64 = 400;
+const USUAL_PAGE: u64 = 8_000;
+const USUAL_PROFILE: u64 = 5_000;
+const USUAL_PLAN: u64 = 2_500;
+const USUAL_TEXT: u64 = 150;
 
 /// How fast each class of models may be called, as far as it is known.
 #[derive(Debug, Clone, Default)]
@@ -73,6 +83,8 @@ impl Paces {
 struct Flow {
     items: (u64, u64),
     bytes: (u64, u64),
+    /// Usual bytes of all.
+    usual: u64,
     /// The schema of what are results.
     schema: Option<serde_json::Value>,
 }
@@ -85,7 +97,7 @@ pub fn expected<P: Ports>(
     limits: &Limits,
     paces: &Paces,
 ) -> Expected {
-    estimate::expected_cached(&figures(app, kit, profile, limits, paces))
+    estimate::expected_cached(&figures(app, kit, profile, limits, paces, None))
 }
 
 /// What the job costs in other ways.
@@ -100,7 +112,7 @@ pub fn alternatives<P: Ports>(
         let mut spec = kit.spec.clone();
         spec.stages = stages;
         let kit = Kit::new(app, spec)?;
-        Ok(figures(app, &kit, profile, limits, paces))
+        Ok(figures(app, &kit, profile, limits, paces, None))
     };
     let stages = &kit.spec.stages;
     let alone = stages.iter().map(|stage| ResolvedStage {
@@ -135,13 +147,15 @@ pub fn alternatives<P: Ports>(
     Ok(alternatives::table(&single, cascade.as_deref()))
 }
 
-/// The same, stage by stage, in figures.
+/// The same, stage by stage, in figures. `chosen`: how many results a stage over some of them has, where that is known: those are
+/// there already.
 pub fn figures<P: Ports>(
     app: &App<P>,
     kit: &Kit,
     profile: &Profile,
     limits: &Limits,
     paces: &Paces,
+    chosen: Option<&(String, u64)>,
 ) -> Vec<Figures> {
     let concurrency = limits
         .concurrency
@@ -152,13 +166,16 @@ pub fn figures<P: Ports>(
         items: (items, items),
         // A comma each.
         bytes: (profile.bytes, profile.bytes + items),
+        usual: profile.bytes,
         schema: None,
     };
     if kit.spec.input == InputKind::Urls {
         // Nobody knows before they are read; and of dead links nothing is paid.
         flow.items.0 = 0;
         flow.bytes = (0, items * PAGE_BYTES);
+        flow.usual = items * USUAL_PAGE;
     }
+    let input = flow.clone();
     let mut figures = Vec::with_capacity(kit.stages.len() + 1);
     figures.extend(kit.plan.as_ref().map(|stage| {
         let pace = paces.of(&stage.model.class, 1, app.config.governor_start);
@@ -173,16 +190,26 @@ pub fn figures<P: Ports>(
                     true => 0.0,
                     false => stage.stage.redo_share(limits),
                 };
-                let (figure, results) = map(stage, &flow, redo, pace);
+                let known = chosen.filter(|(name, _)| *name == stage.stage.name);
+                let read = reads(&stage.stage, &flow, &input, known.map(|(_, items)| *items));
+                let (figure, results) = map(stage, &read, redo, pace);
                 figures.push(figure);
                 for dearer in kit.dearer(stage) {
                     let start = app.config.governor_start;
                     let pace = paces.of(&dearer.model.class, concurrency, start);
-                    let (whole, _) = map(dearer, &flow, 0.0, pace);
+                    let (whole, _) = map(dearer, &read, 0.0, pace);
                     let share = stage.stage.redo_share(limits);
                     figures.push(estimate::handed_on(whole, &dearer.model.id, share));
                 }
-                flow = results;
+                flow = match stage.stage.amends() {
+                    true => Flow {
+                        items: flow.items,
+                        bytes: (flow.bytes.0, flow.bytes.1 + results.bytes.1),
+                        usual: flow.usual + results.usual,
+                        schema: Some(schema_over(flow.schema.as_ref(), results.schema.as_ref())),
+                    },
+                    false => results,
+                };
             }
             StageKind::Synthesis | StageKind::Plan => {
                 figures.extend(tree(
@@ -198,6 +225,40 @@ pub fn figures<P: Ports>(
         }
     }
     figures
+}
+
+/// What a stage reads of what the stages before bring: some of it, or beside it what it was made of.
+fn reads(stage: &ResolvedStage, flow: &Flow, input: &Flow, chosen: Option<u64>) -> Flow {
+    let mut read = flow.clone();
+    if stage.amends() {
+        // How many are chosen nobody knows before they are there.
+        read.items = chosen.map_or((0, flow.items.1), |items| (items, items));
+        let share = |bytes: u64, of: u64| {
+            let bytes = u128::from(bytes) * u128::from(read.items.1) / u128::from(of.max(1));
+            u64::try_from(bytes).unwrap_or(u64::MAX)
+        };
+        read.bytes = match chosen {
+            Some(_) => (
+                share(flow.bytes.0, flow.items.1),
+                share(flow.bytes.1, flow.items.0).min(flow.bytes.1),
+            ),
+            None => (0, flow.bytes.1),
+        };
+        let part = u128::from(flow.usual) * u128::from(middle(read.items))
+            / u128::from(middle(flow.items).max(1));
+        read.usual = u64::try_from(part).unwrap_or(u64::MAX);
+    }
+    if stage.with_input {
+        let part = u128::from(input.usual) * u128::from(middle(read.items))
+            / u128::from(middle(flow.items).max(1));
+        read.usual += u64::try_from(part).unwrap_or(u64::MAX).min(input.usual);
+        read.bytes.1 = read.bytes.1.saturating_add(input.bytes.1);
+    }
+    read
+}
+
+fn middle(of: (u64, u64)) -> u64 {
+    u64::midpoint(of.0, of.1)
 }
 
 /// In the order in which they are worked on, wherever re-planning has put them.
@@ -321,9 +382,25 @@ fn map(kit: &StageKit, input: &Flow, redo: f64, pace: Pace) -> (Figures, Flow) {
         }
     };
     let request = kit.worker_request(Form::FRESH, &[], None);
+    let usual_tasks = usual_tasks(stage, tasks, input);
+    let usual_result = match &stage.output_schema {
+        Some(schema) => usual_chars(schema, Prose::Brief),
+        None => USUAL_TEXT,
+    } + AROUND_RESULT
+        + USUAL_ID;
+    let usual_results = match (stage.output, stage.chunk.tokens) {
+        (Output::Chunk, _) => usual_tasks,
+        (Output::Item, Some(_)) => middle(input.items).max(usual_tasks),
+        (Output::Item, None) => middle(input.items),
+    };
     let figures = Figures {
         stage: stage.name.clone(),
         tasks,
+        usual: Usual {
+            tasks: usual_tasks,
+            bytes: again(stage.chunk, input.usual) + tool_bytes(stage, usual_tasks) / 4,
+            chars: AROUND_ANSWER + usual_results * usual_result / usual_tasks.max(1),
+        },
         fixed_bytes: request.body().len() as u64,
         shared_bytes: kit.shared_bytes(),
         format: request
@@ -346,9 +423,22 @@ fn map(kit: &StageKit, input: &Flow, redo: f64, pace: Pace) -> (Figures, Flow) {
     let out = Flow {
         items,
         bytes,
+        usual: usual_results * usual_result,
         schema,
     };
     (figures, out)
+}
+
+/// How many tasks a stage usually has: of what is cut by tokens as its bytes come to, of the rest the middle.
+fn usual_tasks(stage: &ResolvedStage, tasks: (u64, u64), input: &Flow) -> u64 {
+    match stage.chunk.size().filter(|_| stage.group_by.is_none()) {
+        Some(size) => {
+            let cut = input.usual.div_ceil((u64::from(size.tokens) * 3).max(1));
+            let packed = middle(input.items).div_ceil(u64::from(stage.chunk.most_items()));
+            cut.max(packed).clamp(tasks.0, tasks.1.max(tasks.0))
+        }
+        None => middle(tasks),
+    }
 }
 
 /// A synthesis over all results, or the sample of them that fits.
@@ -369,6 +459,14 @@ fn synthesis(kit: &StageKit, results: &Flow, limits: &Limits, pace: Pace) -> Fig
     Figures {
         stage: stage.name.clone(),
         tasks: (1, 1),
+        usual: Usual {
+            tasks: 1,
+            bytes: results.usual.min(room) + USUAL_COVERAGE,
+            chars: stage
+                .output_schema
+                .as_ref()
+                .map_or(USUAL_REPORT, |schema| usual_chars(schema, Prose::Long)),
+        },
         fixed_bytes: request.body().len() as u64,
         shared_bytes: kit.shared_bytes(),
         format: request
@@ -417,6 +515,14 @@ fn tree(
     Some(Figures {
         stage: synthesis.stage.name.clone(),
         tasks: (least.div_ceil(part), most.div_ceil(part) + 1),
+        usual: match results.usual > room {
+            true => Usual {
+                tasks: results.usual.div_ceil(part),
+                bytes: results.usual + results.usual / 7,
+                chars: USUAL_REPORT,
+            },
+            false => Usual::default(),
+        },
         fixed_bytes: request.body().len() as u64,
         shared_bytes: reader.shared_bytes(),
         format: false,
@@ -438,6 +544,11 @@ fn planning(kit: &StageKit, pace: Pace) -> Figures {
     Figures {
         stage: kit.stage.name.clone(),
         tasks: (1, 1),
+        usual: Usual {
+            tasks: 1,
+            bytes: USUAL_PROFILE,
+            chars: USUAL_PLAN,
+        },
         fixed_bytes: request.body().len() as u64,
         shared_bytes: kit.shared_bytes(),
         format: true,

@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::drive::{self, Loaded};
 use super::kit::{self, Kit, StageKit};
 use super::submit::Submit;
-use super::{App, AppError, bodies, estimate, expand, follow, query, results, synthesise};
+use super::{App, AppError, bodies, estimate, expand, follow, gather, query, results};
 use crate::core::chunk;
 use crate::core::extension::Extension;
 use crate::core::plan::{InputKind, Mode, Output};
@@ -135,7 +135,7 @@ pub async fn look_up<P: Ports>(
 /// What the job of this plan can take over of the earlier one.
 pub fn of(kit: &Kit, base: &Loaded) -> Result<Extension, AppError> {
     let mut work = BTreeMap::new();
-    for (stage, known) in synthesise::map_stages(&base.kit) {
+    for (stage, known) in gather::map_stages(&base.kit) {
         if !base.kit.fetches(stage) {
             work.entry(identity(known)).or_insert(stage);
         }

@@ -6,8 +6,9 @@ use serde_json::Value;
 use super::drive::Loaded;
 use super::estimate::{self, Paces};
 use super::kit::Kit;
-use super::{App, AppError, submit};
+use super::{App, AppError, follow, gather, submit};
 use crate::claude::models::Model;
+use crate::core::amend;
 use crate::core::estimate::expected;
 use crate::core::money::Nano;
 use crate::core::plan::{InputKind, ResolvedStage, Spec, Stage, StageKind};
@@ -42,6 +43,28 @@ pub(super) async fn judge<P: Ports>(
         Ok(stages) => stages,
         Err(faults) => return Ok(Judged::Unsound(faults)),
     };
+    let mut all: Vec<Stage> = gather::map_stages(&loaded.kit)
+        .iter()
+        .map(|(_, kit)| kit.stage.pinned())
+        .collect();
+    let before = all.len();
+    all.extend(stages.iter().cloned());
+    let faults = amend::faults(&all)
+        .into_iter()
+        .filter_map(|(at, path, text)| {
+            let (at, name) = (at.checked_sub(before)?, &all.get(at)?.name);
+            Some(format!("stages[{at}] ({name:?}): {path}: {text}"))
+        });
+    let faults: Vec<String> = faults.collect();
+    if !faults.is_empty() {
+        return Ok(Judged::Unsound(faults));
+    }
+    let known_items = chosen(app, loaded, &stages).await?;
+    if let Some((name, 0)) = &known_items {
+        return Ok(Judged::Unsound(vec![format!(
+            "stage {name:?}: of: not one of the results so far is chosen by that"
+        )]));
+    }
     let resolved = match submit::resolve_stages(app, &stages, reads(spec)) {
         Ok(resolved) => resolved,
         Err(AppError::Invalid(faults)) => {
@@ -54,7 +77,14 @@ pub(super) async fn judge<P: Ports>(
     };
     let paces = Paces::known(app).await?;
     let kit = with_stages(app, loaded, resolved)?;
-    let mut figures = estimate::figures(app, &kit, profile, &spec.limits, &paces);
+    let mut figures = estimate::figures(
+        app,
+        &kit,
+        profile,
+        &spec.limits,
+        &paces,
+        known_items.as_ref(),
+    );
     // What is done is paid.
     figures.retain(|figure| figure.stage != PLAN && !known.contains(&figure.stage));
     let cost = expected(&figures).cost_usd;
@@ -70,6 +100,21 @@ pub(super) async fn judge<P: Ports>(
         rationale: answer.rationale.trim().to_owned(),
         stages,
     })
+}
+
+/// The name of the first of these stages, where it is over some of the results that are there already, and how many those are.
+pub(super) async fn chosen<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    stages: &[Stage],
+) -> Result<Option<(String, u64)>, AppError> {
+    let first = stages.iter().find(|stage| stage.kind == StageKind::Map);
+    let of = first.and_then(|stage| Some((stage, stage.of.as_ref()?)));
+    let Some((stage, of)) = of.filter(|_| !loaded.kit.spec.stages.is_empty()) else {
+        return Ok(None);
+    };
+    let count = follow::amend::count(app, &loaded.kit, &loaded.job.id, of).await?;
+    Ok(Some((stage.name.clone(), count)))
 }
 
 /// The plan with these stages added.

@@ -444,6 +444,8 @@ fn planning_stage<P: Ports>(app: &App<P>, spec: &Spec) -> Option<ResolvedStage> 
         output_schema: Some(planner::answer_schema()),
         chunk: Chunk::of_items(1),
         group_by: None,
+        of: None,
+        with_input: false,
         model: planning
             .model
             .clone()

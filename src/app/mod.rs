@@ -10,7 +10,7 @@
 //! - [`consume`]: messages arrive
 //! - [`work`]: tasks are claimed, called for and settled; [`call`] is one call, [`resolve`] its outcome, [`settle`] what is written
 //! - [`batch`]: tasks go out in batches, and their results come back
-//! - [`synthesise`]: results are merged and handed to the synthesis; [`reduce`]: by way of a tree, where they are too many; [`sample`]: what is shown of them
+//! - [`gather`]: results are read, counted and looked at; [`synthesise`]: and handed to the synthesis; [`reduce`]: by way of a tree, where they are too many; [`sample`]: what is shown of them
 //! - [`check`]: results are judged, and asked for once more where they look wrong
 //! - [`cite`]: what a report rests on is looked up
 //! - [`sweep`]: what cron puts right
@@ -51,6 +51,7 @@ pub mod expand;
 pub mod extend;
 pub mod fetch;
 pub mod follow;
+pub mod gather;
 pub mod health;
 pub mod intake;
 pub mod judge;

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::drive::{self, Loaded, Step};
 use super::estimate::{self, Paces};
-use super::judge::{Judged, bounds, judge, left_usd, reads, with_stages};
+use super::judge::{Judged, bounds, chosen, judge, left_usd, reads, with_stages};
 use super::kit::{StageKit, nano};
-use super::{App, AppError, ask, bodies, plan, pump, query, submit, synthesise};
+use super::{App, AppError, ask, bodies, gather, plan, pump, query, submit};
 use crate::core::estimate::{expected_cached, usual_tokens_per_byte};
 use crate::core::plain_plan;
 use crate::core::plan::{InputKind, Limits, Mode, PLAN_STAGE, ResolvedStage, Stage};
@@ -30,7 +30,7 @@ use crate::store::tasks::{self, NewTask};
 /// Bytes of results that the orchestrator is shown when it is asked again.
 const DIGEST_BYTES: u64 = 24_000;
 /// What added stages read.
-const READS: &str = "An added stage reads the results of the stage before it, under the ids of their items: the fields of a result, not the item itself. So tell its workers what those fields mean.";
+const READS: &str = "An added stage reads the results of the stage before it, under the ids of their items: all of them, or those that `of` chooses; the fields of a result, and the item itself only with `with_input`. So tell its workers what those fields mean.";
 
 /// What the newest task of the planning stage brought.
 struct Said {
@@ -114,13 +114,17 @@ pub(super) async fn ask_again<P: Ports>(
 ) -> Result<Step, AppError> {
     let spec = &loaded.kit.spec;
     let (_, profile) = plan::history(app, &loaded.job.id).await?;
-    let (results, coverage) = synthesise::digest(app, loaded, DIGEST_BYTES).await?;
+    let digest = gather::digest(app, loaded, DIGEST_BYTES).await?;
+    // A stage may be added over what was flagged.
+    for (stage, found) in &digest.flags {
+        drive::write_flags(app, &loaded.job.id, *stage, found).await?;
+    }
     let limits = limits_told(&loaded.job, &spec.limits);
     let stages: Vec<Value> = spec.stages.iter().map(stage_told).collect();
     let so_far = ask::SoFar {
         stages: &Value::Array(stages),
-        results: &results,
-        coverage: &coverage,
+        results: &digest.results,
+        coverage: &digest.coverage,
         reads: READS,
     };
     let told = told(&profile, spec.input);
@@ -371,7 +375,9 @@ async fn take<P: Ports>(
         )?;
         let spec = &kit.spec;
         let paces = Paces::known(app).await?;
-        let mut figures = estimate::figures(app, &kit, profile, &spec.limits, &paces);
+        let known = chosen(app, loaded, stages).await?;
+        let mut figures =
+            estimate::figures(app, &kit, profile, &spec.limits, &paces, known.as_ref());
         figures.retain(|figure| {
             round.stages.contains(&figure.stage) || (from == 0 && figure.stage == PLAN)
         });
@@ -451,10 +457,14 @@ fn two_digits(usd: f64) -> f64 {
 
 /// A stage of the plan, as the orchestrator is reminded of it.
 fn stage_told(stage: &ResolvedStage) -> Value {
-    json!({
+    let mut told = json!({
         "name": stage.name, "kind": stage.kind.as_str(), "instructions": stage.instructions,
         "output_schema": stage.output_schema, "chunk": stage.chunk, "count_by": stage.merge.count_by,
-    })
+    });
+    if let (Value::Object(told), Some(of)) = (&mut told, &stage.of) {
+        told.insert("of".into(), json!(of));
+    }
+    told
 }
 
 #[cfg(test)]

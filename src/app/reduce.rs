@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::drive::Loaded;
 use super::follow::{self, BYTES_PER_TOKEN};
 use super::kit::{StageKit, nano};
-use super::{App, AppError, bodies, expand, log, query, results, synthesise};
+use super::{App, AppError, bodies, expand, gather, log, query, results};
 use crate::core::merge::Merger;
 use crate::core::plan::{Merge, Output, ResolvedStage, Spec, StageKind};
 use crate::core::purpose::Purpose;
@@ -188,12 +188,17 @@ impl<'a, P: Ports> Reader<'a, P> {
         if stage.level > 1 {
             return Reader::Below(app, loaded, stage);
         }
-        match synthesise::map_stages(&loaded.kit).pop() {
-            Some((index, kit)) => {
-                let of = synthesise::results_of(&loaded.job.id, index, kit);
+        let last = gather::map_stages(&loaded.kit).pop();
+        match last.and_then(|(index, _)| {
+            Some((
+                index,
+                gather::results_of(&loaded.kit, &loaded.job.id, index)?,
+            ))
+        }) {
+            Some((index, of)) => {
                 let results = results::Results::new(app.clone(), of);
                 // The same result twice is one too many for a reader; what is the same in slices far apart is read twice.
-                let merger = Merger::new(&kit.stage.merge);
+                let merger = Merger::new(&gather::merge_of(&loaded.kit, index));
                 Reader::Results(Box::new(results), Box::new(merger))
             }
             None => Reader::Nothing,
@@ -212,9 +217,8 @@ impl<'a, P: Ports> Reader<'a, P> {
                 let (lines, last) = results.portion(from.checked_sub(1)).await?;
                 let lines = lines
                     .into_iter()
-                    .filter(|line| merger.add(synthesise::named(line).1));
-                let entries =
-                    lines.map(|line| (synthesise::task_of(&line), synthesise::shown(line)));
+                    .filter(|line| merger.add(gather::named(line).1));
+                let entries = lines.map(|line| (gather::task_of(&line), gather::shown(line)));
                 Ok((entries.collect(), last.map(|last| last.saturating_add(1))))
             }
         }

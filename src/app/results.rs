@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use serde_json::Value;
 
+use super::follow::amend::Amendments;
 use super::query::{json_of, owned, rows};
 use super::view::ResultLine;
 use super::{App, AppError, bodies, drive};
@@ -18,6 +19,8 @@ use crate::store::row::{Columns, Row};
 pub struct ResultsOf {
     pub job: String,
     pub stage: u32,
+    /// Stages that amend those results, in their order.
+    pub amends: Vec<u32>,
     pub output: Output,
     pub grouped: bool,
     /// The fields of one output in the order of the stage's schema, where it names any.
@@ -35,12 +38,12 @@ pub async fn results_of<P: Ports>(
     let loaded = drive::load(app, job)
         .await?
         .ok_or(AppError::NotFound("job"))?;
-    let maps = super::synthesise::map_stages(&loaded.kit);
+    let maps = super::gather::map_stages(&loaded.kit);
     let found = match stage {
         Some(name) => maps.iter().find(|(_, kit)| kit.stage.name == name),
         None => maps.last(),
     };
-    let (index, kit) = found.ok_or_else(|| {
+    let (index, _) = found.ok_or_else(|| {
         let names: Vec<&str> = maps
             .iter()
             .map(|(_, kit)| kit.stage.name.as_str())
@@ -53,13 +56,8 @@ pub async fn results_of<P: Ports>(
             ),
         )])
     })?;
-    Ok(ResultsOf {
-        job: job.to_owned(),
-        stage: *index,
-        output: kit.stage.output,
-        grouped: kit.stage.group_by.is_some(),
-        columns: kit.stage.columns(),
-    })
+    let gone = || AppError::Unavailable("the stage's plan is not readable".into());
+    super::gather::results_of(&loaded.kit, job, *index).ok_or_else(gone)
 }
 
 /// Tasks and bytes read for one page of results: an invocation has a thousand queries, so that a hundred thousand small
@@ -69,26 +67,35 @@ pub const RESULTS_BYTES: u64 = 2_000_000;
 /// Of a page, so much is taken apart at a time: as values, JSON takes ten times its bytes.
 const PORTION_BYTES: usize = 65_536;
 
+/// How many bytes of a page whose results others amend: what those brought comes on top.
+const AMENDED_BYTES: u64 = 700_000;
+
 /// Results, and after which task the next ones begin; `None` behind the last.
 pub type ResultsPage = (Vec<ResultLine>, Option<u32>);
 
 async fn results_rows<P: Ports>(
     app: &App<P>,
     of: &ResultsOf,
+    amended: bool,
     after: Option<u32>,
 ) -> Result<Vec<Row>, AppError> {
     let after = after.map_or(-1, i64::from);
+    let bytes = match amended {
+        true => AMENDED_BYTES,
+        false => RESULTS_BYTES,
+    };
     rows(
         app,
-        listing::results(&of.job, of.stage, after, RESULTS_PAGE, RESULTS_BYTES),
+        listing::results(&of.job, of.stage, after, RESULTS_PAGE, bytes),
     )
     .await
 }
 
-/// Adds what a task brought; how many bytes that was.
+/// Adds what a task brought, as it was amended; how many bytes that was.
 async fn results_in<P: Ports>(
     app: &App<P>,
     row: &Row,
+    amended: &Amendments,
     lines: &mut Vec<ResultLine>,
 ) -> Result<usize, AppError> {
     let task = row.count("idx");
@@ -96,19 +103,21 @@ async fn results_in<P: Ports>(
     let bytes = text.as_ref().map_or(0, String::len);
     match json_of(text) {
         Value::Array(results) => lines.extend(results.into_iter().filter_map(|mut result| {
-            Some(ResultLine::Item {
-                id: result.get("id")?.as_str()?.to_owned(),
-                output: result.get_mut("output")?.take(),
-                task,
-            })
+            let id = result.get("id")?.as_str()?.to_owned();
+            let output = amended.over(&id, result.get_mut("output")?.take());
+            Some(ResultLine::Item { id, output, task })
         })),
-        Value::Object(mut chunk) => lines.push(ResultLine::Chunk {
-            task,
-            label: row.maybe_text("label"),
-            group: row.maybe_text("grp"),
-            ids: row.json("ids").unwrap_or_default(),
-            output: chunk.remove("output").unwrap_or(Value::Null),
-        }),
+        Value::Object(mut chunk) => {
+            let label = row.maybe_text("label");
+            let output = chunk.remove("output").unwrap_or(Value::Null);
+            lines.push(ResultLine::Chunk {
+                task,
+                output: amended.over(label.as_deref().unwrap_or_default(), output),
+                label,
+                group: row.maybe_text("grp"),
+                ids: row.json("ids").unwrap_or_default(),
+            });
+        }
         _ => {}
     }
     Ok(bytes)
@@ -120,6 +129,10 @@ pub struct Results<P: Ports> {
     pub of: ResultsOf,
     /// Read, and not given out yet.
     rows: VecDeque<Row>,
+    amended: Amendments,
+    /// The last stage that amends them, where what that one brought is wanted apart; and what it brought.
+    last: Option<u32>,
+    own: Amendments,
 }
 
 impl<P: Ports> Results<P> {
@@ -128,19 +141,40 @@ impl<P: Ports> Results<P> {
             app,
             of,
             rows: VecDeque::new(),
+            amended: Amendments::default(),
+            last: None,
+            own: Amendments::default(),
         }
+    }
+
+    /// The same as they were before the last stage that amends them; what that one brought is asked for by [`Results::brought`].
+    pub fn apart(app: App<P>, mut of: ResultsOf) -> Results<P> {
+        let last = of.amends.pop();
+        Results {
+            last,
+            ..Results::new(app, of)
+        }
+    }
+
+    /// What the last stage has brought for a result of the newest portion.
+    pub fn brought(&self, id: &str) -> Option<Value> {
+        self.own.get(id)
     }
 
     /// What comes after that task. Where it fails, the same may be asked for again.
     pub async fn portion(&mut self, after: Option<u32>) -> Result<ResultsPage, AppError> {
         if self.rows.is_empty() {
-            self.rows = results_rows(&self.app, &self.of, after).await?.into();
+            let amended = self.last.is_some() || !self.of.amends.is_empty();
+            let rows = results_rows(&self.app, &self.of, amended, after).await?;
+            self.amended = Amendments::of(&self.app, &self.of.job, &self.of.amends, &rows).await?;
+            self.own = Amendments::of(&self.app, &self.of.job, self.last.as_slice(), &rows).await?;
+            self.rows = rows.into();
         }
         let (mut lines, mut last, mut bytes) = (Vec::new(), None, 0);
         while bytes < PORTION_BYTES
             && let Some(row) = self.rows.front()
         {
-            match results_in(&self.app, row, &mut lines).await {
+            match results_in(&self.app, row, &self.amended, &mut lines).await {
                 Ok(more) => bytes += more,
                 // What is there already goes out first.
                 Err(_) if last.is_some() => break,

@@ -8,12 +8,11 @@ use serde_json::{Value, json};
 
 use super::drive::Loaded;
 use super::follow::BYTES_PER_TOKEN;
+use super::gather::{coverage, gather, results_json, together};
 use super::kit::{Kit, StageKit, nano};
 use super::sample::Sample;
-use super::view::{Merged, Missing, ResultLine, StageMerge};
-use super::{App, AppError, bodies, query, reduce, results};
-use crate::core::flags::Checker;
-use crate::core::merge::Merger;
+use super::view::Merged;
+use super::{App, AppError, bodies, query, reduce};
 use crate::core::plan::StageKind;
 use crate::core::verdict::Form;
 use crate::ports::Ports;
@@ -25,10 +24,6 @@ use crate::store::tasks::NewTask;
 
 /// Kept free of the context for the frame and the coverage.
 pub const CONTEXT_RESERVE: u64 = 8_000;
-/// Missing items that the synthesis is told by name.
-const MISSING_NAMED: usize = 200;
-/// Items that a result for many is said to rest on, by id; beyond them it is said how many they are.
-const IDS_NAMED: usize = 50;
 /// A synthesis with less room to answer is not worth its money.
 const LEAST_TOKENS: u32 = 256;
 
@@ -66,8 +61,15 @@ pub async fn prepare<P: Ports>(
 ) -> Result<Prepared, AppError> {
     let synthesis = stage_of(&loaded.kit).filter(|_| wanted);
     let room = synthesis.map(|(_, kit)| Room::of(app, loaded, kit));
-    let gathered = gather(app, loaded, room.as_ref().map_or(0, |room| room.bytes)).await?;
-    let plain = json!({"merged": gathered.merged, "note": null});
+    let gathered = gather(
+        app,
+        loaded,
+        room.as_ref().map_or(0, |room| room.bytes),
+        u32::MAX,
+    )
+    .await?;
+    let left = gathered.left_note(&loaded.kit);
+    let plain = json!({"merged": gathered.merged, "note": left});
     let (Some((index, kit)), Some(room)) = (synthesis, room) else {
         return Ok(Prepared {
             merged: plain,
@@ -84,7 +86,7 @@ pub async fn prepare<P: Ports>(
             flags: gathered.flags,
         });
     }
-    let note = gathered.sample.note("results");
+    let note = together([left, gathered.sample.note("results")]);
     let at = (index, kit);
     let (merged, next) = write(
         app,
@@ -153,6 +155,7 @@ pub async fn over_tree<P: Ports>(
         let Some(next) = next else { break };
         from = next;
     }
+    let known = stored.get("note").and_then(Value::as_str);
     let mut notes: Vec<String> = Vec::new();
     for level in 1..=stage.level {
         let lost = reduce::size(app, loaded, stage, level).await?.lost;
@@ -169,7 +172,7 @@ pub async fn over_tree<P: Ports>(
     if !notes.is_empty() {
         notes.push("the frequencies are of all results".to_owned());
     }
-    let note = (!notes.is_empty()).then(|| notes.join("; "));
+    let note = together(known.map(str::to_owned).into_iter().chain(notes).map(Some));
     write(app, loaded, (index, kit), &room, merged, sample, note).await
 }
 
@@ -190,7 +193,7 @@ async fn write<P: Ports>(
     sample: Sample,
     note: Option<String>,
 ) -> Result<(Value, Next), AppError> {
-    let coverage = coverage(app, loaded, note.as_deref()).await?;
+    let coverage = coverage(app, loaded, note.as_deref(), &[]).await?;
     let results = results_json(loaded, &merged, &sample, note.as_deref());
     // What is held from here on is held several times over, and may fill the model's context each time.
     drop(sample);
@@ -325,177 +328,4 @@ impl Room {
             .checked_sub(cut)
             .filter(|tokens| *tokens >= LEAST_TOKENS)
     }
-}
-
-/// Results, merged and as the synthesis sees them.
-struct Gathered {
-    merged: Merged,
-    /// JSON of single results of the last map stage.
-    sample: Sample,
-    flags: Vec<(u32, Vec<Flag>)>,
-}
-
-/// The results of a map stage, to be read page by page.
-pub fn results_of(job: &str, stage: u32, kit: &StageKit) -> results::ResultsOf {
-    results::ResultsOf {
-        job: job.to_owned(),
-        stage,
-        output: kit.stage.output,
-        grouped: kit.stage.group_by.is_some(),
-        columns: None,
-    }
-}
-
-/// Results and coverage in the form that a synthesis is told them, of at most about so many bytes.
-pub async fn digest<P: Ports>(
-    app: &App<P>,
-    loaded: &Loaded,
-    bytes: u64,
-) -> Result<(String, String), AppError> {
-    let gathered = gather(app, loaded, bytes).await?;
-    let sample = &gathered.sample;
-    let note = sample.note("results");
-    let coverage = coverage(app, loaded, note.as_deref()).await?;
-    let results = results_json(loaded, &gathered.merged, sample, note.as_deref());
-    Ok((results, coverage))
-}
-
-/// Reads every map stage's results once; keeps an even sample of the last stage's of at most `bytes`.
-async fn gather<P: Ports>(app: &App<P>, loaded: &Loaded, bytes: u64) -> Result<Gathered, AppError> {
-    let mut gathered = Gathered {
-        merged: Merged::default(),
-        sample: Sample::of(bytes),
-        flags: Vec::new(),
-    };
-    let maps: Vec<(u32, &StageKit)> = map_stages(&loaded.kit);
-    let last = maps.last().map(|(index, _)| *index);
-    for (index, kit) in maps {
-        let mut merger = Merger::new(&kit.stage.merge);
-        let mut checker = Checker::of(kit.stage.is_cascade());
-        let of = results_of(&loaded.job.id, index, kit);
-        let mut results = results::Results::new(app.clone(), of);
-        let mut after = None;
-        loop {
-            let (lines, next) = results.portion(after).await?;
-            for line in lines {
-                let (id, output) = named(&line);
-                checker.add(id, output);
-                if merger.add(output) && Some(index) == last {
-                    gathered.sample.add(shown(line).to_string());
-                }
-            }
-            let Some(next) = next else { break };
-            after = Some(next);
-        }
-        let merged = merger.finish();
-        let flags = checker.finish().into_iter().map(|(id, flag)| Flag {
-            id,
-            flag: flag.as_str().to_owned(),
-        });
-        gathered.flags.push((index, flags.collect()));
-        if Some(index) == last {
-            gathered.merged.count_by = merged.count_by.clone();
-            gathered.merged.distinct = merged.distinct;
-        }
-        gathered.merged.stages.insert(
-            kit.stage.name.clone(),
-            StageMerge {
-                count_by: merged.count_by,
-                distinct: merged.distinct,
-                results: merged.results,
-            },
-        );
-    }
-    Ok(gathered)
-}
-
-/// A result with the id it has.
-pub fn named(line: &ResultLine) -> (&str, &Value) {
-    match line {
-        ResultLine::Item { id, output, .. } => (id, output),
-        ResultLine::Chunk { label, output, .. } => (label.as_deref().unwrap_or_default(), output),
-    }
-}
-
-/// The task that gave it.
-pub fn task_of(line: &ResultLine) -> u32 {
-    match line {
-        ResultLine::Item { task, .. } | ResultLine::Chunk { task, .. } => *task,
-    }
-}
-
-/// A result as the synthesis, or a reader of the tree, sees it.
-pub fn shown(line: ResultLine) -> Value {
-    match line {
-        ResultLine::Item { id, output, .. } => json!({"id": id, "output": output}),
-        ResultLine::Chunk {
-            label, ids, output, ..
-        } => chunk_line(label.as_deref(), &ids, &output),
-    }
-}
-
-/// One result for many items, as the synthesis sees it.
-fn chunk_line(label: Option<&str>, ids: &[String], output: &Value) -> Value {
-    let named = ids.get(..IDS_NAMED.min(ids.len())).unwrap_or_default();
-    let mut line = json!({"id": label, "ids": named, "output": output});
-    if let Value::Object(line) = &mut line {
-        if label.is_none() {
-            line.shift_remove("id");
-        }
-        if named.len() < ids.len() {
-            line.insert("items".into(), ids.len().into());
-        }
-    }
-    line
-}
-
-/// The map stages of a plan with their indexes.
-pub fn map_stages(kit: &Kit) -> Vec<(u32, &StageKit)> {
-    (0u32..)
-        .zip(&kit.stages)
-        .filter(|(_, stage)| stage.stage.kind == StageKind::Map)
-        .collect()
-}
-
-fn results_json(loaded: &Loaded, merged: &Merged, sample: &Sample, note: Option<&str>) -> String {
-    let last = map_stages(&loaded.kit).pop();
-    let results = last
-        .and_then(|(_, kit)| merged.stages.get(&kit.stage.name))
-        .map_or(0, |stage| stage.results);
-    let total = merged.distinct.unwrap_or(results);
-    let mut head = json!({"count_by": merged.count_by, "total": total});
-    if let Value::Object(head) = &mut head {
-        if let Some(distinct) = merged.distinct {
-            head.insert("distinct".into(), distinct.into());
-        }
-        if let Some(note) = note {
-            head.insert("note".into(), note.into());
-        }
-    }
-    let mut text = head.to_string();
-    // `{…}` becomes `{…,"results":[…]}` without a second copy of every result as a tree.
-    text.pop();
-    text.push_str(",\"results\":[");
-    text.push_str(&sample.lines.join(","));
-    text.push_str("]}");
-    text
-}
-
-/// The coverage as the synthesis is told.
-async fn coverage<P: Ports>(
-    app: &App<P>,
-    loaded: &Loaded,
-    note: Option<&str>,
-) -> Result<String, AppError> {
-    let total = u64::from(loaded.job.items_total);
-    let missing: Vec<Missing> = super::coverage::missing(app, loaded).await?;
-    let named: Vec<&Missing> = missing.iter().take(MISSING_NAMED).collect();
-    let coverage = json!({
-        "total": total,
-        "covered": total.saturating_sub(missing.len() as u64),
-        "missing_total": missing.len(),
-        "missing": named,
-        "note": note,
-    });
-    Ok(coverage.to_string())
 }

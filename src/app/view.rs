@@ -398,7 +398,7 @@ pub struct Coverage {
     pub covered: u64,
     pub missing: Vec<Missing>,
     pub flagged: Vec<Flagged>,
-    /// What the synthesis was not shown, where not everything fitted.
+    /// What the synthesis was not shown, where not everything fitted, and how many results were to be followed up and were not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }

@@ -106,7 +106,7 @@ fn millionths(sum: Dollars) -> Dollars {
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
-    use crate::core::estimate::{Pace, Price};
+    use crate::core::estimate::{Pace, Price, Usual};
 
     fn stage(tasks: u64, shared_bytes: u64) -> Figures {
         Figures {
@@ -117,6 +117,7 @@ mod tests {
             format: true,
             item_bytes: (tasks * 500, tasks * 500),
             answer_chars: (60, 120),
+            usual: Usual::default(),
             max_tokens: 4_096,
             thinking: 0,
             price: Price {

@@ -3,19 +3,25 @@
 //! Pure arithmetic over figures that the caller has worked out from prompts, prices and the input's profile. The
 //! lower end is a run in which everything goes well and texts are easy; the upper end allows for dense texts, talkative
 //! answers and the faults of a bad day (one call in ten fails, one answer in fifty must be mended). Neither end is a
-//! promise: the promise is the budget, which is kept by reservation, not by this.
+//! promise: the promise is the budget, which is kept by reservation, not by this. Between them stands what is likely: texts and
+//! answers of usual length, and hardly a fault.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 
 /// Tokens for a byte of a prompt. The newest tokenizer takes 2.5 characters of English for a token; markup, code and
 /// figures take fewer, scripts of several bytes a character more bytes.
 const TOKENS_PER_BYTE: (f64, f64) = (0.24, 0.52);
+const USUAL_TOKENS_PER_BYTE: f64 = 0.3;
 /// What the API puts before a prompt that asks for a schema: a few hundred tokens were seen.
 const FORMAT_TOKENS: (f64, f64) = (20.0, 400.0);
+const USUAL_FORMAT_TOKENS: f64 = 150.0;
 /// Tokens for a character of an answer, which is JSON or prose.
 const TOKENS_PER_CHAR: (f64, f64) = (0.24, 0.55);
+const USUAL_TOKENS_PER_CHAR: f64 = 0.3;
+/// Of what a call may spend on thinking, so much is usual; and what repairs and second tries add to the usual bill.
+const USUAL_THINKING: f64 = 0.2;
+const USUAL_MORE: f64 = 1.03;
 /// Calls beyond one for each task: failed ones, repairs and halves, and three more that any small job may meet.
 const MORE_CALLS: f64 = 0.3;
 const SPARE_CALLS: u64 = 3;
@@ -50,6 +56,9 @@ pub struct Expected {
     pub input_tokens: Span,
     pub output_tokens: Span,
     pub cost_usd: Dollars,
+    /// With texts and answers of usual length and hardly a fault; absent in what was worked out before there was such a figure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub likely_usd: Option<f64>,
     /// From the first call on, at the limits known when this was worked out, if no other job wants them too.
     pub seconds: Span,
     /// Whether the account's rate limits were known for every model of the plan; where not, only the number
@@ -67,6 +76,8 @@ pub struct ExpectedStage {
     pub input_tokens: Span,
     pub output_tokens: Span,
     pub cost_usd: Dollars,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub likely_usd: Option<f64>,
     pub seconds: Span,
 }
 
@@ -107,6 +118,16 @@ pub struct Pace {
     pub limits: Option<(f64, f64, f64)>,
 }
 
+/// What is usual between least and most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usual {
+    pub tasks: u64,
+    /// Bytes that all requests together add to what is fixed.
+    pub bytes: u64,
+    /// Characters of one answer.
+    pub chars: u64,
+}
+
 /// One stage, in figures.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figures {
@@ -123,6 +144,7 @@ pub struct Figures {
     pub item_bytes: (u64, u64),
     /// Characters of one answer, at least and at most.
     pub answer_chars: (u64, u64),
+    pub usual: Usual,
     pub max_tokens: u32,
     /// Tokens that one call may spend on thinking.
     pub thinking: u32,
@@ -189,6 +211,15 @@ impl Figures {
                 (tasks.1 * (self.more + MORE_CALLS)).ceil() as u64 + SPARE_CALLS
             },
         };
+        let cost_usd = Dollars {
+            low: dollars(tasks.0 * self.price.of_call(input.0, output.0)),
+            high: dollars(
+                more(
+                    self.price.of_call(input.0, output.0),
+                    self.price.of_call(input.1, output.1) + self.fee_nano as f64,
+                ) * dearest,
+            ),
+        };
         ExpectedStage {
             stage: self.stage.clone(),
             tasks: Span {
@@ -198,17 +229,31 @@ impl Figures {
             calls,
             input_tokens: span(tasks.0 * input.0, more(input.0, input.1)),
             output_tokens: span(tasks.0 * output.0, more(output.0, output.1)),
-            cost_usd: Dollars {
-                low: dollars(tasks.0 * self.price.of_call(input.0, output.0)),
-                high: dollars(
-                    more(
-                        self.price.of_call(input.0, output.0),
-                        self.price.of_call(input.1, output.1) + self.fee_nano as f64,
-                    ) * dearest,
-                ),
-            },
+            cost_usd,
+            likely_usd: Some(self.likely().clamp(cost_usd.low, cost_usd.high)),
             seconds: self.seconds(calls, input, output),
         }
+    }
+
+    /// Dollars, where all is as usual.
+    fn likely(&self) -> f64 {
+        let usual = &self.usual;
+        let tasks = usual.tasks as f64;
+        let format = if self.format {
+            USUAL_FORMAT_TOKENS
+        } else {
+            0.0
+        };
+        let bytes = self.fixed_bytes as f64 + usual.bytes as f64 / tasks.max(1.0);
+        let input = bytes * USUAL_TOKENS_PER_BYTE + format;
+        let output =
+            usual.chars as f64 * USUAL_TOKENS_PER_CHAR + f64::from(self.thinking) * USUAL_THINKING;
+        let call = self
+            .price
+            .of_call(input, output.min(f64::from(self.max_tokens)));
+        // Checks are for some of the results.
+        let more = USUAL_MORE * f64::midpoint(1.0, self.more);
+        dollars(tasks * more * (call + self.fee_nano as f64 / 2.0))
     }
 
     /// The slowest of what bounds it: calls side by side, and each rate limit.
@@ -251,6 +296,11 @@ pub fn handed_on(whole: Figures, model: &str, share: f64) -> Figures {
         // Failed answers go on task by task, with few items each.
         tasks: (0, part(whole.tasks.1)),
         item_bytes: (0, part(whole.item_bytes.1)),
+        usual: Usual {
+            tasks: part(whole.usual.tasks) / 2,
+            bytes: part(whole.usual.bytes) / 2,
+            ..whole.usual
+        },
         ..whole
     }
 }
@@ -273,6 +323,8 @@ pub fn expected(stages: &[Figures]) -> Expected {
         }
         whole.cost_usd.low = rounded(whole.cost_usd.low + stage.cost_usd.low);
         whole.cost_usd.high = rounded(whole.cost_usd.high + stage.cost_usd.high);
+        let likely = whole.likely_usd.unwrap_or(0.0) + stage.likely_usd.unwrap_or(0.0);
+        whole.likely_usd = Some(rounded(likely));
         whole.stages.push(stage);
     }
     whole
@@ -290,6 +342,10 @@ pub fn expected_cached(stages: &[Figures]) -> Expected {
         let low = rounded((part.cost_usd.low - saved).max(0.0));
         whole.cost_usd.low = rounded(whole.cost_usd.low - part.cost_usd.low + low);
         part.cost_usd.low = low;
+        let likely = part.likely_usd.unwrap_or(0.0);
+        let lower = rounded((likely - saved).max(low));
+        part.likely_usd = Some(lower);
+        whole.likely_usd = Some(rounded(whole.likely_usd.unwrap_or(0.0) - likely + lower));
         let waves = part
             .calls
             .low
@@ -318,109 +374,6 @@ fn span(low: f64, high: f64) -> Span {
     }
 }
 
-/// How long a text is that nothing bounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Prose {
-    /// A field of a worker's result.
-    Brief,
-    /// A part of a report.
-    Long,
-}
-
-impl Prose {
-    fn chars(self) -> (u64, u64) {
-        match self {
-            Prose::Brief => (2, 240),
-            Prose::Long => (60, 4_000),
-        }
-    }
-}
-
-/// Elements of a list that nothing bounds.
-const ELEMENTS: (u64, u64) = (0, 6);
-/// Schemas within schemas are followed this far.
-const DEPTH: u32 = 12;
-
-/// Characters of one value of a schema, at least and at most, as far as the schema tells.
-pub fn value_chars(schema: &Value, prose: Prose) -> (u64, u64) {
-    chars(schema, prose, DEPTH)
-}
-
-fn chars(schema: &Value, prose: Prose, depth: u32) -> (u64, u64) {
-    let text = prose.chars();
-    if depth == 0 {
-        return text;
-    }
-    let of = |schema: &Value| chars(schema, prose, depth - 1);
-    let number = |name: &str| schema.get(name).and_then(Value::as_u64);
-    if let Some(values) = schema.get("enum").and_then(Value::as_array) {
-        return either(values.iter().map(|value| {
-            let length = value.to_string().chars().count() as u64;
-            (length, length)
-        }));
-    }
-    if let Some(value) = schema.get("const") {
-        let length = value.to_string().chars().count() as u64;
-        return (length, length);
-    }
-    if let Some(forms) = ["anyOf", "oneOf"]
-        .iter()
-        .find_map(|name| schema.get(*name)?.as_array())
-    {
-        return either(forms.iter().map(of));
-    }
-    let kinds: Vec<&str> = match schema.get("type") {
-        Some(Value::String(kind)) => vec![kind],
-        Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).collect(),
-        _ if schema.get("properties").is_some() => vec!["object"],
-        _ => return text,
-    };
-    either(kinds.into_iter().map(|kind| match kind {
-        "null" => (4, 4),
-        "boolean" => (4, 5),
-        "integer" => (1, 8),
-        "number" => (1, 12),
-        "array" => {
-            let element = schema.get("items").map_or(text, of);
-            let most = number("maxItems").unwrap_or(ELEMENTS.1).min(100);
-            let least = number("minItems").unwrap_or(ELEMENTS.0).min(most);
-            (
-                2 + least * (element.0 + 1),
-                2 + most.saturating_mul(element.1 + 2),
-            )
-        }
-        "object" => {
-            let named = schema.get("properties").and_then(Value::as_object);
-            let required = schema.get("required").and_then(Value::as_array);
-            let mut sum = (2, 4);
-            for (name, schema) in named.into_iter().flatten() {
-                let value = of(schema);
-                let key = name.chars().count() as u64 + 3;
-                if required.is_some_and(|names| names.iter().any(|n| n == name)) {
-                    sum.0 += key + value.0;
-                }
-                sum.1 += key + value.1 + 2;
-            }
-            sum
-        }
-        _ => {
-            let most = number("maxLength").map_or(text.1, |most| most.min(text.1));
-            let least = number("minLength").unwrap_or(text.0).min(most);
-            (least + 2, most + 2)
-        }
-    }))
-}
-
-fn either(forms: impl Iterator<Item = (u64, u64)>) -> (u64, u64) {
-    let mut sum: Option<(u64, u64)> = None;
-    for (low, high) in forms {
-        sum = Some(sum.map_or((low, high), |(least, most)| {
-            (least.min(low), most.max(high))
-        }));
-    }
-    sum.unwrap_or((0, 0))
-}
-
 /// Tokens that so many characters of an answer may take at most.
 pub fn tokens_at_most(chars: u64) -> u64 {
     (chars as f64 * TOKENS_PER_CHAR.1).ceil() as u64
@@ -445,7 +398,6 @@ pub fn usual_tokens_per_byte() -> f64 {
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn figures() -> Figures {
         Figures {
@@ -456,6 +408,11 @@ mod tests {
             format: true,
             item_bytes: (200_000, 200_000),
             answer_chars: (1_000, 2_000),
+            usual: Usual {
+                tasks: 100,
+                bytes: 200_000,
+                chars: 1_500,
+            },
             max_tokens: 4_096,
             thinking: 0,
             price: Price {
@@ -520,6 +477,9 @@ mod tests {
         // 100 × 4,000 bytes of prompt: 0.24 to 0.52 tokens each, and what the schema adds.
         assert_eq!(one.input_tokens.low, 96_000 + 2_000);
         assert!(one.cost_usd.low > 0.0 && one.cost_usd.high < one.cost_usd.low * 8.0);
+        let likely = one.likely_usd.unwrap();
+        assert!(likely > one.cost_usd.low && likely < one.cost_usd.high / 2.0);
+        assert!((two.likely_usd.unwrap() - 2.0 * likely).abs() < 1e-9);
     }
 
     #[test]
@@ -555,6 +515,7 @@ mod tests {
         let nothing = Figures {
             tasks: (0, 0),
             item_bytes: (0, 0),
+            usual: Usual::default(),
             ..figures()
         };
         let whole = expected(&[nothing]);
@@ -574,28 +535,5 @@ mod tests {
         assert_eq!(part.stages[0].stage, "classify (sonnet)");
         let none = expected(&[handed_on(figures(), "sonnet", 0.0)]);
         assert_eq!(none.calls.high, 0);
-    }
-
-    #[test]
-    fn a_schema_says_how_long_its_values_are() {
-        let chars = |schema| value_chars(&schema, Prose::Brief);
-        assert_eq!(chars(json!({"enum": ["a", "bcd", null]})), (3, 5));
-        assert_eq!(chars(json!({"type": "boolean"})), (4, 5));
-        assert_eq!(chars(json!({"type": "string", "maxLength": 10})), (4, 12));
-        assert_eq!(
-            chars(json!({"anyOf": [{"type": "string", "maxLength": 8}, {"type": "null"}]})),
-            (4, 10)
-        );
-        let object = json!({"type": "object", "properties": {"a": {"type": "boolean"}, "b": {"type": "null"}}, "required": ["a"]});
-        assert_eq!(chars(object), (2 + 4 + 4, 4 + (4 + 5 + 2) + (4 + 4 + 2)));
-        let list =
-            json!({"type": "array", "items": {"type": "boolean"}, "minItems": 1, "maxItems": 2});
-        assert_eq!(chars(list), (2 + 5, 2 + 2 * 7));
-        // One that refers to itself ends.
-        let mut deep = json!({"type": "string"});
-        for _ in 0..100 {
-            deep = json!({"type": "array", "items": deep, "maxItems": 1});
-        }
-        assert!(chars(deep).1 < 400);
     }
 }

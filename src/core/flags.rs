@@ -23,12 +23,20 @@ pub enum Flag {
     Short,
     /// A free text of it stands in another item's result too.
     SameText,
+    /// It was chosen for a follow-up that brought nothing: it is as it was before.
+    NotFollowedUp,
     /// A field of it says so, in a stage whose results may go to a better model.
     Unsure,
 }
 
 impl Flag {
-    pub const ALL: [Flag; 4] = [Flag::Empty, Flag::Short, Flag::SameText, Flag::Unsure];
+    pub const ALL: [Flag; 5] = [
+        Flag::Empty,
+        Flag::Short,
+        Flag::SameText,
+        Flag::Unsure,
+        Flag::NotFollowedUp,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -36,6 +44,7 @@ impl Flag {
             Flag::Short => "short",
             Flag::SameText => "same_text",
             Flag::Unsure => "unsure",
+            Flag::NotFollowedUp => "not_followed_up",
         }
     }
 }

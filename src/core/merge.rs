@@ -22,6 +22,8 @@ const MOST_CHARS: usize = 200;
 #[derive(Debug, Clone)]
 pub struct Merger {
     merge: Merge,
+    /// Fields that are counted only where a result has them.
+    present: Vec<String>,
     counts: BTreeMap<String, BTreeMap<String, u64>>,
     seen: HashSet<[u8; 16]>,
     results: u64,
@@ -46,9 +48,17 @@ impl Merger {
                 .map(|field| (field.clone(), BTreeMap::new()))
                 .collect(),
             merge: merge.clone(),
+            present: Vec::new(),
             seen: HashSet::new(),
             results: 0,
         }
+    }
+
+    /// These fields are counted only where a result has them: most results were never asked for them.
+    #[must_use]
+    pub fn where_present(mut self, fields: &[String]) -> Merger {
+        self.present = fields.to_vec();
+        self
     }
 
     /// Counts one result. False where it is the same as an earlier one in the `dedupe_by` fields.
@@ -58,6 +68,7 @@ impl Merger {
         for (field, counts) in &mut self.counts {
             match output.get(field) {
                 // Each element of a list counts; an empty list counts as nothing at all.
+                None if self.present.contains(field) => {}
                 Some(Value::Array(values)) => values.iter().for_each(|v| count(counts, v, most)),
                 other => count(counts, other.unwrap_or(&Value::Null), most),
             }

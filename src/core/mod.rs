@@ -6,6 +6,7 @@
 //! - [`plan`]: jobs, stages, limits as callers write them
 //! - [`recipe`]: ready plans, from their files
 //! - [`planner`]: the orchestrator's answer, what makes a plan sound; [`plain_plan`]: one that always is
+//! - [`amend`]: stages over some of the results before them
 //! - [`state`]: the two state machines, as total transition functions
 //! - [`chunk`]: items into chunks; [`extension`]: what a job keeps about one that it extends
 //! - [`cache`]: which calls share their prefix through the API's cache, and which goes first
@@ -14,6 +15,7 @@
 //! - [`pace`]: how many tasks are claimed ahead of need
 //! - [`verdict`]: what becomes of a task after an answer or an error
 //! - [`merge`]: the deterministic fan-in
+//! - [`lengths`]: how long results are, by their schemas
 //! - [`profile`]: an input in figures; [`estimate`]: what a plan is expected to take; [`alternatives`]: and in other ways
 //! - [`schedule`]: what a schedule is made of
 //! - [`webhook`]: who is told, and how a message is signed
@@ -27,6 +29,7 @@
 
 pub mod admit;
 pub mod alternatives;
+pub mod amend;
 pub mod cache;
 pub mod chunk;
 pub mod cite;
@@ -37,6 +40,7 @@ pub mod extension;
 pub mod flags;
 pub mod guard;
 pub mod ids;
+pub mod lengths;
 pub mod merge;
 pub mod money;
 pub mod pace;

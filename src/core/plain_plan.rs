@@ -1,6 +1,7 @@
 //! The plain plan: sound for any task and any input, it stands in where no plan of the orchestrator's does. What it tells
 //! its workers are files under `prompts/`.
 
+use super::amend::Of;
 use super::estimate::prompt_tokens_at_most;
 use super::plan::{InputKind, Output, Stage, StageKind};
 use super::planner::{self, Bounds, Field, FieldKind, Planned, Tier};
@@ -58,6 +59,8 @@ pub fn stages(task: &str, bounds: &Bounds<'_>) -> Vec<Stage> {
         chunk_tokens: 0,
         tier: Tier::Worker,
         count_by: vec!["relevance".to_owned(), "topic".to_owned()],
+        of: Of::default(),
+        with_input: false,
     };
     let mut stages = Vec::new();
     // Fewer items until nothing is wrong: one always fits.
@@ -78,6 +81,8 @@ pub fn stages(task: &str, bounds: &Bounds<'_>) -> Vec<Stage> {
         output_schema: None,
         chunk: None,
         group_by: None,
+        of: None,
+        with_input: None,
         model: Some(bounds.models.1.to_owned()),
         models: None,
         max_tokens: None,

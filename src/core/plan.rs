@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::amend::Of;
 use super::delivery::Delivery;
 use super::slice::Size;
 
@@ -254,6 +255,13 @@ pub struct Stage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 200, pattern = r"\S")]
     pub group_by: Option<String>,
+    /// `map` only, after another one: some of the results before it. The stage amends them: each result is laid over the one that its
+    /// item had, and all others go on as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<Of>,
+    /// `map` only, after another one: beside each result, under `input`, its workers see the item that it was made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with_input: Option<bool>,
     /// A model id or an alias (`haiku`, `sonnet`, `opus`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 100)]
@@ -436,6 +444,10 @@ pub struct ResolvedStage {
     pub chunk: Chunk,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<Of>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub with_input: bool,
     /// A model id, never an alias.
     pub model: String,
     /// All models of a cascade, `model` first; empty where there is none.
@@ -480,6 +492,11 @@ impl ResolvedStage {
         }
     }
 
+    /// It adds to results of the stages before, and has none of its own.
+    pub fn amends(&self) -> bool {
+        self.kind == StageKind::Map && self.of.is_some()
+    }
+
     /// The share of results that may be asked for once more. A cascade is there for that: all of them, where the job names
     /// no share.
     pub fn redo_share(&self, limits: &Limits) -> f64 {
@@ -499,6 +516,8 @@ impl ResolvedStage {
             // A group decides itself how large it is.
             chunk: (map && self.group_by.is_none()).then_some(self.chunk),
             group_by: self.group_by.clone(),
+            of: self.of.clone(),
+            with_input: self.with_input.then_some(true),
             model: (!self.is_cascade()).then(|| self.model.clone()),
             models: self.is_cascade().then(|| self.models.clone()),
             max_tokens: Some(self.max_tokens),

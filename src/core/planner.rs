@@ -6,7 +6,9 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::estimate::{Prose, prompt_tokens_at_most, tokens_at_most, value_chars};
+use super::amend::Of;
+use super::estimate::{prompt_tokens_at_most, tokens_at_most};
+use super::lengths::{Prose, value_chars};
 use super::plan::{Chunk, InputKind, Merge, Output, Stage, StageKind};
 use super::profile::Profile;
 
@@ -29,6 +31,8 @@ const NULLABLE: usize = 16;
 const RESERVED: [&str; 1] = [PLAN];
 /// The stage in which plans are made.
 pub const PLAN: &str = "plan";
+/// Fields of a stage in an answer that may be left out.
+const LATER: [&str; 2] = ["of", "with_input"];
 /// Around one result in an answer: `{"id":"…","output":…},`.
 const AROUND_RESULT: u64 = 70;
 /// Tokens of a prompt besides its items, from above.
@@ -80,6 +84,11 @@ pub struct Planned {
     pub chunk_tokens: u64,
     pub tier: Tier,
     pub count_by: Vec<String>,
+    /// Which results before it are its items; nothing in it: all.
+    #[serde(default)]
+    pub of: Of,
+    #[serde(default)]
+    pub with_input: bool,
 }
 
 /// One field of a result.
@@ -109,13 +118,18 @@ pub enum Tier {
     Synthesis,
 }
 
-/// The schema of the answer: every field required, 0 and [] meaning none.
+/// The schema of the answer: every field required, 0 and [] meaning none; but what a later stage may say of the results before it,
+/// which an answer may leave out.
 pub fn answer_schema() -> Value {
     let text = json!({"type": "string"});
     let closed = |properties: Value| {
         let required: Vec<&String> = properties
             .as_object()
-            .map(|map| map.keys().collect())
+            .map(|map| {
+                map.keys()
+                    .filter(|name| !LATER.contains(&name.as_str()))
+                    .collect()
+            })
             .unwrap_or_default();
         json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
     };
@@ -124,6 +138,11 @@ pub fn answer_schema() -> Value {
         "type": {"enum": ["string", "number", "integer", "boolean", "strings"]},
         "values": {"type": "array", "items": text},
         "description": text,
+    }));
+    let of = closed(json!({
+        "field": text,
+        "values": {"type": "array", "items": text},
+        "flagged": {"type": "boolean"},
     }));
     let stage = closed(json!({
         "name": text,
@@ -135,6 +154,8 @@ pub fn answer_schema() -> Value {
         "chunk_tokens": {"type": "integer"},
         "tier": {"enum": ["worker", "synthesis"]},
         "count_by": {"type": "array", "items": text},
+        "of": of,
+        "with_input": {"type": "boolean"},
     }));
     closed(json!({"rationale": text, "stages": {"type": "array", "items": stage}}))
 }
@@ -234,6 +255,8 @@ pub(super) fn stage(planned: &Planned, bounds: &Bounds<'_>, faults: &mut Vec<Str
         output_schema: schema,
         chunk: None,
         group_by: None,
+        of: of(&planned.of),
+        with_input: planned.with_input.then_some(true),
         model: Some(model.to_owned()),
         models: None,
         max_tokens: None,
@@ -304,6 +327,16 @@ pub(super) fn stage(planned: &Planned, bounds: &Bounds<'_>, faults: &mut Vec<Str
         dedupe_by: Vec::new(),
     });
     stage
+}
+
+/// Which results a stage is over; `None` where nothing is said, which means all.
+fn of(planned: &Of) -> Option<Of> {
+    let field = planned.field.as_deref().map(str::trim);
+    let of = Of {
+        field: field.filter(|field| !field.is_empty()).map(str::to_owned),
+        ..planned.clone()
+    };
+    (of != Of::default()).then_some(of)
 }
 
 /// Items of a chunk, where they are named.

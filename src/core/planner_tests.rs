@@ -259,6 +259,25 @@ fn added_stages_have_names_of_their_own_and_bring_no_second_report() {
 }
 
 #[test]
+fn a_stage_may_be_over_some_of_the_results_before_it() {
+    let profile = profile(300, 200);
+    let mut plan = plan();
+    let mut closer = plan["stages"][0].clone();
+    closer["name"] = json!("closer");
+    closer["of"] = json!({"field": "category", "values": ["bug"], "flagged": false});
+    closer["with_input"] = json!(true);
+    plan["stages"].as_array_mut().unwrap().insert(1, closer);
+    let stages = judged(plan, &bounds(&profile)).unwrap();
+    let of = json!({"field": "category", "values": ["bug"]});
+    assert_eq!(json!(stages[1].of), of);
+    assert_eq!(stages[1].with_input, Some(true));
+    // The first one says nothing of results: neither do answers of the form without these fields.
+    assert_eq!((stages[0].of.is_none(), stages[0].with_input), (true, None));
+    let none = json!({"field": "", "values": [], "flagged": false});
+    assert!(super::of(&serde_json::from_value(none).unwrap()).is_none());
+}
+
+#[test]
 fn the_default_plan_is_sound_for_any_input() {
     for (items, bytes) in [(1, 10), (100_000, 50), (300, 2_000), (50, 400_000)] {
         let profile = profile(items, bytes);
@@ -283,6 +302,16 @@ fn the_form_of_the_answer_is_the_one_that_is_read() {
     let plan = plan();
     let mut given: Vec<&String> = plan["stages"][0].as_object().unwrap().keys().collect();
     given.sort();
+    // What a plan may say besides is no part of the form that every answer has.
+    let mut required: Vec<&str> = stage["required"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(Value::as_str)
+        .collect();
+    required.sort_unstable();
+    assert_eq!(required, given);
+    named.retain(|name| !["of", "with_input"].contains(&name.as_str()));
     assert_eq!(named, given);
 }
 

@@ -59,8 +59,8 @@ const INSERT_PAGES: &str = "-- insert_pages
 INSERT INTO pages (job, first, count, body, blob)
 SELECT ?1, value->>'$.first', value->>'$.count', value->>'$.body', value->>'$.blob' FROM json_each(?2)";
 const INSERT_STAGES: &str = "-- insert_stages
-INSERT INTO stages (job, idx, kind, name)
-SELECT ?1, value->>'$.idx', value->>'$.kind', value->>'$.name' FROM json_each(?2)";
+INSERT INTO stages (job, idx, kind, name, amends)
+SELECT ?1, value->>'$.idx', value->>'$.kind', value->>'$.name', value->>'$.amends' FROM json_each(?2)";
 const GUARD_IDEMPOTENCY: &str = "-- guard_idempotency
 INSERT INTO guards SELECT NOT EXISTS (SELECT 1 FROM idempotency WHERE tenant = ?1 AND key = ?2)";
 const INSERT_IDEMPOTENCY: &str = "-- insert_idempotency
@@ -120,11 +120,11 @@ pub fn insert(job: &NewJob<'_>, pages: &[NewPage]) -> Vec<Statement> {
     ));
     let mut stages: Vec<Value> = (0_u32..)
         .zip(&spec.stages)
-        .map(|(idx, s)| json!({"idx": idx, "kind": s.kind.as_str(), "name": s.name}))
+        .map(|(idx, s)| json!({"idx": idx, "kind": s.kind.as_str(), "name": s.name, "amends": s.amends()}))
         .collect();
     if spec.planning.is_some() {
         let kind = StageKind::Plan.as_str();
-        stages.push(json!({"idx": PLAN_STAGE, "kind": kind, "name": PLAN}));
+        stages.push(json!({"idx": PLAN_STAGE, "kind": kind, "name": PLAN, "amends": false}));
     }
     statements.push(sql(
         INSERT_STAGES,

@@ -11,7 +11,8 @@ macro_rules! progress_columns {
       'pending', SUM(pending), 'queued', SUM(queued), 'running', SUM(running), 'succeeded', SUM(succeeded),
       'failed', SUM(failed), 'skipped', SUM(skipped), 'cancelled', SUM(cancelled))
     FROM stages WHERE job = j.id AND kind = 'map') AS counts,
-  COALESCE(j.covered, (SELECT items_covered FROM stages WHERE job = j.id AND kind = 'map' ORDER BY idx DESC LIMIT 1)) AS covered_so_far"
+  COALESCE(j.covered, (SELECT items_covered FROM stages WHERE job = j.id AND kind = 'map' AND amends = 0
+    ORDER BY idx DESC LIMIT 1)) AS covered_so_far"
     };
 }
 pub(super) use progress_columns;

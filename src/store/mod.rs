@@ -9,6 +9,7 @@
 //! - [`inputs`]: input as it comes in, and what is cut from it
 //! - [`tasks`]: expanding, queueing, leases
 //! - [`follow`]: what a later map stage reads of the one before
+//! - [`amend`]: stages over some of the results before them
 //! - [`extend`]: what a job takes over of an earlier one
 //! - [`reduce`]: the tree before a synthesis
 //! - [`checks`], [`flags`]: checks of results, and what they found
@@ -27,6 +28,7 @@
 //! - [`events`]: what watchers of a job are told
 
 pub mod admission;
+pub mod amend;
 pub mod batches;
 pub mod checks;
 pub mod control;
@@ -56,7 +58,7 @@ use serde_json::Value;
 use crate::ports::Statement;
 
 /// The migrations, in order: what `wrangler d1 migrations apply` runs, for native databases.
-pub const MIGRATIONS: [&str; 14] = [
+pub const MIGRATIONS: [&str; 15] = [
     include_str!("../../migrations/0001_jobs.sql"),
     include_str!("../../migrations/0002_plans.sql"),
     include_str!("../../migrations/0003_inputs.sql"),
@@ -71,6 +73,7 @@ pub const MIGRATIONS: [&str; 14] = [
     include_str!("../../migrations/0016_tracing.sql"),
     include_str!("../../migrations/0017_sizes.sql"),
     include_str!("../../migrations/0018_named.sql"),
+    include_str!("../../migrations/0019_amends.sql"),
 ];
 
 /// A statement with its values.

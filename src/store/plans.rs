@@ -79,8 +79,8 @@ pub fn rounds(rows: &[Row]) -> Vec<Round> {
 const DROP: &str = "-- drop_stages
 DELETE FROM stages WHERE job = ?1 AND idx >= ?2 AND kind IN ('map', 'synthesis')";
 const ADD: &str = "-- add_stages
-INSERT INTO stages (job, idx, kind, name)
-SELECT ?1, key, value->>'$.kind', value->>'$.name' FROM json_each(?2) WHERE key >= ?3";
+INSERT INTO stages (job, idx, kind, name, amends)
+SELECT ?1, key, value->>'$.kind', value->>'$.name', value->'$.of' IS NOT NULL FROM json_each(?2) WHERE key >= ?3";
 const SET: &str = "-- set_stages
 UPDATE specs SET spec = json_set(spec, '$.stages', json(?2)) WHERE job = ?1";
 const CLASSES: &str = "-- add_classes

@@ -310,6 +310,98 @@ fn an_addition_that_cannot_be_carried_out_is_left_out() {
     assert_eq!(names(&story), ["classify", "report"]);
 }
 
+/// Follow-ups alone, in rounds of thinking over: the plan itself is as ever.
+fn follow_ups(times: u32) -> Value {
+    json!({"rules": [{"match": {"role": "orchestrator", "text": "What now"}, "fault": "follow_up", "times": times}]})
+}
+
+#[test]
+fn thinking_over_may_dig_into_one_cluster_and_leaves_the_others_as_they_are() {
+    let body = json!({"limits": {"max_rounds": 2}});
+    let story = Story::begin(claude(follow_ups(1)), &texts(100), body);
+    let view = story.until_over();
+    assert_eq!(view.state, "succeeded", "{view:?}");
+    let plan = story.plan();
+    assert_eq!(plan.rounds.len(), 3, "it is asked whether that was enough");
+    assert!(plan.rounds[2].stages.is_empty());
+    let added = plan.stages[1].clone();
+    assert_eq!(plan.rounds[1].stages, std::slice::from_ref(&added.name));
+    let of = added.of.unwrap();
+    assert_eq!(of.field.as_deref(), Some("primary_category"));
+    // How many it has was known, and so what it takes.
+    let sql = "SELECT SUM(items) AS items, COUNT(*) AS tasks FROM tasks WHERE stage = 2";
+    let chosen = story.world.query(sql)[0].clone();
+    let expected = plan.rounds[1].expected.clone().unwrap();
+    let calls = expected.stages[0].calls;
+    assert_eq!(json!(calls.low), chosen["tasks"]);
+    let items = chosen["items"].as_u64().unwrap();
+    assert!(items > 0 && items < 100);
+    // All results are there, and only those that were chosen have more to say.
+    let (app, id) = (story.app.clone(), story.id.clone());
+    let lines = story.world.block_on(async move {
+        let of = fanwise::app::results::results_of(&app, TENANT, &id, None)
+            .await
+            .unwrap();
+        fanwise::app::results::Results::new(app, of)
+            .portion(None)
+            .await
+            .unwrap()
+            .0
+    });
+    assert_eq!(lines.len(), 100);
+    let mut followed = 0;
+    for line in &lines {
+        let line = serde_json::to_value(line).unwrap();
+        let chosen = of.chooses(&line["output"], false);
+        assert_eq!(line["output"]["reason"].is_string(), chosen, "{line}");
+        followed += u64::from(chosen);
+    }
+    assert_eq!(followed, items);
+    // The orchestrator was told by what it could choose.
+    let again = request_of(&story, questions(&story)[1].index).to_string();
+    assert!(again.contains("with_input"), "{again}");
+    assert_within(&story);
+}
+
+#[test]
+fn a_plan_with_follow_ups_makes_the_same_calls_as_stages() {
+    let story = Story::begin(
+        claude(follow_ups(9)),
+        &texts(80),
+        json!({"limits": {"max_rounds": 2}}),
+    );
+    let first = story.until_over();
+    assert_eq!(first.state, "succeeded");
+    let pinned = serde_json::to_value(story.plan().stages).unwrap();
+    assert_eq!(pinned.as_array().unwrap().len(), 4);
+    let submit = job(&texts(80), json!({"stages": pinned}));
+    let id = story.world.submit(&story.app, submit).job.id;
+    let again = Story { id, ..story };
+    let view = again.until_over();
+    assert_eq!((view.state.as_str(), view.usage.calls), ("succeeded", 0));
+}
+
+#[test]
+fn a_follow_up_of_nobody_is_sent_back() {
+    // Nothing was flagged and no ticket is about what the stand-in asks for, in both of its answers.
+    let story = Story::begin(
+        claude(follow_ups(2)),
+        &["The weather is nice".to_owned(), "Good morning".to_owned()],
+        json!({"limits": {"max_rounds": 1}}),
+    );
+    assert_eq!(story.until_over().state, "succeeded");
+    let round = story.plan().rounds[1].clone();
+    assert!(round.stages.is_empty());
+    assert!(
+        round
+            .faults
+            .iter()
+            .all(|fault| fault.contains("not one of the results")),
+        "{round:?}"
+    );
+    assert_eq!(round.faults.len(), 2);
+}
+
 #[test]
 fn a_dynamic_job_s_plan_makes_the_same_calls_as_stages() {
     let story = Story::begin(claude(json!({})), &texts(80), json!({}));

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod amends;
 mod batch_cache;
 mod batches;
 mod bill;
@@ -34,4 +35,5 @@ mod traces;
 mod tree;
 mod web;
 mod webhooks;
+mod workers;
 mod world;

@@ -110,6 +110,11 @@ pub fn assert_expected(story: &Story) {
     let cost = story.view().cost.spent_usd;
     let expected = story.plan().expected.unwrap();
     let (range, of) = (expected.cost_usd, &expected.stages);
+    let likely = expected.likely_usd.unwrap();
+    assert!(
+        (range.low..=range.high).contains(&likely),
+        "{range:?} {likely}"
+    );
     // A plan and a report may be as long as they are allowed to be, and be written twice: half a dollar each and more.
     let strong = of.iter().filter(|s| s.tasks.high == 1).count();
     let most = cost * 12.0 + 0.7 * strong as f64;

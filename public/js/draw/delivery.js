@@ -40,5 +40,5 @@ export function delivery(given, level = 'h2') {
 /** The figures that hold for a plan: those of the way that was chosen. */
 export function expectedBy(expected, choice) {
   const way = choice?.[choice.chosen];
-  return expected && way ? { ...expected, cost_usd: way.cost_usd, seconds: way.seconds } : expected;
+  return expected && way ? { ...expected, cost_usd: way.cost_usd, likely_usd: choice.chosen === 'batch' ? null : expected.likely_usd, seconds: way.seconds } : expected;
 }

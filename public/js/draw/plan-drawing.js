@@ -13,12 +13,18 @@ function breadth(tasks) {
   return Math.min(1, Math.log10(Math.max(1, tasks)) / 5) ** 0.6;
 }
 
+/** Which of the results before it a stage is over. */
+function chosenWords({ field, values = [], flagged }) {
+  const where = field ? `${field} is ${values.join(' or ')}` : '';
+  return [where, flagged ? 'flagged' : ''].filter(Boolean).join(', ');
+}
+
 export function chunkWords(stage) {
   if (stage.kind === 'synthesis') return 'all results';
   if (stage.group_by) return `one task for each ${stage.group_by}`;
   const { items, tokens } = stage.chunk ?? {};
-  if (tokens) return `${compact(tokens)} tokens a task`;
-  return items === 1 ? '1 item a task' : `${compact(items ?? 1)} items a task`;
+  const size = tokens ? `${compact(tokens)} tokens a task` : items === 1 ? '1 item a task' : `${compact(items ?? 1)} items a task`;
+  return stage.of ? `${size}, only ${chosenWords(stage.of)}` : size;
 }
 
 /** What is expected of a stage: of a cascade, what its later models are handed is calls and money of the same stage. */
@@ -160,6 +166,7 @@ export function totals(expected) {
   if (!expected) return null;
   const fact = (name, value) => h('div', { class: 'total' }, h('span', { class: 'soft small' }, name), h('strong', {}, value));
   return h('div', { class: 'totals' },
+    expected.likely_usd ? fact('Likely cost', money(expected.likely_usd)) : null,
     fact('Cost', range(expected.cost_usd.low, expected.cost_usd.high, money)),
     fact('Calls', range(expected.calls.low, expected.calls.high, compact)),
     fact('Time', range(Math.max(1, expected.seconds.low) * 1000, expected.seconds.high * 1000, duration)),

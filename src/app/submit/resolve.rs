@@ -172,6 +172,8 @@ pub fn resolve_stages<P: Ports>(
             output_schema: stage.output_schema.clone(),
             chunk: chunk(stage.chunk, input, is_first_map),
             group_by: stage.group_by.clone(),
+            of: stage.of.clone(),
+            with_input: stage.with_input.unwrap_or(false),
             model: model.id.clone(),
             models: cascade.iter().map(|model| model.id.clone()).collect(),
             max_tokens,

@@ -366,7 +366,20 @@ fn fates(run: &Run, position: usize, id: &str, faults: &mut Vec<String>) {
         .iter()
         .map(|id| (id.clone(), vec![id.clone()]))
         .collect();
+    let mut before: BTreeMap<String, Value> = BTreeMap::new();
     for (stage, lines) in maps.iter().zip(&seen.results) {
+        let after: BTreeMap<String, Value> = lines.iter().map(named).collect();
+        if !stage["of"].is_null() {
+            for (id, wrong) in amended(stage, &before, &after, &seen) {
+                fault(format!("P1: {id} after {}: {wrong}", stage["name"]));
+            }
+            for output in after.values().filter(|output| !valid(output)) {
+                fault(format!("P7: {output} is no result of {}", stage["name"]));
+            }
+            before = after;
+            continue;
+        }
+        before = after;
         let mut ids = BTreeSet::new();
         let mut next = BTreeMap::new();
         for line in lines {
@@ -410,9 +423,9 @@ fn fates(run: &Run, position: usize, id: &str, faults: &mut Vec<String>) {
             all.len()
         ));
     }
-    let whole = missing.is_empty();
+    let whole = missing.is_empty() && seen.left.is_empty();
     match seen.state.as_str() {
-        "succeeded" if !whole => fault("P1: succeeded with items missing".into()),
+        "succeeded" if !whole => fault("P1: succeeded with something missing".into()),
         "partial" if whole => fault("P1: partial with nothing missing".into()),
         "succeeded" | "partial" | "failed" | "cancelled" => {}
         _ => fault("P1: it is not over".into()),
@@ -424,12 +437,61 @@ fn fates(run: &Run, position: usize, id: &str, faults: &mut Vec<String>) {
     }
 }
 
+fn named(line: &ResultLine) -> (String, Value) {
+    match line {
+        ResultLine::Item { id, output, .. } => (id.clone(), output.clone()),
+        ResultLine::Chunk { label, output, .. } => (label.clone().unwrap(), output.clone()),
+    }
+}
+
+/// What is wrong with results after a stage over some of them: none may be lost or made up, those that were not chosen are as they
+/// were, and of those that were each has what it was asked for, or is flagged.
+fn amended(
+    stage: &Value,
+    before: &BTreeMap<String, Value>,
+    after: &BTreeMap<String, Value>,
+    seen: &Seen,
+) -> Vec<(String, String)> {
+    let mut wrong = Vec::new();
+    let ended_well = matches!(seen.state.as_str(), "succeeded" | "partial");
+    for id in before.keys().filter(|id| !after.contains_key(*id)) {
+        wrong.push((id.clone(), "is lost".to_owned()));
+    }
+    for (id, output) in after {
+        let Some(was) = before.get(id) else {
+            wrong.push((id.clone(), "is made up".to_owned()));
+            continue;
+        };
+        let followed = FOLLOWED.iter().all(|field| output.get(field).is_some());
+        let by_flag = stage["of"]["flagged"] == true;
+        let value = was[stage["of"]["field"].as_str().unwrap_or_default()].as_str();
+        let values = stage["of"]["values"].as_array();
+        let mut values = values.into_iter().flatten().filter_map(Value::as_str);
+        let chosen = values.any(|one| value.is_some_and(|value| value.eq_ignore_ascii_case(one)));
+        if !chosen && !by_flag && output != was {
+            wrong.push((
+                id.clone(),
+                format!("was not chosen and is {output}, not {was}"),
+            ));
+        }
+        if chosen && !followed && ended_well && !seen.left.contains(id) {
+            wrong.push((
+                id.clone(),
+                "was chosen, has nothing new, and is not flagged".to_owned(),
+            ));
+        }
+    }
+    wrong
+}
+
 /// What a caller can read of a job.
 struct Seen {
     state: String,
     total: u64,
     covered: u64,
     missing: Vec<String>,
+    /// Results that were chosen for a follow-up and did not get it.
+    left: BTreeSet<String>,
     synthesis: bool,
     /// Those given, or planned.
     stages: Vec<Value>,
@@ -467,6 +529,13 @@ async fn read(
         total: report.coverage.total,
         covered: report.coverage.covered,
         missing: report.coverage.missing.into_iter().map(|m| m.id).collect(),
+        left: report
+            .coverage
+            .flagged
+            .into_iter()
+            .filter(|one| one.flag == "not_followed_up")
+            .map(|one| one.id)
+            .collect(),
         synthesis: !report.synthesis.is_null(),
         stages,
         results,
@@ -483,11 +552,19 @@ const PLANNED: [&[&str]; 6] = [
     &["relevance", "topic", "findings", "note"],
 ];
 
+/// What follow-ups lay over results.
+const FOLLOWED: [&str; 2] = ["reason", "act"];
+
 /// Whether an output is one that a stage of the stories asks for.
 fn valid(output: &Value) -> bool {
     let Some(object) = output.as_object() else {
         return false;
     };
+    let mut object = object.clone();
+    if object.len() > FOLLOWED.len() && FOLLOWED.iter().all(|field| object.contains_key(*field)) {
+        object.retain(|field, _| !FOLLOWED.contains(&field.as_str()));
+    }
+    let object = &object;
     if PLANNED
         .iter()
         .any(|fields| object.keys().map(String::as_str).eq(fields.iter().copied()))

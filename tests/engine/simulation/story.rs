@@ -106,6 +106,8 @@ impl Story {
         // Dice of its own, so that all else of a story is as it would be without.
         let mut own = Dice::new(seed, 4);
         let mut lengths = Dice::new(seed, 5);
+        let mut closer = Dice::new(seed, 6);
+        let mut checks = Dice::new(seed, 8);
         let mut jobs: Vec<Plan> = Vec::new();
         for n in 0..count {
             let tenant = dice.pick(tenants);
@@ -122,10 +124,15 @@ impl Story {
                     let mut body = json!({"stages": stages(dice)});
                     add_context(&mut own, &mut body);
                     add_lengths(&mut lengths, &mut texts, &mut body);
+                    add_follow_up(&mut closer, &mut body);
+                    add_groups_and_a_judge(&mut checks, &mut body);
                     (texts, body)
                 }
             };
             body["limits"] = limits(dice);
+            if checks.chance(0.25) {
+                body["limits"]["redo_ratio"] = json!(checks.pick(&[0.1, 1.0]));
+            }
             body["reuse"] = json!(!dice.chance(0.15));
             jobs.push(Plan {
                 at,
@@ -178,6 +185,13 @@ impl Story {
         for _ in 0..dice.pick(&[0, 1, 2, 4]) {
             let rule = json!({
                 "match": {"role": "orchestrator"}, "fault": dice.pick(&bad), "times": dice.range(1, 3)});
+            let rule = serde_json::from_value(rule).unwrap();
+            story.claude.rules.push(rule);
+        }
+        let mut own = Dice::new(seed, 7);
+        if own.chance(0.7) {
+            let rule = json!({
+                "match": {"role": "orchestrator"}, "fault": "follow_up", "times": own.range(1, 4)});
             let rule = serde_json::from_value(rule).unwrap();
             story.claude.rules.push(rule);
         }
@@ -480,6 +494,59 @@ fn add_lengths(dice: &mut Dice, texts: &mut [String], body: &mut Value) {
     // More than the longest of them takes.
     let longest = texts.iter().map(String::len).max().unwrap_or(0);
     first["max_tokens"] = json!(longest / 2 + 200);
+}
+
+/// A stage over some of the results of the last one.
+fn add_follow_up(dice: &mut Dice, body: &mut Value) {
+    if !dice.chance(0.3) {
+        return;
+    }
+    let stages = body["stages"].as_array_mut().unwrap();
+    let last = stages
+        .iter()
+        .rposition(|stage| stage["kind"] == "map")
+        .unwrap();
+    let of = if stages[last]["name"] == "digest" {
+        json!({"flagged": true})
+    } else {
+        let one = dice.pick(&CATEGORIES[..3]);
+        dice.pick(&[
+            json!({"field": "primary_category", "values": [one]}),
+            json!({"field": "primary_category", "values": [one, "other"]}),
+            json!({"flagged": true}),
+        ])
+    };
+    let mut closer = json!({
+        "name": "closer", "kind": "map", "instructions": "Look closer.", "output": "item", "of": of,
+        "chunk": {"items": dice.pick(&[1, 3, 10])}, "max_tokens": 1_500,
+        "output_schema": {
+            "type": "object", "required": ["reason", "act"], "additionalProperties": false,
+            "properties": {"reason": {"type": "string"}, "act": {"type": "boolean"}}},
+        "merge": {"count_by": ["act"]}});
+    if stages[last]["output"] == "item" && dice.chance(0.5) {
+        closer["with_input"] = json!(true);
+    }
+    stages.insert(last + 1, closer);
+}
+
+/// One task for each category of what was classified, and a judge of the first results.
+fn add_groups_and_a_judge(dice: &mut Dice, body: &mut Value) {
+    let stages = body["stages"].as_array_mut().unwrap();
+    let last = stages
+        .iter()
+        .rposition(|stage| stage["kind"] == "map")
+        .unwrap();
+    if stages.iter().any(|stage| stage["name"] == "classify") && dice.chance(0.25) {
+        stages.insert(last + 1, json!({
+            "name": "groups", "kind": "map", "instructions": "Sum up this group.", "output": "chunk",
+            "group_by": "primary_category", "max_tokens": 1_000,
+            "output_schema": {
+                "type": "object", "required": ["gist"], "additionalProperties": false,
+                "properties": {"gist": {"type": "string"}}}}));
+    }
+    if dice.chance(0.2) {
+        stages[0]["verify"] = json!({"sample": dice.pick(&[0.1, 0.5, 1.0])});
+    }
 }
 
 fn limits(dice: &mut Dice) -> Value {

@@ -78,6 +78,7 @@ faults! {
     BadPlan "bad_plan" "a plan that cannot be carried out",
     DearPlan "dear_plan" "a plan with one strong call for each item",
     MoreStages "more_stages" "one more map stage in a plan, also where none was needed",
+    FollowUp "follow_up" "one more map stage in a plan, over some of the results before it",
     MarkRefused "mark_refused" "400: a request with cache_control, as some gateways refuse it",
 }
 
@@ -340,6 +341,7 @@ pub fn spoil(fault: Fault, content: &mut Content, hash: u64) -> bool {
         Fault::BadPlan => plan::unsound(value),
         Fault::DearPlan => plan::dear(value),
         Fault::MoreStages => plan::longer(value, hash),
+        Fault::FollowUp => plan::follow_up(value, hash),
         // Case drift happens where the answer is made.
         Fault::EnumCase | Fault::Truncate | Fault::Refusal | Fault::Empty => true,
         _ => false,

@@ -243,6 +243,35 @@ pub fn longer(plan: &mut Value, hash: u64) -> bool {
     true
 }
 
+/// Adds a map stage over some of the results: those of one cluster of support tickets, or what checks flagged. Some of its workers see
+/// the items too.
+pub fn follow_up(plan: &mut Value, hash: u64) -> bool {
+    if !longer(plan, hash) {
+        return false;
+    }
+    let cluster = match hash % 3 {
+        0 => "billing",
+        1 => "bug",
+        _ => "login",
+    };
+    let of = match hash / 3 % 5 {
+        0 => json!({"field": "", "values": [], "flagged": true}),
+        1 => json!({"field": "primary_category", "values": [cluster, "other"], "flagged": false}),
+        _ => json!({"field": "primary_category", "values": [cluster], "flagged": false}),
+    };
+    let stages = plan.get_mut("stages").and_then(Value::as_array_mut);
+    let name = format!("closer_{}", hash % 100_000);
+    for stage in stages
+        .into_iter()
+        .flatten()
+        .filter(|stage| stage["name"] == *name)
+    {
+        stage["of"] = of.clone();
+        stage["with_input"] = json!((hash / 15).is_multiple_of(2));
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,18 +1,21 @@
-//! Items that are made on the way: the results of one map stage become the items of the next, as they are or grouped.
+//! Items that are made on the way: the results of one map stage become the items of the next, all or some, as they are or grouped.
 //!
 //! Like the first expansion it goes slice by slice, each one transaction that is guarded by the stage's cursor. What was
 //! taken is written down with the task it came from (`given`), so that a later run takes only what is new.
 //!
-//! A stage that groups does so in two passes: first each slice puts what it finds into bundles, one for each group; when
-//! nothing more is found, group after group becomes a task. No slice holds more than it reads, however large a group is.
+//! A stage that groups does so in two passes ([`groups`]); one over some results amends them ([`amend`]).
 //!
 //! Ids: results of `output: item` keep the ids of their items. A task with one result for all its items has a label
 //! (`chunk-7`, `billing#2`), which is the id of that result: the number counts the tasks of the stage.
+
+pub mod amend;
+mod groups;
 
 use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
+use self::amend::Amendments;
 use super::kit::{Kit, StageKit};
 use super::{App, AppError, bodies, expand, extend, log, query};
 use crate::core::merge;
@@ -22,9 +25,11 @@ use crate::core::slice::tokens;
 use crate::core::verdict::Form;
 use crate::ports::{Clock, Db, DbError, Ports, Statement};
 use crate::store::admission::Body;
-use crate::store::follow::{self as sql, Bundle, Given};
+use crate::store::amend as amend_sql;
+use crate::store::follow::{self as sql, Given};
 use crate::store::jobs::{self, JobRow, StageRow};
-use crate::store::row::Columns;
+use crate::store::listing;
+use crate::store::row::{Columns, Row};
 use crate::store::tasks::{self as store_tasks, Slice};
 
 /// Tasks whose results one slice reads, and the bytes after which it reads no further. What a slice writes goes in as one
@@ -53,6 +58,34 @@ struct Entry {
     tokens: usize,
 }
 
+impl Entry {
+    fn new(from: u32, id: String, output: Value) -> Entry {
+        let wire = as_item(&id, output);
+        let mut entry = Entry {
+            from,
+            id,
+            group: String::new(),
+            wire,
+            bytes: 0,
+            tokens: 0,
+        };
+        entry.measure();
+        entry
+    }
+
+    fn measure(&mut self) {
+        let text = self.wire.to_string();
+        self.bytes = text.len();
+        self.tokens = usize::try_from(tokens(&text)).unwrap_or(usize::MAX);
+    }
+
+    /// Shows the item that the result was made of beside it.
+    fn show(&mut self, item: Value) {
+        beside(&mut self.wire, item);
+        self.measure();
+    }
+}
+
 /// What one read brought.
 struct Found {
     entries: Vec<Entry>,
@@ -60,6 +93,25 @@ struct Found {
     tasks: BTreeMap<u32, (Vec<String>, bool)>,
     next: u32,
     exhausted: bool,
+    /// What there is makes chunks, even short ones: a slice looks no further.
+    cut_short: bool,
+}
+
+impl Found {
+    fn at(cursor: u32) -> Found {
+        Found {
+            entries: Vec::new(),
+            tasks: BTreeMap::new(),
+            next: cursor,
+            exhausted: false,
+            cut_short: false,
+        }
+    }
+
+    fn end(&mut self) {
+        self.exhausted = true;
+        self.next = ALL_SEEN;
+    }
 }
 
 /// Expands the next slice of a stage that follows another, or that groups. False where somebody else was faster.
@@ -72,24 +124,29 @@ pub async fn slice<P: Ports>(
 ) -> Result<bool, AppError> {
     let unreadable = || AppError::Unavailable("the stage's plan is not readable".into());
     let stage_kit = kit.stage(stage.idx).ok_or_else(unreadable)?;
-    let statements = match (&stage_kit.stage.group_by, before) {
-        (Some(field), before) => {
+    let stage_of = &stage_kit.stage;
+    let per_chunk = stage_of.chunk.most_items() as usize;
+    let statements = match (&stage_of.of, &stage_of.group_by, before) {
+        (Some(of), _, Some(_)) => {
+            let found = amend::chosen(app, kit, job, stage, of, per_chunk).await?;
+            chunks(app, stage_kit, job, stage, found).await?
+        }
+        (_, Some(field), before) => {
             let found = match before {
-                Some(before) => results(app, job, stage, before, Some(field), 1).await?,
+                Some(before) => results(app, kit, job, stage, before, Some(field), 1).await?,
                 None => input(app, job, stage, field).await?,
             };
             if found.entries.is_empty() && found.exhausted {
-                groups(app, stage_kit, job, stage).await?
+                groups::groups(app, stage_kit, job, stage).await?
             } else {
-                bundles(app, job, stage, found, before.is_some())
+                groups::bundles(app, job, stage, found, before.is_some())
             }
         }
-        (None, Some(before)) => {
-            let per_chunk = stage_kit.stage.chunk.most_items() as usize;
-            let found = results(app, job, stage, before, None, per_chunk).await?;
+        (_, None, Some(before)) => {
+            let found = results(app, kit, job, stage, before, None, per_chunk).await?;
             chunks(app, stage_kit, job, stage, found).await?
         }
-        (None, None) => return expand::slice(app, kit, job, stage).await,
+        (_, None, None) => return expand::slice(app, kit, job, stage).await,
     };
     match app.ports.db().batch(statements).await {
         Ok(answers) => {
@@ -101,30 +158,42 @@ pub async fn slice<P: Ports>(
     }
 }
 
-/// Results of the stage before that were not taken yet: at least `least` of them, where there are so many.
+/// The next results of a stage, from task `from` on.
+async fn read<P: Ports>(
+    app: &App<P>,
+    job: &JobRow,
+    stage: u32,
+    from: u32,
+) -> Result<Vec<Row>, AppError> {
+    let after = i64::from(from) - 1;
+    let read = listing::results(&job.id, stage, after, READ_TASKS, READ_BYTES);
+    query::rows(app, read).await
+}
+
+/// Results of the stage before that were not taken yet, as later stages have amended them: at least `least` of them, where there
+/// are so many.
 async fn results<P: Ports>(
     app: &App<P>,
+    kit: &Kit,
     job: &JobRow,
     stage: &StageRow,
     before: u32,
     field: Option<&str>,
     least: usize,
 ) -> Result<Found, AppError> {
-    let mut found = Found {
-        entries: Vec::new(),
-        tasks: BTreeMap::new(),
-        next: stage.cursor,
-        exhausted: false,
-    };
+    let (base, amends) = amend::lineage(kit, before);
+    let with_input = kit.stage(stage.idx).is_some_and(|kit| kit.stage.with_input);
+    let mut found = Found::at(stage.cursor);
     while found.entries.len() < least {
-        let read = sql::to_give(&job.id, before, found.next, READ_TASKS, READ_BYTES);
+        let read = sql::to_give(&job.id, base, found.next, READ_TASKS, READ_BYTES);
         let rows = query::rows(app, read).await?;
         let Some(last) = rows.last() else {
-            found.exhausted = true;
-            found.next = ALL_SEEN;
+            found.end();
             break;
         };
         found.next = last.count("idx").saturating_add(1);
+        let amended = Amendments::of(app, &job.id, &amends, &rows).await?;
+        let mut entries = Vec::new();
         for row in &rows {
             let idx = row.count("idx");
             let given: Vec<String> = row.json("given").unwrap_or_default();
@@ -134,23 +203,24 @@ async fn results<P: Ports>(
                 if given.contains(&id) {
                     continue;
                 }
+                let output = amended.over(&id, output);
                 let group = field.map_or_else(String::new, |field| {
                     merge::name(output.get(field).unwrap_or(&Value::Null))
                 });
-                let wire = as_item(&id, output);
-                let text = wire.to_string();
-                found.entries.push(Entry {
-                    from: idx,
-                    id,
-                    group,
-                    wire,
-                    bytes: text.len(),
-                    tokens: usize::try_from(tokens(&text)).unwrap_or(usize::MAX),
-                });
+                let entry = Entry::new(idx, id, output);
+                entries.push(Entry { group, ..entry });
             }
             let whole = row.text("state") == "succeeded";
             found.tasks.insert(idx, (given, whole));
         }
+        if with_input && let Some(stopped) = amend::show_inputs(app, &job.id, &mut entries).await? {
+            found.tasks.retain(|task, _| *task < stopped);
+            found.next = stopped;
+            found.cut_short = true;
+            found.entries.extend(entries);
+            break;
+        }
+        found.entries.extend(entries);
     }
     Ok(found)
 }
@@ -187,6 +257,21 @@ fn as_item(id: &str, output: Value) -> Value {
     Value::Object(item)
 }
 
+/// The same with the item that the result was made of, under `input`.
+fn beside(wire: &mut Value, mut item: Value) {
+    if let Value::Object(fields) = &mut item {
+        fields.shift_remove("id");
+    }
+    let Value::Object(fields) = wire else { return };
+    if fields.contains_key("input") {
+        let id = fields.shift_remove("id");
+        let output = std::mem::take(fields);
+        fields.extend(id.map(|id| ("id".to_owned(), id)));
+        fields.insert("output".into(), Value::Object(output));
+    }
+    fields.insert("input".into(), item);
+}
+
 /// The job's own items, for a first stage that groups.
 async fn input<P: Ports>(
     app: &App<P>,
@@ -196,12 +281,8 @@ async fn input<P: Ports>(
 ) -> Result<Found, AppError> {
     let from = stage.cursor.min(job.items_total);
     let to = from.saturating_add(READ_ITEMS).min(job.items_total);
-    let mut found = Found {
-        entries: Vec::new(),
-        tasks: BTreeMap::new(),
-        next: from,
-        exhausted: to == from,
-    };
+    let mut found = Found::at(from);
+    found.exhausted = to == from;
     let mut bytes = 0;
     for wire in expand::items(app, &job.id, from, to).await? {
         let size = wire.to_string().len();
@@ -220,115 +301,6 @@ async fn input<P: Ports>(
         });
     }
     Ok(found)
-}
-
-/// First pass of a stage that groups.
-fn bundles<P: Ports>(
-    app: &App<P>,
-    job: &JobRow,
-    stage: &StageRow,
-    found: Found,
-    of_results: bool,
-) -> Vec<Statement> {
-    let taken = found.entries.len();
-    let given = if of_results {
-        given(&found, taken)
-    } else {
-        Vec::new()
-    };
-    let mut groups: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for entry in found.entries {
-        groups.entry(entry.group).or_default().push(entry.wire);
-    }
-    let bundles: Vec<Bundle> = groups
-        .into_iter()
-        .map(|(grp, items)| bundle(grp, items))
-        .collect();
-    let slice = at(app, job, stage, found.next, false);
-    sql::bundle(&slice, &bundles, &given)
-}
-
-fn bundle(grp: String, items: Vec<Value>) -> Bundle {
-    let body = Value::Array(items).to_string();
-    Bundle {
-        grp,
-        bytes: body.len() as u64,
-        body,
-    }
-}
-
-/// Second pass of a stage that groups: one task for each group, or several where a group is larger than what the model
-/// reads at once.
-async fn groups<P: Ports>(
-    app: &App<P>,
-    kit: &StageKit,
-    job: &JobRow,
-    stage: &StageRow,
-) -> Result<Vec<Statement>, AppError> {
-    let room = room(kit);
-    let most = u64::try_from(room).unwrap_or(u64::MAX) + READ_BYTES;
-    let limit = u32::try_from(ROWS).unwrap_or(u32::MAX);
-    let rows = query::rows(app, sql::bundles(&job.id, stage.idx, limit, most)).await?;
-    let read: u64 = rows.iter().map(|row| row.tokens("bytes")).sum();
-    // Whether these are all bundles there are; if not, the last group may go on.
-    let mut whole = rows.len() < ROWS && read < most;
-    let mut of_group: Vec<(String, Vec<Value>, Vec<i64>)> = Vec::new();
-    for row in &rows {
-        let (grp, seq) = (row.text("grp"), row.int("seq"));
-        let items: Vec<Value> = row
-            .json("body")
-            .ok_or_else(|| AppError::Unavailable("a bundle is not readable".into()))?;
-        match of_group.last_mut().filter(|last| last.0 == grp) {
-            Some(last) => {
-                last.1.extend(items);
-                last.2.push(seq);
-            }
-            None => of_group.push((grp, items, vec![seq])),
-        }
-    }
-    if !whole && of_group.len() > 1 {
-        of_group.pop();
-    }
-    let unfinished = !whole && of_group.len() == 1;
-    let mut tasks = Vec::new();
-    let mut taken = Vec::new();
-    let mut rest = None;
-    let mut bytes = 0;
-    for (grp, items, seqs) in of_group {
-        let mut cut = cut(items, room, usize::MAX);
-        if unfinished && cut.len() > 1 {
-            let left = cut.pop().unwrap_or_default();
-            let seq = seqs.last().copied().unwrap_or_default();
-            rest = Some((bundle(grp.clone(), left), seq));
-        }
-        let mut rows = Vec::new();
-        for items in &cut {
-            let mut row = expand::new_task(app, kit, &job.id, Form::FRESH, items).await?;
-            row.grp = Some(grp.clone());
-            rows.push(row);
-        }
-        bytes += jobs::to_json(&rows).len();
-        if bytes > ROWS_BYTES && !tasks.is_empty() {
-            whole = false;
-            break;
-        }
-        tasks.extend(rows);
-        taken.extend(seqs.into_iter().map(|seq| (grp.clone(), seq)));
-    }
-    let last = whole && rest.is_none();
-    let slice = at(app, job, stage, stage.cursor, last);
-    let rest = rest.as_ref().map(|(bundle, seq)| (bundle, *seq));
-    if kit.stage.output == Output::Chunk {
-        tasks = extend::take(app, kit, job, stage, tasks).await?;
-    }
-    let mut statements = sql::expand_groups(&slice, &tasks, &taken, rest);
-    statements.extend(store_tasks::take(
-        &job.id,
-        job.next_index,
-        &tasks,
-        slice.now,
-    ));
-    Ok(statements)
 }
 
 /// Results as they are, so many to a chunk.
@@ -350,7 +322,7 @@ async fn chunks<P: Ports>(
         let len = fitting(rest.iter().map(|entry| entry.bytes), room, per_chunk);
         let len = fitting(rest.iter().map(|entry| entry.tokens), most_tokens, len);
         // The last chunk may find its missing items in the next slice.
-        if len == rest.len() && len < per_chunk && !found.exhausted {
+        if len == rest.len() && len < per_chunk && !found.exhausted && !found.cut_short {
             break;
         }
         let items: Vec<Value> = rest.iter().take(len).map(|e| e.wire.clone()).collect();
@@ -369,7 +341,16 @@ async fn chunks<P: Ports>(
     let last = found.exhausted && taken == found.entries.len();
     let slice = at(app, job, stage, next, last);
     let rows = extend::take(app, kit, job, stage, rows).await?;
-    let mut statements = sql::expand(&slice, &rows, &given(&found, taken));
+    let mut statements = if kit.stage.amends() {
+        let entries = found.entries.get(..taken).unwrap_or_default();
+        amend_sql::expand(
+            &slice,
+            &rows,
+            &amend::amends(entries, &rows, job.next_index),
+        )
+    } else {
+        sql::expand(&slice, &rows, &given(&found, taken))
+    };
     statements.extend(store_tasks::take(&job.id, job.next_index, &rows, slice.now));
     Ok(statements)
 }
@@ -494,6 +475,25 @@ mod tests {
     }
 
     #[test]
+    fn the_item_stands_beside_its_result_whatever_the_fields_are_called() {
+        let shown = |output: Value| {
+            let mut wire = as_item("a", output);
+            beside(&mut wire, json!({"id": "a", "text": "t"}));
+            wire.to_string()
+        };
+        assert_eq!(
+            shown(json!({"k": 1})),
+            r#"{"id":"a","k":1,"input":{"text":"t"}}"#
+        );
+        let own = r#"{"id":"a","output":{"input":1},"input":{"text":"t"}}"#;
+        assert_eq!(shown(json!({"input": 1})), own);
+        assert_eq!(
+            shown(json!([1])),
+            r#"{"id":"a","output":[1],"input":{"text":"t"}}"#
+        );
+    }
+
+    #[test]
     fn what_a_task_gave_is_written_down_until_it_has_given_all() {
         let entry = |from: u32, id: &str| Entry {
             from,
@@ -506,8 +506,8 @@ mod tests {
         let found = Found {
             entries: vec![entry(1, "b"), entry(2, "c"), entry(2, "d")],
             tasks: [(1, (vec!["a".to_owned()], false)), (2, (vec![], true))].into(),
-            next: 3,
             exhausted: true,
+            ..Found::at(3)
         };
         let of = |taken| -> Vec<(u32, String)> {
             let given = given(&found, taken);

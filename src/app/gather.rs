@@ -1,0 +1,399 @@
+//! What map stages have brought, read once from the first result to the last: counted, looked at, and an even sample of it kept.
+//!
+//! A stage over some results has those of the stages before it, as it has amended them.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde_json::{Value, json};
+
+use super::drive::Loaded;
+use super::follow::amend;
+use super::kit::{Kit, StageKit};
+use super::sample::Sample;
+use super::view::{Merged, Missing, ResultLine, StageMerge};
+use super::{App, AppError, results};
+use crate::core::amend::{Of, merged_with, over};
+use crate::core::flags::{self, Checker};
+use crate::core::merge::{Merged as MergedResults, Merger};
+use crate::core::plan::{Merge, StageKind};
+use crate::ports::Ports;
+use crate::store::flags::Flag;
+
+/// Missing items that the synthesis is told by name.
+const MISSING_NAMED: usize = 200;
+/// Items that a result for many is said to rest on, by id; beyond them it is said how many they are.
+const IDS_NAMED: usize = 50;
+
+/// Results, merged and as the synthesis sees them.
+pub struct Gathered {
+    pub merged: Merged,
+    /// JSON of single results of the last map stage.
+    pub sample: Sample,
+    pub flags: Vec<(u32, Vec<Flag>)>,
+}
+
+impl Gathered {
+    /// What follow-ups have not brought.
+    pub fn left_note(&self, kit: &Kit) -> Option<String> {
+        let left = |flags: &[Flag]| {
+            let name = flags::Flag::NotFollowedUp.as_str();
+            flags.iter().filter(|flag| flag.flag == name).count()
+        };
+        together(self.flags.iter().map(|(stage, flags)| {
+            let (count, name) = (left(flags), &kit.stage(*stage)?.stage.name);
+            (count > 0).then(|| format!("{count} results were to be looked at once more in {name:?} and were not: they are as they were before"))
+        }))
+    }
+}
+
+/// The results that tasks of a map stage themselves have brought, to be read page by page.
+pub fn own_results(job: &str, stage: u32, kit: &StageKit) -> results::ResultsOf {
+    results::ResultsOf {
+        job: job.to_owned(),
+        stage,
+        amends: Vec::new(),
+        output: kit.stage.output,
+        grouped: kit.stage.group_by.is_some(),
+        columns: kit.stage.columns(),
+    }
+}
+
+/// The results there are after a map stage: its own, or those of the stages before as it has amended them. `None` where the
+/// plan has no such stage.
+pub fn results_of(kit: &Kit, job: &str, stage: u32) -> Option<results::ResultsOf> {
+    let (base, amends) = amend::lineage(kit, stage);
+    let mut of = own_results(job, base, kit.stage(base)?);
+    for stage in &amends {
+        let more = kit.stage(*stage)?.stage.columns();
+        of.columns = of.columns.zip(more).map(|(mut columns, more)| {
+            columns.extend(more);
+            let mut seen = HashSet::new();
+            columns.retain(|column| seen.insert(column.clone()));
+            columns
+        });
+    }
+    of.amends = amends;
+    Some(of)
+}
+
+/// What is counted of the results there are after a map stage.
+pub fn merge_of(kit: &Kit, stage: u32) -> Merge {
+    let (base, amends) = amend::lineage(kit, stage);
+    let mut merges = std::iter::once(base)
+        .chain(amends)
+        .filter_map(|stage| Some(&kit.stage(stage)?.stage.merge));
+    let first = merges.next().cloned().unwrap_or_default();
+    merges.fold(first, |before, own| merged_with(&before, own))
+}
+
+/// Results and coverage in the form that a synthesis is told them, of at most about so many bytes.
+pub async fn digest<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    bytes: u64,
+) -> Result<Digest, AppError> {
+    let gathered = gather(app, loaded, bytes, u32::MAX).await?;
+    let sample = &gathered.sample;
+    let note = together([gathered.left_note(&loaded.kit), sample.note("results")]);
+    let coverage = coverage(app, loaded, note.as_deref(), &gathered.flags).await?;
+    let results = results_json(loaded, &gathered.merged, sample, note.as_deref());
+    Ok(Digest {
+        results,
+        coverage,
+        flags: gathered.flags,
+    })
+}
+
+/// What came of a plan so far.
+pub struct Digest {
+    pub results: String,
+    pub coverage: String,
+    /// What looks wrong in each map stage.
+    pub flags: Vec<(u32, Vec<Flag>)>,
+}
+
+/// What looks wrong in the map stages before one.
+pub async fn flags_before<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    stage: u32,
+) -> Result<Vec<(u32, Vec<Flag>)>, AppError> {
+    Ok(gather(app, loaded, 0, stage).await?.flags)
+}
+
+/// Reads the results of every map stage before `end` once; keeps an even sample of the last stage's of at most `bytes`.
+pub async fn gather<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    bytes: u64,
+    end: u32,
+) -> Result<Gathered, AppError> {
+    let mut gathered = Gathered {
+        merged: Merged::default(),
+        sample: Sample::of(bytes),
+        flags: Vec::new(),
+    };
+    let mut maps: Vec<(u32, &StageKit)> = map_stages(&loaded.kit);
+    maps.retain(|(index, _)| *index < end);
+    let last = maps.last().map(|(index, _)| *index);
+    for (index, kit) in maps {
+        let Some(of) = results_of(&loaded.kit, &loaded.job.id, index) else {
+            continue;
+        };
+        let mut pass = Pass::new(&loaded.kit, index, kit);
+        let stages = match kit.stage.amends() {
+            true => amend::lineage(&loaded.kit, index).1,
+            false => Vec::new(),
+        };
+        let mut results = match kit.stage.amends() {
+            true => results::Results::apart(app.clone(), of),
+            false => results::Results::new(app.clone(), of),
+        };
+        let mut after = None;
+        loop {
+            let (lines, next) = results.portion(after).await?;
+            pass.look_up(app, &results.of, &stages, &lines).await?;
+            for line in lines {
+                let own = results.brought(named(&line).0);
+                if let Some(line) = pass.add(line, own)
+                    && Some(index) == last
+                {
+                    gathered.sample.add(shown(line).to_string());
+                }
+            }
+            let Some(next) = next else { break };
+            after = Some(next);
+        }
+        let (merged, flags) = pass.finish();
+        gathered.flags.push((index, flags));
+        if Some(index) == last {
+            gathered.merged.count_by = merged.count_by.clone();
+            gathered.merged.distinct = merged.distinct;
+        }
+        gathered.merged.stages.insert(
+            kit.stage.name.clone(),
+            StageMerge {
+                count_by: merged.count_by,
+                distinct: merged.distinct,
+                results: merged.results,
+            },
+        );
+    }
+    Ok(gathered)
+}
+
+/// One pass over the results there are after a map stage: what is counted, and what looks wrong.
+struct Pass<'a> {
+    of: Option<&'a Of>,
+    merger: Merger,
+    checker: Checker,
+    /// Of the portion that is looked at.
+    flagged: HashSet<String>,
+    left: Vec<String>,
+}
+
+impl<'a> Pass<'a> {
+    fn new(kit: &Kit, index: u32, stage: &'a StageKit) -> Pass<'a> {
+        let merger = Merger::new(&merge_of(kit, index));
+        Pass {
+            of: stage.stage.of.as_ref(),
+            merger: match stage.stage.amends() {
+                true => merger.where_present(&stage.stage.merge.count_by),
+                false => merger,
+            },
+            checker: Checker::of(stage.stage.is_cascade()),
+            flagged: HashSet::new(),
+            left: Vec::new(),
+        }
+    }
+
+    /// Which results of a page were flagged before, where the stage chose by that.
+    async fn look_up<P: Ports>(
+        &mut self,
+        app: &App<P>,
+        of: &results::ResultsOf,
+        amends: &[u32],
+        lines: &[ResultLine],
+    ) -> Result<(), AppError> {
+        if !self.of.is_some_and(|of| of.flagged) {
+            return Ok(());
+        }
+        let mut stages = vec![of.stage];
+        stages.extend(amends);
+        stages.pop();
+        let ids: Vec<&str> = lines.iter().map(|line| named(line).0).collect();
+        self.flagged = amend::flagged(app, &of.job, &stages, &ids).await?;
+        Ok(())
+    }
+
+    /// Takes a result, and what the stage has brought for it where it amends. It comes back as it is after the stage, unless the same
+    /// was there already.
+    fn add(&mut self, line: ResultLine, own: Option<Value>) -> Option<ResultLine> {
+        let (id, output) = named(&line);
+        let line = match (self.of, own) {
+            (None, _) => {
+                self.checker.add(id, output);
+                line
+            }
+            (Some(_), Some(own)) => {
+                self.checker.add(id, &own);
+                amended(line, own)
+            }
+            (Some(of), None) => {
+                if of.chooses(output, self.flagged.contains(id)) {
+                    self.left.push(id.to_owned());
+                }
+                line
+            }
+        };
+        self.merger.add(named(&line).1).then_some(line)
+    }
+
+    fn finish(self) -> (MergedResults, Vec<Flag>) {
+        let left = self
+            .left
+            .into_iter()
+            .map(|id| (id, flags::Flag::NotFollowedUp));
+        let found = self.checker.finish().into_iter().chain(left);
+        let flags = found.map(|(id, flag)| Flag {
+            id,
+            flag: flag.as_str().to_owned(),
+        });
+        (self.merger.finish(), flags.collect())
+    }
+}
+
+fn amended(line: ResultLine, own: Value) -> ResultLine {
+    match line {
+        ResultLine::Item { id, output, task } => ResultLine::Item {
+            id,
+            output: over(output, own),
+            task,
+        },
+        ResultLine::Chunk {
+            task,
+            label,
+            group,
+            ids,
+            output,
+        } => ResultLine::Chunk {
+            task,
+            label,
+            group,
+            ids,
+            output: over(output, own),
+        },
+    }
+}
+
+/// Several remarks as one.
+pub fn together(notes: impl IntoIterator<Item = Option<String>>) -> Option<String> {
+    let notes: Vec<String> = notes.into_iter().flatten().collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
+}
+
+/// A result with the id it has.
+pub fn named(line: &ResultLine) -> (&str, &Value) {
+    match line {
+        ResultLine::Item { id, output, .. } => (id, output),
+        ResultLine::Chunk { label, output, .. } => (label.as_deref().unwrap_or_default(), output),
+    }
+}
+
+/// The task that gave it.
+pub fn task_of(line: &ResultLine) -> u32 {
+    match line {
+        ResultLine::Item { task, .. } | ResultLine::Chunk { task, .. } => *task,
+    }
+}
+
+/// A result as the synthesis, or a reader of the tree, sees it.
+pub fn shown(line: ResultLine) -> Value {
+    match line {
+        ResultLine::Item { id, output, .. } => json!({"id": id, "output": output}),
+        ResultLine::Chunk {
+            label, ids, output, ..
+        } => chunk_line(label.as_deref(), &ids, &output),
+    }
+}
+
+/// One result for many items, as the synthesis sees it.
+fn chunk_line(label: Option<&str>, ids: &[String], output: &Value) -> Value {
+    let named = ids.get(..IDS_NAMED.min(ids.len())).unwrap_or_default();
+    let mut line = json!({"id": label, "ids": named, "output": output});
+    if let Value::Object(line) = &mut line {
+        if label.is_none() {
+            line.shift_remove("id");
+        }
+        if named.len() < ids.len() {
+            line.insert("items".into(), ids.len().into());
+        }
+    }
+    line
+}
+
+/// The map stages of a plan with their indexes.
+pub fn map_stages(kit: &Kit) -> Vec<(u32, &StageKit)> {
+    (0u32..)
+        .zip(&kit.stages)
+        .filter(|(_, stage)| stage.stage.kind == StageKind::Map)
+        .collect()
+}
+
+pub fn results_json(
+    loaded: &Loaded,
+    merged: &Merged,
+    sample: &Sample,
+    note: Option<&str>,
+) -> String {
+    let last = map_stages(&loaded.kit).pop();
+    let results = last
+        .and_then(|(_, kit)| merged.stages.get(&kit.stage.name))
+        .map_or(0, |stage| stage.results);
+    let total = merged.distinct.unwrap_or(results);
+    let mut head = json!({"count_by": merged.count_by, "total": total});
+    if let Value::Object(head) = &mut head {
+        if let Some(distinct) = merged.distinct {
+            head.insert("distinct".into(), distinct.into());
+        }
+        if let Some(note) = note {
+            head.insert("note".into(), note.into());
+        }
+    }
+    let mut text = head.to_string();
+    // `{…}` becomes `{…,"results":[…]}` without a second copy of every result as a tree.
+    text.pop();
+    text.push_str(",\"results\":[");
+    text.push_str(&sample.lines.join(","));
+    text.push_str("]}");
+    text
+}
+
+/// The coverage as the synthesis is told.
+pub async fn coverage<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    note: Option<&str>,
+    flags: &[(u32, Vec<Flag>)],
+) -> Result<String, AppError> {
+    let total = u64::from(loaded.job.items_total);
+    let missing: Vec<Missing> = super::coverage::missing(app, loaded).await?;
+    let named: Vec<&Missing> = missing.iter().take(MISSING_NAMED).collect();
+    let mut coverage = json!({
+        "total": total,
+        "covered": total.saturating_sub(missing.len() as u64),
+        "missing_total": missing.len(),
+        "missing": named,
+        "note": note,
+    });
+    let mut flagged: BTreeMap<&str, u64> = BTreeMap::new();
+    for flag in flags.iter().flat_map(|(_, flags)| flags) {
+        *flagged.entry(flag.flag.as_str()).or_default() += 1;
+    }
+    if let Value::Object(coverage) = &mut coverage
+        && !flagged.is_empty()
+    {
+        coverage.insert("flagged".into(), json!(flagged));
+    }
+    Ok(coverage.to_string())
+}

@@ -1,0 +1,137 @@
+//! Planned jobs through workerd: the stand-in plays the orchestrator, well and badly, and adds to its plan what looks at one
+//! cluster of the results once more.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::time::Duration;
+
+use e2e::{World, id_of};
+use serde_json::{Value, json};
+use xtask::client::Client;
+
+const WITHIN: Duration = Duration::from_secs(120);
+
+fn tickets(count: usize) -> Vec<String> {
+    let kinds = [
+        "I was charged twice for my plan",
+        "The app crashes when I upload a photo",
+        "The password reset mail never comes",
+        "My parcel is marked delivered but is not here",
+    ];
+    (0..count)
+        .map(|n| format!("{} (case {n})", kinds[n % kinds.len()]))
+        .collect()
+}
+
+fn dynamic(count: usize, limits: Value) -> Value {
+    json!({"task": "Find the recurring issues in these support tickets", "input": {"items": tickets(count)}, "limits": limits})
+}
+
+/// How the stand-in plays the orchestrator from now on.
+fn plays(world: &World, rules: Value) {
+    let control = Client::new(world.standin.url(), None);
+    let answer = control.post("/control/config", &json!({"rules": rules}));
+    answer.unwrap().ok().unwrap();
+}
+
+fn plan_of(world: &World, job: &Value) -> Value {
+    let path = format!("/v1/jobs/{}/plan", id_of(job).unwrap());
+    world.client.get(&path).unwrap().json().unwrap()
+}
+
+fn results_of(world: &World, job: &Value) -> Vec<Value> {
+    let path = format!("/v1/jobs/{}/results", id_of(job).unwrap());
+    let page = world.client.get(&path).unwrap().json().unwrap();
+    page["data"].as_array().unwrap().clone()
+}
+
+#[test]
+fn plans_good_and_bad_are_carried_out_or_sent_back() {
+    let world = World::start().unwrap();
+    // A bad one is corrected once; one over budget too; where both answers are bad a plain plan stands in.
+    let cases = [
+        ("bad_plan", 1, "orchestrator", "no_such_field"),
+        ("dear_plan", 1, "orchestrator", "dollars"),
+        ("bad_plan", 2, "default", "no_such_field"),
+    ];
+    for (place, (fault, times, source, told)) in cases.into_iter().enumerate() {
+        plays(
+            &world,
+            json!([{"match": {"role": "orchestrator"}, "fault": fault, "times": times}]),
+        );
+        let limits = json!({"max_rounds": 0, "max_cost_usd": 1.5});
+        let job = world
+            .run_job(&dynamic(120 + place, limits), WITHIN)
+            .unwrap();
+        assert_eq!(job["state"], "succeeded", "{fault}: {job}");
+        let plan = plan_of(&world, &job);
+        assert_eq!(plan["source"], source, "{plan}");
+        assert!(
+            plan["rounds"][0]["faults"].to_string().contains(told),
+            "{plan}"
+        );
+        let spent = job["cost"]["spent_usd"].as_f64().unwrap();
+        assert!(spent <= 1.5);
+    }
+}
+
+#[test]
+fn a_plan_that_is_thought_over_digs_into_one_cluster() {
+    let world = World::start().unwrap();
+    plays(
+        &world,
+        json!([{"match": {"role": "orchestrator", "text": "What now"}, "fault": "follow_up", "times": 1}]),
+    );
+    let body = dynamic(100, json!({"max_rounds": 2}));
+    let job = world.run_job(&body, WITHIN).unwrap();
+    assert_eq!(job["state"], "succeeded", "{job}");
+    assert_eq!(
+        job["progress"]["items"],
+        json!({"total": 100, "covered": 100, "missing": 0})
+    );
+    let plan = plan_of(&world, &job);
+    let rounds = plan["rounds"].as_array().unwrap();
+    assert_eq!(rounds.len(), 3, "{plan}");
+    assert!(
+        rounds
+            .iter()
+            .all(|round| !round["rationale"].as_str().unwrap().is_empty())
+    );
+    let added = &plan["stages"][1];
+    assert_eq!(added["name"], rounds[1]["stages"][0]);
+    let values = added["of"]["values"].as_array().unwrap();
+    // Everything that was found out before is there; who was chosen has more to say.
+    let results = results_of(&world, &job);
+    assert_eq!(results.len(), 100);
+    let mut chosen = 0;
+    for result in &results {
+        let output = &result["output"];
+        let wanted = values.contains(&output["primary_category"]);
+        assert_eq!(output["reason"].is_string(), wanted, "{result}");
+        assert!(output["issue"].is_string() || output["issue"].is_null());
+        chosen += u64::from(wanted);
+    }
+    assert!(chosen > 0 && chosen < 100);
+    let tasks = format!(
+        "/v1/jobs/{}/tasks?stage={}",
+        id_of(&job).unwrap(),
+        added["name"].as_str().unwrap()
+    );
+    let tasks = world.client.get(&tasks).unwrap().json().unwrap();
+    let asked: usize = tasks["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|task| task["item_ids"].as_array().unwrap().len())
+        .sum();
+    assert_eq!(asked as u64, chosen);
+    // The plan as it became, submitted as stages, makes the same calls: all of them are paid already.
+    let mut pinned = dynamic(100, json!({}));
+    pinned["stages"] = plan["stages"].clone();
+    let again = world.run_job(&pinned, WITHIN).unwrap();
+    assert_eq!(
+        (&again["state"], &again["usage"]["calls"]),
+        (&json!("succeeded"), &json!(0)),
+        "{again}"
+    );
+    assert_eq!(results_of(&world, &again).len(), 100);
+}
