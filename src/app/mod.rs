@@ -61,6 +61,7 @@ pub mod log;
 pub mod message;
 pub mod notify;
 pub mod overview;
+pub mod places;
 pub mod plan;
 pub mod planning;
 pub mod pump;

@@ -18,6 +18,7 @@ use self::reading::{read, results_of};
 use super::call::{self, Begun, Ended};
 use super::fetch::{self, Gate};
 use super::kit::{Kit, Prior, StageKit, nano, only};
+use super::places::Place;
 use super::work::{HeadNote, PrefixNote, Step};
 use super::{App, AppError, bodies, query};
 use crate::claude::error::{CallError, ErrorCode};
@@ -113,10 +114,10 @@ struct Asked {
 }
 
 /// What its claim says of a call.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Admitted {
-    /// Requests and input tokens admitted up to and with this call.
-    pub mark: [f64; 2],
+    /// Its place among the calls that have not gone out, where it is a call of its own.
+    pub place: Option<Place>,
     /// Input tokens that were reserved for it.
     pub input: f64,
     /// It writes what others wait to read.
@@ -132,7 +133,7 @@ pub async fn call<P: Ports>(
     app: App<P>,
     kit: Arc<Kit>,
     task: Claimed,
-    admitted: Admitted,
+    mut admitted: Admitted,
     stop: Arc<AtomicBool>,
     gate: Arc<Gate>,
 ) -> Step {
@@ -182,6 +183,7 @@ pub async fn call<P: Ports>(
             leads: admitted.leads,
         })
     });
+    let mark = admitted.place.take().map_or([0.0; 2], Place::go);
     match call::begin(app.clone(), &request, trace).await {
         Begun::Over(ended) => {
             let resolved = resolve(&app, &kit, task, asked, request, *ended, admitted).await;
@@ -191,7 +193,7 @@ pub async fn call<P: Ports>(
             let note = HeadNote {
                 class: task.class.clone(),
                 head,
-                mark: admitted.mark,
+                mark,
                 prefix,
             };
             let rest = async move {
@@ -237,7 +239,7 @@ pub async fn batched<P: Ports>(
         result,
     };
     let admitted = Admitted {
-        mark: [0.0; 2],
+        place: None,
         input: 0.0,
         leads: false,
         splits: false,

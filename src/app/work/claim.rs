@@ -168,7 +168,7 @@ impl<P: Ports> Consumer<'_, P> {
         fit
     }
 
-    /// Starts the calls of what was claimed, in order, each knowing how much was admitted up to it.
+    /// Starts the calls of what was claimed, in order, each with its place among those that have not gone out.
     pub(super) fn begin(
         &mut self,
         taken: Vec<Claimed>,
@@ -177,23 +177,12 @@ impl<P: Ports> Consumer<'_, P> {
         admitted: &[crate::store::row::Row],
         probe: bool,
     ) {
-        for (position, task) in taken.iter().enumerate() {
-            let later = |of: &dyn Fn(&Claimed) -> f64| -> f64 {
-                taken
-                    .iter()
-                    .skip(position + 1)
-                    .filter(|other| other.class == task.class && other.attempt.is_some())
-                    .map(of)
-                    .sum()
-            };
+        for task in &taken {
             let row = admitted.iter().find(|row| row.text("class") == task.class);
-            let mark = row.map_or([0.0; 2], |row| {
-                [
-                    row.real("requests_admitted") - later(&|_| 1.0),
-                    row.real("input_admitted")
-                        - later(&|other| inputs.get(&other.id).copied().unwrap_or(0.0)),
-                ]
+            let total = row.map_or([0.0; 2], |row| {
+                [row.real("requests_admitted"), row.real("input_admitted")]
             });
+            let input = inputs.get(&task.id).copied().unwrap_or(0.0);
             let Some(kit) = self.kits.get(&task.job) else {
                 continue;
             };
@@ -202,8 +191,10 @@ impl<P: Ports> Consumer<'_, P> {
                 Arc::clone(kit),
                 task.clone(),
                 Admitted {
-                    mark,
-                    input: inputs.get(&task.id).copied().unwrap_or(0.0),
+                    place: task
+                        .attempt
+                        .map(|attempt| self.places.take(attempt, &task.class, input, total)),
+                    input,
                     leads: leads.contains(&task.id),
                     splits: splits.contains(&task.id),
                     probe: probe && task.attempt.is_some(),

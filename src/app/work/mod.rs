@@ -31,6 +31,7 @@ use self::line::{InLine, Said};
 use self::look::room;
 use super::fetch::Gate;
 use super::kit::Kit;
+use super::places::Places;
 use super::resolve::{self, Resolved};
 use super::{App, AppError, message};
 use crate::core::admit::admit;
@@ -72,6 +73,8 @@ struct Consumer<'a, P: Ports> {
     calls: FuturesUnordered<BoxFuture<'static, Said>>,
     /// Claimed, and not begun before one of those ahead has its head or has ended.
     line: VecDeque<InLine>,
+    /// Claimed calls that have not gone out.
+    places: Places,
     /// Calls that have begun and wait for their heads.
     opening: u32,
     /// Bytes of what the calls ask that have begun or stand in line.
@@ -130,6 +133,7 @@ impl<'a, P: Ports> Consumer<'a, P> {
             kits: HashMap::new(),
             calls: FuturesUnordered::new(),
             line: VecDeque::new(),
+            places: Places::default(),
             opening: 0,
             open_bytes: 0,
             crowded: false,

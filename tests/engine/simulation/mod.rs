@@ -25,7 +25,7 @@ const SEEDS: u64 = 2_000;
 const DYNAMIC_SEEDS: u64 = 200;
 const BATCHED_SEEDS: u64 = 200;
 const TIERED_SEEDS: u64 = 200;
-const CROWDED_SEEDS: u64 = 200;
+const CROWDED_SEEDS: u64 = 300;
 /// So many stories that broke a promise are enough; `FANWISE_FAILURES` says otherwise.
 const FAILURES: u64 = 20;
 /// Lines of a transcript that are shown of a failure.
