@@ -16,7 +16,7 @@ use crate::core::chunk;
 use crate::core::plan::Output;
 use crate::core::purpose::Purpose;
 use crate::core::verdict::Form;
-use crate::ports::{Clock, Db, DbError, Ports};
+use crate::ports::{Clock, Db, DbError, Ports, Statement};
 use crate::store::admission::Body;
 use crate::store::inputs;
 use crate::store::jobs::{self, JobRow, StageRow};
@@ -64,6 +64,11 @@ pub async fn slice<P: Ports>(
     let mut statements = tasks::expand(&slice, &cut.rows);
     statements.extend(cut.more);
     statements.extend(tasks::take(&job.id, job.next_index, &cut.rows, now));
+    write(app, statements).await
+}
+
+/// Writes a slice. False where somebody else was faster.
+pub async fn write<P: Ports>(app: &App<P>, statements: Vec<Statement>) -> Result<bool, AppError> {
     match app.ports.db().batch(statements).await {
         Ok(answers) => {
             log::moved(app, &answers, "expanded");

@@ -141,10 +141,6 @@ pub async fn gather<P: Ports>(
             continue;
         };
         let mut pass = Pass::new(&loaded.kit, index, kit);
-        let stages = match kit.stage.amends() {
-            true => amend::lineage(&loaded.kit, index).1,
-            false => Vec::new(),
-        };
         let mut results = match kit.stage.amends() {
             true => results::Results::apart(app.clone(), of),
             false => results::Results::new(app.clone(), of),
@@ -152,7 +148,7 @@ pub async fn gather<P: Ports>(
         let mut after = None;
         loop {
             let (lines, next) = results.portion(after).await?;
-            pass.look_up(app, &results.of, &stages, &lines).await?;
+            pass.look_up(app, &results.of, &lines).await?;
             for line in lines {
                 let own = results.brought(named(&line).0);
                 if let Some(line) = pass.add(line, own)
@@ -207,20 +203,18 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Which results of a page were flagged before, where the stage chose by that.
+    /// Which results of a page were flagged before, where the stage chose by that; `of` is what it chose from.
     async fn look_up<P: Ports>(
         &mut self,
         app: &App<P>,
         of: &results::ResultsOf,
-        amends: &[u32],
         lines: &[ResultLine],
     ) -> Result<(), AppError> {
         if !self.of.is_some_and(|of| of.flagged) {
             return Ok(());
         }
         let mut stages = vec![of.stage];
-        stages.extend(amends);
-        stages.pop();
+        stages.extend(&of.amends);
         let ids: Vec<&str> = lines.iter().map(|line| named(line).0).collect();
         self.flagged = amend::flagged(app, &of.job, &stages, &ids).await?;
         Ok(())

@@ -16,7 +16,6 @@ use crate::core::plain_plan;
 use crate::core::plan::{InputKind, Limits, Mode, PLAN_STAGE, ResolvedStage, Stage};
 use crate::core::planner::PLAN;
 use crate::core::profile::Profile;
-use crate::core::purpose::Purpose;
 use crate::core::state::JobState;
 use crate::core::verdict::Form;
 use crate::ports::{Db, DbError, Ports};
@@ -196,21 +195,9 @@ async fn ask<P: Ports>(
         plans::stand_at(&job.id, PLAN_STAGE, now, app.drive_at(now)),
         jobs::open_stage(&job.id, PLAN_STAGE),
     ];
-    statements.extend(tasks::expand(
-        &tasks::Slice {
-            job: &job.id,
-            stage: PLAN_STAGE,
-            cursor: 0,
-            next_cursor: 1,
-            next_index: job.next_index,
-            last: true,
-            purpose: Purpose::Work,
-            level: 0,
-            now,
-            drive_at: app.drive_at(now),
-        },
-        &[row],
-    ));
+    let at = app.drive_at(now);
+    let slice = tasks::Slice::of_one(&job.id, PLAN_STAGE, job.next_index, now, at);
+    statements.extend(tasks::expand(&slice, &[row]));
     match app.ports.db().batch(statements).await {
         Ok(_) => app.log_job(
             &job.id,

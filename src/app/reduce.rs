@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use super::drive::Loaded;
 use super::follow::{self, BYTES_PER_TOKEN};
 use super::kit::{StageKit, nano};
-use super::{App, AppError, bodies, expand, gather, log, query, results};
+use super::{App, AppError, bodies, expand, gather, query, results};
 use crate::core::merge::Merger;
 use crate::core::plan::{Merge, Output, ResolvedStage, Spec, StageKind};
 use crate::core::purpose::Purpose;
 use crate::core::verdict::Form;
-use crate::ports::{Clock, Db, DbError, Ports};
+use crate::ports::{Clock, Ports};
 use crate::store::admission::Body;
 use crate::store::jobs::StageRow;
 use crate::store::reduce as sql;
@@ -152,14 +152,7 @@ pub async fn slice<P: Ports>(
         now,
         drive_at: app.drive_at(now),
     };
-    match app.ports.db().batch(tasks::expand(&slice, &rows)).await {
-        Ok(answers) => {
-            log::moved(app, &answers, "expanded");
-            Ok(true)
-        }
-        Err(DbError::Guard(_)) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+    expand::write(app, tasks::expand(&slice, &rows)).await
 }
 
 async fn task<P: Ports>(

@@ -84,6 +84,24 @@ pub struct Slice<'a> {
     pub drive_at: i64,
 }
 
+impl<'a> Slice<'a> {
+    /// The one task that a stage has, all of it in one slice.
+    pub fn of_one(job: &'a str, stage: u32, next_index: u32, now: i64, drive_at: i64) -> Slice<'a> {
+        Slice {
+            job,
+            stage,
+            cursor: 0,
+            next_cursor: 1,
+            next_index,
+            last: true,
+            purpose: Purpose::Work,
+            level: 0,
+            now,
+            drive_at,
+        }
+    }
+}
+
 /// Writes a slice of tasks. Expanding the same slice twice fails on the guard.
 pub fn expand(slice: &Slice<'_>, tasks: &[NewTask]) -> Vec<Statement> {
     let rows = to_json(tasks);

@@ -10,7 +10,6 @@ use crate::app::{
 };
 use crate::core::flags::Flag;
 use crate::core::plan::{OnBudget, ResolvedStage};
-use crate::core::purpose::Purpose;
 use crate::core::state::{JobEvent, JobState, TaskEvent, next_job};
 use crate::ports::{Db, DbError, Ports, Statement};
 use crate::store::admission::Body;
@@ -132,21 +131,9 @@ fn write_synthesis<P: Ports>(
         reduce_sql::release(&job.id),
         jobs::open_stage(&job.id, task.stage),
     ];
-    statements.extend(tasks::expand(
-        &tasks::Slice {
-            job: &job.id,
-            stage: task.stage,
-            cursor: 0,
-            next_cursor: 1,
-            next_index: job.next_index,
-            last: true,
-            purpose: Purpose::Work,
-            level: 0,
-            now,
-            drive_at: app.drive_at(now),
-        },
-        &[task.row],
-    ));
+    let at = app.drive_at(now);
+    let slice = tasks::Slice::of_one(&job.id, task.stage, job.next_index, now, at);
+    statements.extend(tasks::expand(&slice, &[task.row]));
     statements
 }
 
@@ -335,36 +322,20 @@ pub(super) async fn expire<P: Ports>(
         batches::cancel(&job.id, now),
         tasks::counts(&job.id),
     ];
-    match job.state {
-        JobState::Synthesizing => {
-            let answers = app.ports.db().batch(statements).await?;
-            log::moved(app, &answers, "deadline");
-            return fail(
-                app,
-                job,
-                "deadline",
-                "the deadline passed before the synthesis was done",
-                now,
-            )
-            .await;
-        }
-        JobState::Paused => statements.push(jobs::resume(&job.id, now, now)),
-        JobState::Queued | JobState::Planning => {
-            let answers = app.ports.db().batch(statements).await?;
-            log::moved(app, &answers, "deadline");
-            return fail(
-                app,
-                job,
-                "deadline",
-                "the deadline passed before the work began",
-                now,
-            )
-            .await;
-        }
-        _ => {}
+    let before = match job.state {
+        JobState::Synthesizing => Some("the synthesis was done"),
+        JobState::Queued | JobState::Planning => Some("the work began"),
+        _ => None,
+    };
+    if job.state == JobState::Paused {
+        statements.push(jobs::resume(&job.id, now, now));
     }
-    // Looked at again: a result may have landed between the reading and the skipping.
     let answers = app.ports.db().batch(statements).await?;
     log::moved(app, &answers, "deadline");
+    if let Some(before) = before {
+        let message = format!("the deadline passed before {before}");
+        return fail(app, job, "deadline", &message, now).await;
+    }
+    // Looked at again: a result may have landed between the reading and the skipping.
     Ok(Step::Again)
 }

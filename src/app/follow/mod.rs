@@ -17,13 +17,13 @@ use serde_json::{Map, Value, json};
 
 use self::amend::Amendments;
 use super::kit::{Kit, StageKit};
-use super::{App, AppError, bodies, expand, extend, log, query};
+use super::{App, AppError, bodies, expand, extend, query};
 use crate::core::merge;
 use crate::core::plan::Output;
 use crate::core::purpose::Purpose;
 use crate::core::slice::tokens;
 use crate::core::verdict::Form;
-use crate::ports::{Clock, Db, DbError, Ports, Statement};
+use crate::ports::{Clock, Ports, Statement};
 use crate::store::admission::Body;
 use crate::store::amend as amend_sql;
 use crate::store::follow::{self as sql, Given};
@@ -148,14 +148,7 @@ pub async fn slice<P: Ports>(
         }
         (_, None, None) => return expand::slice(app, kit, job, stage).await,
     };
-    match app.ports.db().batch(statements).await {
-        Ok(answers) => {
-            log::moved(app, &answers, "expanded");
-            Ok(true)
-        }
-        Err(DbError::Guard(_)) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+    expand::write(app, statements).await
 }
 
 /// The next results of a stage, from task `from` on.

@@ -138,24 +138,15 @@ impl<P: Ports> Consumer<'_, P> {
         }
     }
 
-    /// The first that has a place and a connection. Nothing goes before another of its class: what a header says is left is
-    /// read against what was admitted before its call.
+    /// The first that has a place and a connection.
     pub(super) fn next_in_line(&self) -> Option<usize> {
         let slots = usize::try_from(self.app.config.worker_slots).unwrap_or(usize::MAX);
         if self.opening >= self.app.config.connections || self.calls.len() >= slots {
             return None;
         }
-        let mut held: Vec<&str> = Vec::new();
         self.line.iter().position(|one| {
-            if held.contains(&one.task.class.as_str()) {
-                return false;
-            }
             let share = self.shares.get(&one.task.job);
-            let goes = share.is_none_or(|share| self.running(&one.task.job) < *share);
-            if !goes {
-                held.push(&one.task.class);
-            }
-            goes
+            share.is_none_or(|share| self.running(&one.task.job) < *share)
         })
     }
 
