@@ -306,6 +306,12 @@ impl Story {
                 .flat_map(|text| [text.clone(), text.clone()])
                 .collect();
         }
+        // A budget that is nearly spent when they come for the rest of it. Dice of its own, as for what is added anywhere.
+        let mut money = Dice::new(seed, 9);
+        if money.chance(0.5) {
+            first.body["limits"]["max_cost_usd"] = json!(money.pick(&[0.02, 0.05, 0.1, 0.2]));
+            first.body["limits"]["on_budget"] = json!(money.pick(&["finish", "pause"]));
+        }
         story.jobs[0] = first.clone();
         for _ in 0..dice.range(1, 2) {
             let mut twin = first.clone();
