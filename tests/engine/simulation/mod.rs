@@ -7,6 +7,7 @@
 //! (`simulation::planned`, `simulation::tiered`, `simulation::batched`, `simulation::crowded`: of those kinds).
 
 mod check;
+mod kinds;
 mod run;
 mod story;
 mod watch;
