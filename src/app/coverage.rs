@@ -58,6 +58,12 @@ pub async fn missing<P: Ports>(app: &App<P>, loaded: &Loaded) -> Result<Vec<Miss
         slices: loaded.kit.spec.slices(),
         ..Found::default()
     };
+    if maps.is_empty() {
+        // It ended before it had a plan.
+        for ids in input_ids(app, loaded, 0).await? {
+            found.add(ids, NOT_STARTED);
+        }
+    }
     for (place, (index, kit)) in maps.iter().enumerate() {
         let earlier = maps.get(..place).unwrap_or_default();
         let mut after = -1;
@@ -155,6 +161,22 @@ fn ids_in<'a>(items: impl Iterator<Item = &'a Value>) -> Vec<String> {
         .collect()
 }
 
+/// The input's ids from a position on, in portions.
+async fn input_ids<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    mut from: u32,
+) -> Result<Vec<Vec<String>>, AppError> {
+    let job = &loaded.job;
+    let mut portions = Vec::new();
+    while from < job.items_total {
+        let to = from.saturating_add(INPUT_PAGE).min(job.items_total);
+        portions.push(ids_in(expand::items(app, &job.id, from, to).await?.iter()));
+        from = to;
+    }
+    Ok(portions)
+}
+
 /// Items of a stage that no task was ever made for, because the job ended first; in portions.
 async fn never_begun<P: Ports>(
     app: &App<P>,
@@ -168,12 +190,7 @@ async fn never_begun<P: Ports>(
     match earlier.last() {
         None => {
             let stage = loaded.stages.iter().find(|stage| stage.idx == index);
-            let mut from = stage.map_or(0, |stage| stage.cursor);
-            while from < job.items_total {
-                let to = from.saturating_add(INPUT_PAGE).min(job.items_total);
-                portions.push(ids_in(expand::items(app, &job.id, from, to).await?.iter()));
-                from = to;
-            }
+            portions = input_ids(app, loaded, stage.map_or(0, |stage| stage.cursor)).await?;
         }
         Some((before, _)) => {
             let mut after = -1;

@@ -128,6 +128,15 @@ fn a_caller_may_forbid_the_plain_plan_and_try_again() {
     assert_eq!(error.code, "planning_failed");
     assert!(error.message.contains("no_such_field"), "{}", error.message);
     assert!(story.plan().stages.is_empty());
+    // Nothing was read, and the report does not pretend otherwise.
+    let coverage = story.report().coverage;
+    assert_eq!((coverage.covered, coverage.missing.len()), (0, 60));
+    assert!(
+        coverage
+            .missing
+            .iter()
+            .all(|item| item.reason == "not_started")
+    );
     let (app, id) = (story.app.clone(), story.id.clone());
     story.world.block_on(async move {
         control::retry(&app, TENANT, &id, &Limits::default())

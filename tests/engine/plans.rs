@@ -1,8 +1,8 @@
 //! Plans: what they are expected to take, and their approval.
 
 use fanwise::app::plan::{self, EstimateView, PlanView};
-use fanwise::app::view::JobView;
-use fanwise::app::{App, AppError, control, query};
+use fanwise::app::view::{JobView, Report};
+use fanwise::app::{App, AppError, control, query, report};
 use fanwise::core::estimate::Span;
 use serde_json::{Value, json};
 
@@ -50,6 +50,12 @@ impl Story {
         let (app, id) = (self.app.clone(), self.id.clone());
         self.world
             .block_on(async move { plan::plan(&app, TENANT, &id).await.unwrap() })
+    }
+
+    pub fn report(&self) -> Report {
+        let (app, id) = (self.app.clone(), self.id.clone());
+        self.world
+            .block_on(async move { report::report(&app, TENANT, &id).await.unwrap() })
     }
 
     pub fn approve(&self) -> Result<JobView, AppError> {

@@ -9,8 +9,9 @@ use futures::executor::LocalPool;
 use serde_json::Value;
 
 use super::run::Run;
-use super::story::{CATEGORIES, UNSURE};
+use super::story::{CATEGORIES, Plan, UNSURE};
 use super::watch::COUNTERS;
+use super::wide::INWARD;
 use crate::world::{KEY, START, World};
 
 /// All violations at the end.
@@ -28,6 +29,7 @@ pub fn end(run: &Run, _pool: &mut LocalPool) -> Vec<String> {
     limiter(run, &mut faults);
     concurrency(run, &mut faults);
     secrets(run, &mut faults);
+    guard(run, &mut faults);
     for (position, id) in run.ids().into_iter().enumerate() {
         let Some(id) = id else {
             faults.push(format!("P1: job {position} was never accepted"));
@@ -299,6 +301,15 @@ fn secrets(run: &Run, faults: &mut Vec<String>) {
     }
 }
 
+/// P9: nobody is sent to addresses that are not public, nor with somebody's password.
+fn guard(run: &Run, faults: &mut Vec<String>) {
+    let sites = run.world.sites();
+    let asked = sites.asked.iter().map(|request| request.url.as_str());
+    for url in asked.filter(|url| INWARD.contains(url) || url.contains('@')) {
+        faults.push(format!("P9: {url} was asked"));
+    }
+}
+
 /// P1, P7, P10: every item has one fate, every result is valid, and nobody else sees any of it.
 fn fates(run: &Run, position: usize, id: &str, faults: &mut Vec<String>) {
     let plan = &run.story.jobs[position];
@@ -345,9 +356,7 @@ fn fates(run: &Run, position: usize, id: &str, faults: &mut Vec<String>) {
     if stranger {
         fault("P10: a stranger can read or command it".into());
     }
-    let all: BTreeSet<String> = (1..=plan.texts.len())
-        .map(|n| format!("item-{n}"))
-        .collect();
+    let all: BTreeSet<String> = all_in_order(plan).map(|(id, _)| id).collect();
     let maps = seen
         .stages
         .iter()
@@ -360,9 +369,18 @@ fn fates(run: &Run, position: usize, id: &str, faults: &mut Vec<String>) {
     if missing.len() != seen.missing.len() {
         fault("P1: an item is missing twice".into());
     }
-    let mut covered = all.clone();
-    // Which items of the input stand behind an item of the stage that is looked at.
-    let mut behind: BTreeMap<String, Vec<String>> = all
+    // The input as the first stage has it: items whole, or all their slices.
+    let slices = sliced(run, id);
+    let parts: BTreeMap<String, Vec<String>> = all
+        .iter()
+        .map(|id| match slices.get(id) {
+            None => (id.clone(), vec![id.clone()]),
+            Some(of) => (id.clone(), (1..=*of).map(|n| format!("{id}#{n}")).collect()),
+        })
+        .collect();
+    let mut read: BTreeSet<String> = parts.values().flatten().cloned().collect();
+    // Which of them stand behind an item of the stage that is looked at.
+    let mut behind: BTreeMap<String, Vec<String>> = read
         .iter()
         .map(|id| (id.clone(), vec![id.clone()]))
         .collect();
@@ -389,7 +407,18 @@ fn fates(run: &Run, position: usize, id: &str, faults: &mut Vec<String>) {
                     label, ids, output, ..
                 } => (label.as_ref().unwrap(), ids.as_slice(), output),
             };
-            let of: Vec<String> = of.iter().flat_map(|id| behind[id].clone()).collect();
+            if let Some(id) = of.iter().find(|id| !behind.contains_key(*id)) {
+                fault(format!(
+                    "P7: a result of {} is of {id}, which it was not given",
+                    stage["name"]
+                ));
+            }
+            let of: Vec<String> = of
+                .iter()
+                .filter_map(|id| behind.get(id))
+                .flatten()
+                .cloned()
+                .collect();
             next.insert(name.clone(), of.clone());
             if !valid(output) {
                 fault(format!("P7: {output} is no result of {}", stage["name"]));
@@ -400,8 +429,18 @@ fn fates(run: &Run, position: usize, id: &str, faults: &mut Vec<String>) {
                 }
             }
         }
-        covered.retain(|id| ids.contains(id));
+        read.retain(|id| ids.contains(id));
         behind = next;
+    }
+    if maps.is_empty() {
+        read.clear();
+    }
+    let mut covered = all.clone();
+    covered.retain(|id| parts[id].iter().all(|part| read.contains(part)));
+    for (id, _) in all_in_order(plan).filter(|(id, readable)| !readable && covered.contains(id)) {
+        fault(format!(
+            "P7: {id} has a result, and its page cannot be read"
+        ));
     }
     if !covered.is_disjoint(&missing) {
         fault("P1: an item is covered and missing".into());
@@ -435,6 +474,28 @@ fn fates(run: &Run, position: usize, id: &str, faults: &mut Vec<String>) {
     if seen.synthesis != (wants && ended_well) {
         fault("P5: the synthesis is not what the state says".into());
     }
+}
+
+/// The items of the input, and whether each can be read.
+fn all_in_order(plan: &Plan) -> impl Iterator<Item = (String, bool)> {
+    (1..)
+        .zip(&plan.readable)
+        .map(|(n, readable)| (format!("item-{n}"), *readable))
+}
+
+/// Into how many slices items were cut.
+fn sliced(run: &Run, job: &str) -> BTreeMap<String, u64> {
+    let rows = run.world.query(&format!(
+        "SELECT item, slices FROM documents WHERE job = '{job}'"
+    ));
+    rows.iter()
+        .map(|row| {
+            (
+                row["item"].as_str().unwrap().to_owned(),
+                row["slices"].as_u64().unwrap(),
+            )
+        })
+        .collect()
 }
 
 fn named(line: &ResultLine) -> (String, Value) {

@@ -156,6 +156,7 @@ impl Story {
             first.body["limits"]["max_cost_usd"] = json!(money.pick(&[0.02, 0.05, 0.1, 0.2]));
             first.body["limits"]["on_budget"] = json!(money.pick(&["finish", "pause"]));
         }
+        first.readable.resize(first.texts.len(), true);
         story.jobs[0] = first.clone();
         for _ in 0..dice.range(1, 2) {
             let mut twin = first.clone();

@@ -1,16 +1,17 @@
 //! The simulation: the whole engine over real SQL on a virtual clock, with everything going wrong that can. One seed
 //! is one story; the promises are asserted at every commit and at its end.
 //!
-//! `FANWISE_SEEDS=N FANWISE_PLANNED_SEEDS=M FANWISE_TIERED_SEEDS=L FANWISE_BATCHED_SEEDS=K FANWISE_CROWDED_SEEDS=J FANWISE_SEED_START=S cargo test --test engine simulation --
-//! --nocapture` plays more of them, with given plans, with plans that are made, with cascades of models, with batches and with crowds
-//! of consumers; `SEED=X cargo test --test engine simulation::one -- --nocapture` plays one and prints its transcript
-//! (`simulation::planned`, `simulation::tiered`, `simulation::batched`, `simulation::crowded`: of those kinds).
+//! `FANWISE_SEEDS=N FANWISE_PLANNED_SEEDS=M FANWISE_TIERED_SEEDS=L FANWISE_BATCHED_SEEDS=K FANWISE_CROWDED_SEEDS=J FANWISE_WIDE_SEEDS=I FANWISE_SEED_START=S cargo test --test engine simulation --
+//! --nocapture` plays more of them, with given plans, with plans that are made, with cascades of models, with batches, with crowds
+//! of consumers and with pages, documents, tools and trees; `SEED=X cargo test --test engine simulation::one -- --nocapture` plays one and prints its transcript
+//! (`simulation::planned`, `simulation::tiered`, `simulation::batched`, `simulation::crowded`, `simulation::wide_jobs`: of those kinds).
 
 mod check;
 mod kinds;
 mod run;
 mod story;
 mod watch;
+mod wide;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,6 +28,7 @@ const DYNAMIC_SEEDS: u64 = 200;
 const BATCHED_SEEDS: u64 = 200;
 const TIERED_SEEDS: u64 = 200;
 const CROWDED_SEEDS: u64 = 300;
+const WIDE_SEEDS: u64 = 300;
 /// So many stories that broke a promise are enough; `FANWISE_FAILURES` says otherwise.
 const FAILURES: u64 = 20;
 /// Lines of a transcript that are shown of a failure.
@@ -37,7 +39,7 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 /// What a story's jobs are like: by a caller's plan, by the orchestrator's, with a cascade of models, or in batches; or
-/// whose consumers are many and meet.
+/// whose consumers are many and meet, or whose input and plan have everything else that a job can.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Static,
@@ -45,6 +47,7 @@ enum Kind {
     Batched,
     Tiered,
     Crowded,
+    Wide,
 }
 
 impl Kind {
@@ -55,6 +58,7 @@ impl Kind {
             Kind::Batched => Story::batched(seed),
             Kind::Tiered => Story::tiered(seed),
             Kind::Crowded => Story::crowded(seed),
+            Kind::Wide => Story::wide(seed),
         }
     }
 }
@@ -106,6 +110,14 @@ fn every_seed_keeps_the_promises_when_models_follow_one_another() {
 fn every_seed_keeps_the_promises_when_consumers_meet() {
     let count = variable("FANWISE_CROWDED_SEEDS").unwrap_or(CROWDED_SEEDS);
     keeps_the_promises(Kind::Crowded, count);
+}
+
+#[test]
+fn every_seed_keeps_the_promises_when_jobs_are_wide() {
+    keeps_the_promises(
+        Kind::Wide,
+        variable("FANWISE_WIDE_SEEDS").unwrap_or(WIDE_SEEDS),
+    );
 }
 
 fn keeps_the_promises(kind: Kind, count: u64) {
@@ -179,6 +191,7 @@ fn show(seed: u64, kind: Kind) {
         Kind::Batched => "batched",
         Kind::Tiered => "tiered",
         Kind::Crowded => "crowded",
+        Kind::Wide => "wide_jobs",
     };
     let again = format!("SEED={seed} cargo test --test engine simulation::{test} -- --nocapture");
     match outcome {
@@ -220,6 +233,11 @@ fn tiered() {
 #[test]
 fn crowded() {
     repeats(Kind::Crowded);
+}
+
+#[test]
+fn wide_jobs() {
+    repeats(Kind::Wide);
 }
 
 fn repeats(kind: Kind) {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use fanwise::app::consume::{self, Settle};
 use fanwise::app::{App, AppError, control, plan, submit, sweep};
-use fanwise::core::plan::Limits;
+use fanwise::core::plan::{InputKind, Limits, Stage};
 use fanwise::ports::{Clock, QueueName};
 use futures::executor::{LocalPool, LocalSpawner};
 use futures::task::LocalSpawnExt;
@@ -64,6 +64,9 @@ pub fn play(story: Story, record: bool) -> Outcome {
         .collect();
     let app = world.app(&vars);
     world.execute(&watch::settings(&app.config));
+    for (url, answers) in &story.sites {
+        world.sites().set_all(url, answers.clone());
+    }
     {
         let mut chaos = world.chaos();
         chaos.rates = story.rates.clone();
@@ -243,6 +246,13 @@ impl Run {
     fn submit_all(&self) {
         for (position, plan) in self.story.jobs.iter().enumerate() {
             let mut body = job(&plan.texts, plan.body.clone());
+            body.input = plan.input;
+            if plan.input == InputKind::Urls {
+                for item in &mut body.items {
+                    let address = item.fields.remove("text").unwrap_or_default();
+                    item.fields.insert("url".to_owned(), address);
+                }
+            }
             body.idempotency = Some((plan.key.clone(), format!("hash of {}", plan.key)));
             let (tenant, at) = (plan.tenant, plan.at as u64);
             let busy = Arc::clone(&self.busy);
@@ -309,12 +319,22 @@ impl Run {
                     metadata: None,
                 };
                 let done = match &command {
-                    Command::Cancel => control::cancel(&app, tenant, &id).await,
-                    Command::Pause => control::pause(&app, tenant, &id).await,
-                    Command::Resume => control::resume(&app, tenant, &id).await,
-                    Command::Approve => plan::approve(&app, tenant, &id).await,
-                    Command::Patch(new) => control::patch(&app, tenant, &id, limits(new)).await,
-                    Command::Retry(new) => control::retry(&app, tenant, &id, new).await,
+                    Command::Cancel => control::cancel(&app, tenant, &id).await.map(drop),
+                    Command::Pause => control::pause(&app, tenant, &id).await.map(drop),
+                    Command::Resume => control::resume(&app, tenant, &id).await.map(drop),
+                    Command::Approve => plan::approve(&app, tenant, &id).await.map(drop),
+                    Command::Replace(stages) => {
+                        let replaced = plan::replace(&app, tenant, &id, stages).await;
+                        if let Err(AppError::Invalid(faults)) = &replaced {
+                            let line = format!("a replaced plan was refused: {faults:?}");
+                            app.ports.chaos().violations.push(line);
+                        }
+                        replaced.map(drop)
+                    }
+                    Command::Patch(new) => control::patch(&app, tenant, &id, limits(new))
+                        .await
+                        .map(drop),
+                    Command::Retry(new) => control::retry(&app, tenant, &id, new).await.map(drop),
                 };
                 match done {
                     Err(AppError::Unavailable(_)) => app.ports.sleep(500).await,
@@ -351,7 +371,14 @@ impl Run {
             };
             match row["reason"].as_str() {
                 Some("user") => self.command(position, Command::Resume),
-                Some("approval") => self.command(position, Command::Approve),
+                Some("approval") => {
+                    if let Some(stages) = self.story.jobs[position].replacement.take() {
+                        let stages = serde_json::from_value(stages).unwrap();
+                        self.command(position, Command::Replace(stages));
+                    } else {
+                        self.command(position, Command::Approve);
+                    }
+                }
                 Some("budget") if self.dice.chance(0.5) => {
                     let limits = Limits {
                         max_cost_usd: Some(50.0),
@@ -467,6 +494,7 @@ enum Command {
     Pause,
     Resume,
     Approve,
+    Replace(Vec<Stage>),
     Patch(Limits),
     Retry(Limits),
 }

@@ -1,10 +1,11 @@
 //! A story: everything that a seed decides before the world begins to turn.
 
-use fanwise::core::plan::Limits;
+use fanwise::core::plan::{InputKind, Limits};
 use serde_json::{Value, json};
 use standin::faults::{Fault, Shares};
 
 use crate::chaos::{Dice, Rates};
+use crate::sites::Site;
 
 /// One job of a story.
 #[derive(Debug, Clone)]
@@ -13,8 +14,14 @@ pub struct Plan {
     pub at: i64,
     pub tenant: &'static str,
     pub key: String,
+    pub input: InputKind,
+    /// What each item says, or the address where that is to be read.
     pub texts: Vec<String>,
+    /// For each, whether anything can be read there.
+    pub readable: Vec<bool>,
     pub body: Value,
+    /// The stages that its caller replaces the plan by that waits for approval.
+    pub replacement: Option<Value>,
 }
 
 /// What callers and fate do, and when.
@@ -39,6 +46,8 @@ pub struct Story {
     pub vars: Vec<(&'static str, String)>,
     pub rates: Rates,
     pub jobs: Vec<Plan>,
+    /// What addresses answer, in turn; the last answer stays.
+    pub sites: Vec<(String, Vec<Site>)>,
     pub events: Vec<(i64, Event)>,
     /// From then on nothing goes wrong any more, and every job must come to its end.
     pub heals_at: i64,
@@ -138,8 +147,11 @@ impl Story {
                 at,
                 tenant,
                 key: format!("key-{n}"),
+                input: InputKind::Items,
+                readable: vec![true; texts.len()],
                 texts,
                 body,
+                replacement: None,
             });
         }
         let mut events = events(dice, count, heals_at);
@@ -149,6 +161,7 @@ impl Story {
             claude: claude(dice, seed),
             vars: vars(dice, &mut own),
             jobs,
+            sites: Vec::new(),
             events,
             heals_at,
             control_consumers: dice.range(1, 4) as usize,
@@ -172,7 +185,7 @@ fn rates(dice: &mut Dice) -> Rates {
         delayed: rare(&[0.0, 0.0, 0.1, 0.5]),
         lag: rare(&[0.0, 0.0, 0.2, 0.8]),
         latency: rare(&[2.0, 10.0, 40.0, 200.0]) as u64,
-        // No story reads pages yet.
+        // Only stories of wide jobs read pages.
         web: 0.0,
     }
 }

@@ -117,6 +117,7 @@ BEGIN
 END;
 CREATE TEMP TRIGGER watch_recorded AFTER UPDATE OF state ON attempts
 WHEN NEW.state = 'done' AND OLD.state <> 'done' AND NEW.error_class IS NULL AND NEW.status = 200
+  AND NEW.stop_reason IS NOT 'pause_turn'
 BEGIN
   INSERT INTO recorded SELECT NEW.id, seq FROM clock;
 END;
@@ -192,11 +193,12 @@ pub const COUNTERS: &[(&str, &str)] = &[
     ("a stage's counts", "
       SELECT s.job, s.idx FROM stages s LEFT JOIN (SELECT job, stage,
           SUM(state = 'pending') p, SUM(state = 'queued') q, SUM(state = 'running') r, SUM(state = 'succeeded') s,
-          SUM(state = 'failed') f, SUM(state = 'skipped') k, SUM(state = 'cancelled') c, SUM(covered * (purpose = 'work')) n
+          SUM(state = 'failed') f, SUM(state = 'skipped') k, SUM(state = 'cancelled') c, SUM(covered * (purpose = 'work' AND document IS NULL)) n
         FROM tasks GROUP BY job, stage) t ON t.job = s.job AND t.stage = s.idx
       WHERE s.pending <> COALESCE(p, 0) OR s.queued <> COALESCE(q, 0) OR s.running <> COALESCE(r, 0)
         OR s.succeeded <> COALESCE(t.s, 0) OR s.failed <> COALESCE(f, 0) OR s.skipped <> COALESCE(k, 0)
-        OR s.cancelled <> COALESCE(c, 0) OR s.items_covered <> COALESCE(n, 0)"),
+        OR s.cancelled <> COALESCE(c, 0) OR s.items_covered <> COALESCE(n, 0)
+          + (SELECT COUNT(*) FROM documents d WHERE d.job = s.job AND d.stage = s.idx AND d.covered = d.slices)"),
     ("a job's money", "
       SELECT j.id, j.spent_nano, j.reserved_nano, j.unknown_nano, j.in_flight, a.* FROM jobs j LEFT JOIN (SELECT job,
           SUM(state = 'open') o, SUM(error_class IS NOT 'not_sent') c,
@@ -238,7 +240,7 @@ pub const COUNTERS: &[(&str, &str)] = &[
     ("one end for each run", "
       SELECT job, run FROM ended GROUP BY job, run HAVING COUNT(*) > 1"),
     ("tries that no call explains", "
-      SELECT t.job, t.idx, t.tries FROM tasks t WHERE t.tries > (SELECT COUNT(*) FROM attempts a
+      SELECT t.job, t.idx, t.tries FROM tasks t WHERE t.form <> 'fetch' AND t.tries > (SELECT COUNT(*) FROM attempts a
         WHERE a.job = t.job AND a.idx = t.idx AND (a.error_class IS NULL OR a.error_class NOT IN ('not_sent',
           'rate_limited', 'ramp_limited', 'overloaded', 'schema_refused', 'authentication_failed', 'billing_failed',
           'permission_denied', 'spend_limit_reached', 'contract_spend_limit_reached', 'usage_limit_reached',
