@@ -343,6 +343,8 @@ pub struct Take {
     /// Tasks of its job that may be claimed beyond its concurrency, by a consumer that calls for no more than that.
     pub ahead: u32,
     pub free: bool,
+    /// It reads a page, and is free for that.
+    pub reads: bool,
     /// How long its prompt's beginning is to be kept, where the call is marked for that.
     pub cache: Option<CacheTtl>,
     /// The beginning that it goes ahead with.
@@ -403,11 +405,14 @@ INSERT INTO guards SELECT state = 'closed' OR (?1 = 1 AND state = 'half_open' AN
 FROM breaker WHERE id = 1";
 const PROBE: &str = "-- take_probe
 UPDATE breaker SET probe = ?1 WHERE id = 1 AND state = 'half_open' AND probe IS NULL";
+// What was to read a page when it was looked at may have read it by now, and what was to ask something may have its answer: either
+// is left for the next look.
 const CLAIM: &str = "-- claim_tasks
 UPDATE tasks SET state = 'running', lease = ?1, lease_until = ?2, queued_at = NULL,
   attempts = tasks.attempts + (e.free = 0)
-FROM (SELECT value->>'$.id' AS id, value->>'$.free' AS free FROM json_each(?3)) AS e
+FROM (SELECT value->>'$.id' AS id, value->>'$.free' AS free, value->>'$.reads' AS reads FROM json_each(?3)) AS e
 WHERE tasks.id = e.id AND tasks.state IN ('pending', 'queued') AND tasks.not_before <= ?4
+  AND e.reads = (tasks.form = 'fetch')
   AND (e.free = 1 OR NOT EXISTS (SELECT 1 FROM jobs j JOIN ledger l ON l.tenant = j.tenant AND l.key = tasks.key
     WHERE j.id = tasks.job AND j.reuse = 1 AND l.expires_at > ?4))";
 const OPEN: &str = "-- open_attempts
@@ -454,7 +459,7 @@ pub fn claim(claim: &Claim<'_>) -> Vec<Statement> {
         .takes
         .iter()
         .map(|take| {
-            json!({"id": take.id, "free": u32::from(take.free), "role": take.role, "model": take.model,
+            json!({"id": take.id, "free": u32::from(take.free), "reads": u32::from(take.reads), "role": take.role, "model": take.model,
                    "input": take.input.ceil() as i64, "output": take.output.ceil() as i64,
                    "worst": take.worst_nano, "room": take.room, "cache": take.cache.map(CacheTtl::as_str)})
         })

@@ -182,6 +182,7 @@ fn claim(first: i64) -> Vec<Statement> {
             held_nano: 0,
             ahead: 0,
             free: id == first,
+            reads: false,
             room: None,
             cache: None,
             leads: None,

@@ -13,7 +13,7 @@ use crate::core::admit::{Admission, Candidate, Snapshot, Taken};
 use crate::core::cache::Mark;
 use crate::core::money::Nano;
 use crate::core::time::day;
-use crate::core::verdict::Form;
+use crate::core::verdict::{FETCH, Form};
 use crate::ports::{Db, DbError, Ports};
 use crate::store::admission::{self, Claim, Claimed, Read, Take, Waiting};
 use crate::store::row::Columns;
@@ -66,6 +66,7 @@ impl<P: Ports> Consumer<'_, P> {
                     .zip(read.jobs.get(candidate.job))
                     .map_or(0, |(job, row)| job.concurrency - row.concurrency),
                 free: candidate.free,
+                reads: task.form == FETCH,
                 room: self.room_of(task).map(|(room, _)| room),
                 cache: taken.mark.ttl(),
                 leads: match taken.mark {

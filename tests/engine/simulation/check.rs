@@ -365,6 +365,14 @@ fn fates(run: &Run, position: usize, id: &str, faults: &mut Vec<String>) {
     if maps.is_empty() && seen.state != "cancelled" && seen.state != "failed" {
         fault("P1: it came to an end without a plan".into());
     }
+    let cites = seen.stages.iter().any(|stage| stage["citations"] == true);
+    let shown: BTreeSet<String> = seen.results.iter().flatten().flat_map(names).collect();
+    let there = |id: &str| all.contains(id) || shown.contains(id);
+    for id in seen.cited.iter().filter(|id| cites && !there(id)) {
+        fault(format!(
+            "P7: the report rests on {id}, which is not there, and nothing says so"
+        ));
+    }
     let missing: BTreeSet<String> = seen.missing.iter().cloned().collect();
     if missing.len() != seen.missing.len() {
         fault("P1: an item is missing twice".into());
@@ -498,6 +506,14 @@ fn sliced(run: &Run, job: &str) -> BTreeMap<String, u64> {
         .collect()
 }
 
+/// Its name, and those of what it is made of.
+fn names(line: &ResultLine) -> Vec<String> {
+    match line {
+        ResultLine::Item { id, .. } => vec![id.clone()],
+        ResultLine::Chunk { label, ids, .. } => label.iter().chain(ids).cloned().collect(),
+    }
+}
+
 fn named(line: &ResultLine) -> (String, Value) {
     match line {
         ResultLine::Item { id, output, .. } => (id.clone(), output.clone()),
@@ -553,11 +569,19 @@ struct Seen {
     missing: Vec<String>,
     /// Results that were chosen for a follow-up and did not get it.
     left: BTreeSet<String>,
+    /// What the report rests on, without what is flagged as not there.
+    cited: Vec<String>,
     synthesis: bool,
     /// Those given, or planned.
     stages: Vec<Value>,
     /// For each map stage.
     results: Vec<Vec<ResultLine>>,
+}
+
+/// The ids that a report names.
+fn cited(report: &str) -> impl Iterator<Item = &str> {
+    let ends = report.split("[[").skip(1);
+    ends.filter_map(|rest| rest.split_once("]]").map(|(id, _)| id))
 }
 
 async fn read(
@@ -593,9 +617,19 @@ async fn read(
         left: report
             .coverage
             .flagged
-            .into_iter()
+            .iter()
             .filter(|one| one.flag == "not_followed_up")
-            .map(|one| one.id)
+            .map(|one| one.id.clone())
+            .collect(),
+        cited: cited(report.synthesis.as_str().unwrap_or_default())
+            .filter(|id| {
+                !report
+                    .coverage
+                    .flagged
+                    .iter()
+                    .any(|one| one.flag == "unknown_citation" && one.id == *id)
+            })
+            .map(str::to_owned)
             .collect(),
         synthesis: !report.synthesis.is_null(),
         stages,

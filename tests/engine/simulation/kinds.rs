@@ -1,6 +1,7 @@
 //! Kinds of stories: the same story with other jobs, another platform, or other consumers. Each throws dice of its own, so that the
 //! others stay as they are when one of them changes.
 
+use fanwise::core::plan::Limits;
 use serde_json::json;
 use standin::faults::{Fault, Shares};
 
@@ -78,6 +79,15 @@ impl Story {
             ("BATCH_SEEK_MS", [0, 60_000, 120_000]),
         ] {
             story.vars.push((name, dice.pick(&of).to_string()));
+        }
+        // A day's money for which batches of several jobs come at once.
+        let mut money = Dice::new(seed, 9);
+        if money.chance(0.2) {
+            for plan in &mut story.jobs {
+                plan.at = 0;
+            }
+            story.vars.retain(|(name, _)| *name != "ACCOUNT_DAILY_USD");
+            story.vars.push(("ACCOUNT_DAILY_USD", "0.5".to_owned()));
         }
         // Early, while something is going on; and late, when only batches are.
         let within = story.heals_at as u64;
@@ -158,6 +168,14 @@ impl Story {
         }
         first.readable.resize(first.texts.len(), true);
         story.jobs[0] = first.clone();
+        for _ in 0..money.pick(&[0, 0, 3, 6]) {
+            let limits = Limits {
+                max_cost_usd: Some(money.pick(&[0.02, 0.05, 0.1, 0.2, 1.0])),
+                ..Limits::default()
+            };
+            let at = money.range(0, 20_000) as i64;
+            story.events.push((at, Event::Patch(0, limits)));
+        }
         for _ in 0..dice.range(1, 2) {
             let mut twin = first.clone();
             twin.at = dice.range(0, 20_000) as i64;
@@ -172,8 +190,8 @@ impl Story {
             story
                 .events
                 .push((from + 30_000, Event::Weather(weather(dice))));
-            story.events.sort_by_key(|(at, _)| *at);
         }
+        story.events.sort_by_key(|(at, _)| *at);
         story
     }
 }

@@ -80,6 +80,8 @@ struct Totals {
     strikes: u64,
     items: usize,
     states: BTreeMap<String, u64>,
+    reached: Vec<u64>,
+    pages: usize,
     failed: BTreeMap<u64, String>,
 }
 
@@ -145,6 +147,11 @@ fn keeps_the_promises(kind: Kind, count: u64) {
                             totals.calls += outcome.calls;
                             totals.strikes += outcome.strikes;
                             totals.items += outcome.items;
+                            totals.pages += outcome.pages;
+                            totals.reached.resize(outcome.reached.len(), 0);
+                            for (sum, one) in totals.reached.iter_mut().zip(outcome.reached) {
+                                *sum += one;
+                            }
                             for state in outcome.states {
                                 *totals.states.entry(state).or_default() += 1;
                             }
@@ -170,6 +177,9 @@ fn keeps_the_promises(kind: Kind, count: u64) {
         totals.strikes,
         totals.states
     );
+    let names = watch::REACHED.iter().map(|(name, _)| *name);
+    let reached: BTreeMap<&str, u64> = names.zip(totals.reached).collect();
+    println!("{} pages asked for, {reached:?}", totals.pages);
     for (seed, violation) in &totals.failed {
         println!("seed {seed}: {violation}");
     }
@@ -178,6 +188,13 @@ fn keeps_the_promises(kind: Kind, count: u64) {
         panic!(
             "{} of {played} stories broke a promise",
             totals.failed.len()
+        );
+    }
+    if kind == Kind::Wide && played >= WIDE_SEEDS {
+        let never: Vec<_> = reached.iter().filter(|(_, times)| **times == 0).collect();
+        assert!(
+            never.is_empty() && totals.pages > 0,
+            "no story came by {never:?}"
         );
     }
 }

@@ -30,6 +30,10 @@ pub struct Outcome {
     pub strikes: u64,
     pub items: usize,
     pub states: Vec<String>,
+    /// How often each of [`watch::REACHED`] was.
+    pub reached: Vec<u64>,
+    /// Pages of the open web that were asked for.
+    pub pages: usize,
     pub fingerprint: u64,
 }
 
@@ -98,6 +102,8 @@ pub fn play(story: Story, record: bool) -> Outcome {
         violations = check::end(&run, &mut pool);
         violations.append(&mut run.world.chaos().violations);
     }
+    let count = |sql: &str| run.world.query(sql)[0]["n"].as_u64().unwrap();
+    let reached = watch::REACHED.iter().map(|(_, sql)| count(sql)).collect();
     let mut chaos = run.world.chaos();
     let states = run
         .world
@@ -107,6 +113,8 @@ pub fn play(story: Story, record: bool) -> Outcome {
         .collect();
     Outcome {
         violations,
+        reached,
+        pages: run.world.sites().asked.len(),
         transcript: chaos.transcript.take().unwrap_or_default(),
         calls: chaos.calls.len(),
         strikes: chaos.strikes,

@@ -40,6 +40,12 @@ WHEN NEW.finished_at IS NOT NULL AND OLD.finished_at IS NULL
 BEGIN
   INSERT INTO ended VALUES (NEW.id, NEW.run, NEW.state);
 END;
+CREATE TEMP TRIGGER watch_stages AFTER UPDATE OF state ON stages
+WHEN NEW.state = 'done' AND OLD.state <> 'done' AND EXISTS (
+  SELECT 1 FROM tasks WHERE job = NEW.job AND stage = NEW.idx AND state IN ('pending', 'queued', 'running'))
+BEGIN
+  INSERT INTO violations VALUES ('P1: stage ' || NEW.idx || ' is done while tasks of it are not');
+END;
 CREATE TEMP TRIGGER watch_synthesis AFTER UPDATE OF state ON tasks
 WHEN NEW.state = 'succeeded' AND OLD.state <> 'succeeded' AND NEW.purpose = 'work'
   AND (SELECT kind FROM stages WHERE job = NEW.job AND idx = NEW.stage) = 'synthesis'
@@ -254,4 +260,54 @@ pub const COUNTERS: &[(&str, &str)] = &[
       SELECT t.job, t.idx FROM tasks t JOIN batches b ON b.id = t.lease WHERE b.state = 'ended' AND t.state = 'running'"),
     ("a ledger of each tenant's own", "
       SELECT l.key FROM ledger l JOIN jobs j ON j.id = l.job WHERE j.tenant <> l.tenant"),
+];
+
+/// What wide stories must come by, or they tell of nothing: how often one of them did.
+pub const REACHED: &[(&str, &str)] = &[
+    (
+        "slices",
+        "SELECT COALESCE(SUM(slices), 0) AS n FROM documents",
+    ),
+    (
+        "turns that were gone on with",
+        "SELECT COUNT(*) AS n FROM attempts WHERE form LIKE 'resume%' AND status = 200",
+    ),
+    (
+        "readers of a tree",
+        "SELECT COUNT(*) AS n FROM tasks WHERE purpose = 'reduce' AND state = 'succeeded'",
+    ),
+    (
+        "second levels",
+        "SELECT COUNT(*) AS n FROM tasks WHERE purpose = 'reduce' AND state = 'succeeded' AND level > 1",
+    ),
+    (
+        "judges",
+        "SELECT COUNT(*) AS n FROM tasks WHERE purpose = 'verify' AND state = 'succeeded'",
+    ),
+    (
+        "results asked for again",
+        "SELECT COUNT(*) AS n FROM tasks WHERE purpose = 'redo' AND state = 'succeeded'",
+    ),
+    (
+        "groups",
+        "SELECT COUNT(*) AS n FROM tasks WHERE grp IS NOT NULL AND state = 'succeeded'",
+    ),
+    ("results amended", "SELECT COUNT(*) AS n FROM amended"),
+    (
+        "plans of the orchestrator's",
+        "SELECT COUNT(*) AS n FROM plans WHERE source = 'orchestrator'",
+    ),
+    (
+        "plans replaced",
+        "SELECT COUNT(*) AS n FROM plans p WHERE source = 'caller'
+       AND EXISTS (SELECT 1 FROM tasks t WHERE t.job = p.job AND t.stage = 1000)",
+    ),
+    (
+        "plans thought over",
+        "SELECT COUNT(*) AS n FROM plans WHERE round > 0",
+    ),
+    (
+        "citations of nothing",
+        "SELECT COUNT(*) AS n FROM flags WHERE flag = 'unknown_citation'",
+    ),
 ];

@@ -33,6 +33,14 @@ impl Story {
                 None => widened(dice, given[at].clone(), &mut story.sites),
             };
             story.jobs[at] = wide;
+            let body = &mut story.jobs[at].body;
+            if !body["stages"][0]["tools"].is_null() && dice.chance(0.7) {
+                // A search may read a context's worth at the price of long prompts: more than most budgets have.
+                body["limits"]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("max_cost_usd");
+            }
         }
         if dice.chance(0.5) {
             let share = dice.pick(&[0.1, 0.4]);
@@ -56,6 +64,13 @@ impl Story {
                     stage.as_object_mut().unwrap().remove("context");
                 }
             }
+        }
+        if dice.chance(0.3) {
+            let rule = json!({"match": {"role": "synthesis"}, "fault": "invented_id", "times": 2});
+            story
+                .claude
+                .rules
+                .push(serde_json::from_value(rule).unwrap());
         }
         story.rates.web = dice.pick(&[0.0, 0.0, 0.02, 0.1]);
         for (name, of) in [
@@ -119,7 +134,7 @@ fn widened(dice: &mut Dice, mut job: Plan, sites: &mut Vec<(String, Vec<Site>)>)
         schema["required"] = json!(["primary_category"]);
         first["max_tokens"] = json!(1_500);
     }
-    if dice.chance(0.25) {
+    if dice.chance(0.4) {
         first["tools"] = dice.pick(&[
             json!({"web_search": {"max_uses": 1}}),
             json!({"web_search": {"max_uses": 2}, "web_fetch": {"max_uses": 1, "max_content_tokens": 1_000}}),

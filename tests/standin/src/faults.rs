@@ -71,7 +71,7 @@ faults! {
     EnumCase "enum_case" "enum values in other letter case",
     DuplicateId "duplicate_id" "one result twice",
     MissingId "missing_id" "one result left out",
-    InventedId "invented_id" "one result under an id that was not asked",
+    InventedId "invented_id" "one result, or one citation, under an id that does not exist",
     Shuffled "shuffled" "results in another order",
     Pause "pause" "a turn with a server tool stops with pause_turn, to be gone on with",
     Expired "expired" "a batch's request expires unanswered",
@@ -300,11 +300,25 @@ pub fn by_rule(rules: &mut Vec<Rule>, caller: &Caller<'_>, body: &str) -> Option
     Some(strike)
 }
 
+/// Puts an id that does not exist in the place of the first one that a report names.
+fn cite_nothing(text: &mut String, hash: u64) -> bool {
+    let Some((begin, rest)) = text.split_once("[[") else {
+        return false;
+    };
+    let Some((_, end)) = rest.split_once("]]") else {
+        return false;
+    };
+    *text = format!("{begin}[[invented-{}]]{end}", hash % 1_000);
+    true
+}
+
 /// Spoils an answer's content. Answers whether the fault found something to
 /// spoil.
 pub fn spoil(fault: Fault, content: &mut Content, hash: u64) -> bool {
-    let Content::Json(value) = content else {
-        return matches!(fault, Fault::Truncate | Fault::Refusal | Fault::Empty);
+    let value = match content {
+        Content::Json(value) => value,
+        Content::Text(text) if fault == Fault::InventedId => return cite_nothing(text, hash),
+        _ => return matches!(fault, Fault::Truncate | Fault::Refusal | Fault::Empty),
     };
     match fault {
         Fault::Malformed => {
