@@ -45,9 +45,10 @@ pub fn flags(job: &str, after: &(i64, String, String), limit: u32) -> Statement 
 const KNOWN: &str = "-- known_ids
 SELECT DISTINCT e.value AS id FROM tasks t, json_each(t.ids) e
 WHERE t.job = ?1 AND t.purpose = 'work' AND e.value IN (SELECT value FROM json_each(?2))
-UNION SELECT label FROM tasks WHERE job = ?1 AND purpose = 'work' AND label IN (SELECT value FROM json_each(?2))";
+UNION SELECT label FROM tasks WHERE job = ?1 AND purpose = 'work' AND label IN (SELECT value FROM json_each(?2))
+UNION SELECT item FROM documents WHERE job = ?1 AND item IN (SELECT value FROM json_each(?2))";
 
-/// Which of these ids are those of items or results of the job.
+/// Which of these ids are those of items, of their slices, or of results of the job.
 pub fn known_ids(job: &str, ids: &[String]) -> Statement {
     sql(KNOWN, params![job, to_json(ids)])
 }

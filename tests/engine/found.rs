@@ -4,7 +4,6 @@ use fanwise::app::consume::{self, Settle};
 use fanwise::app::{control, report};
 use fanwise::core::plan::Limits;
 use fanwise::ports::Clock as _;
-use fanwise::store::admission::{self, Claim, Take};
 use fanwise::store::settle::{self, ClosedAttempt, Lesson, Settlement};
 use fanwise::store::tasks;
 use serde_json::json;
@@ -345,61 +344,4 @@ fn a_repair_whose_lease_ran_out_is_paid_for_once() {
     assert_eq!([calls(&world, "worker"), calls(&world, "repair")], [1, 1]);
     let covered = world.query("SELECT SUM(covered) AS n FROM tasks");
     assert_eq!(covered[0]["n"], 4);
-}
-
-/// Wide seed 436: a consumer looked at a task that was to read a page, and claimed it when another one had read it. There was nothing
-/// for it to read and no answer to take, and on its way back the task forgot by what the ledger knows its request.
-#[test]
-fn a_page_that_somebody_else_has_read_meanwhile_is_not_claimed_to_be_read() {
-    let world = World::new(1, standin::Config::default());
-    let app = world.app(&[]);
-    let body = job(&texts(1), json!({"stages": stages(1)}));
-    let id = world.submit(&app, body).job.id;
-    let made = || {
-        !world
-            .query("SELECT 1 FROM tasks WHERE state = 'queued'")
-            .is_empty()
-    };
-    world.run(&app, 1_000, 60_000, made);
-    let look = |form: &str| world.execute(&format!("UPDATE tasks SET form = '{form}'"));
-    let claimed = |lease: &str| {
-        let task = world.query("SELECT id, class FROM tasks").remove(0);
-        let take = Take {
-            id: task["id"].as_i64().unwrap(),
-            job: id.clone(),
-            class: task["class"].as_str().unwrap().to_owned(),
-            role: "worker",
-            model: String::new(),
-            input: 0.0,
-            output: 0.0,
-            worst_nano: 0,
-            held_nano: 0,
-            room: None,
-            ahead: 0,
-            free: true,
-            reads: true,
-            cache: None,
-            leads: None,
-        };
-        let claim = Claim {
-            lease,
-            now: world.now(),
-            until: world.now() + 10_000,
-            day: "2026-01-01",
-            takes: vec![take],
-            probe: false,
-            governor_start: 10,
-            tenant_day_nano: None,
-            account_day_nano: None,
-            leads_since: 0,
-            tokens: false,
-        };
-        world.batch_now(admission::claim(&claim)).unwrap();
-        let tasks = world.query("SELECT COALESCE(lease, '') AS lease FROM tasks");
-        tasks[0]["lease"] == lease
-    };
-    look("fresh");
-    assert!(!claimed("late"), "another consumer has read it");
-    look("fetch");
-    assert!(claimed("first"), "nobody has read it");
 }

@@ -4,6 +4,7 @@ use fanwise::app::submit::Submit;
 use fanwise::app::view::Report;
 use fanwise::app::{App, control, query, report};
 use fanwise::core::plan::{InputKind, Item, Limits};
+use fanwise::store::flags;
 use serde_json::{Map, Value, json};
 
 use crate::flows::over;
@@ -216,6 +217,18 @@ fn a_document_is_covered_when_all_its_slices_are() {
     });
     world.run(&app, 10_000, 60 * MINUTE, || over(&world, &id));
     assert_eq!(covered(&world, &app, &id), (2, 2));
+    // A report may rest on the document or on one of its slices.
+    let cited = ["long", "long#2", "long#999", "short", "nothing"].map(str::to_owned);
+    let known = world
+        .batch_now(vec![flags::known_ids(&id, &cited)])
+        .unwrap();
+    let mut known: Vec<&str> = known[0]
+        .rows
+        .iter()
+        .map(|row| row["id"].as_str().unwrap())
+        .collect();
+    known.sort_unstable();
+    assert_eq!(known, ["long", "long#2", "short"]);
 }
 
 #[test]

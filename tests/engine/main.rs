@@ -9,6 +9,7 @@ mod bill;
 mod caching;
 mod chaos;
 mod checks;
+mod claims;
 mod commands;
 mod crash;
 mod door;

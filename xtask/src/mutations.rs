@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -40,6 +40,8 @@ struct Mutation {
     /// What is broken is Rust, and must be compiled.
     #[serde(default)]
     rust: bool,
+    /// No story can come by it: this test is played.
+    test: Option<String>,
 }
 
 /// What noticed it: a story that broke, and what was said of it.
@@ -67,7 +69,7 @@ pub fn run(seeds: u64, only: Option<&str>) -> Result<()> {
                 Some(copy) => copy,
                 none => none.insert(Copy::make()?),
             };
-            copy.with(mutation, || play(copy.dir(), seeds, &[]))?
+            copy.with(mutation, || mutation.play(copy.dir(), seeds, &[]))?
         } else {
             // That it stands there, once.
             mutation.apply(&fs::read_to_string(root::dir().join(&mutation.file))?)?;
@@ -75,7 +77,7 @@ pub fn run(seeds: u64, only: Option<&str>) -> Result<()> {
                 ("FANWISE_BREAK_SQL", mutation.from.as_str()),
                 ("FANWISE_BREAK_INTO", mutation.to.as_str()),
             ];
-            play(root::dir(), seeds, &broken)?
+            mutation.play(root::dir(), seeds, &broken)?
         };
         step.done();
         let (by, seed) = match caught {
@@ -151,6 +153,15 @@ impl Mutation {
     }
 }
 
+impl Mutation {
+    fn play(&self, dir: &Path, seeds: u64, broken: &[(&str, &str)]) -> Result<Option<Caught>> {
+        match &self.test {
+            None => play(dir, seeds, broken),
+            Some(test) => play_test(dir, test, broken),
+        }
+    }
+}
+
 /// Writes a file unless it says that already.
 fn place(path: &Path, bytes: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|known| known == bytes) {
@@ -162,10 +173,11 @@ fn place(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path, bytes).with_context(|| path.display().to_string())
 }
 
-/// The stories that are played: plain ones, and those whose consumers meet.
-const KINDS: [(&str, &str, &str); 2] = [
+/// The stories that are played: plain ones, those whose consumers meet, and those that have everything in them.
+const KINDS: [(&str, &str, &str); 3] = [
     ("static", "FANWISE_SEEDS", ""),
     ("crowded", "FANWISE_CROWDED_SEEDS", "_when_consumers_meet"),
+    ("wide", "FANWISE_WIDE_SEEDS", "_when_jobs_are_wide"),
 ];
 
 /// A story that broke, if any did.
@@ -189,17 +201,42 @@ fn play(dir: &Path, seeds: u64, broken: &[(&str, &str)]) -> Result<Option<Caught
     Ok(None)
 }
 
-/// The lowest story of one kind that broke: its seed, and what was said of it.
-fn play_one(dir: &Path, test: &str, variables: &[(&str, String)]) -> Result<Option<(u64, String)>> {
+/// A test of the engine in that folder.
+fn engine(dir: &Path, test: &str) -> Command {
     let mut cargo = plain("cargo");
     cargo
         .args(["test", "--package", "fanwise", "--test", "engine"])
         .args([test, "--", "--exact", "--nocapture"])
-        .envs(variables.iter().map(|(name, text)| (name, text)))
         .env("CARGO_TARGET_DIR", target_dir())
         .current_dir(dir)
-        .stdout(Stdio::piped())
         .stderr(Stdio::null());
+    cargo
+}
+
+/// Whether that test fails.
+fn play_test(dir: &Path, test: &str, broken: &[(&str, &str)]) -> Result<Option<Caught>> {
+    let mut cargo = engine(dir, test);
+    let output = cargo.envs(broken.iter().copied()).output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let failed = if said.contains("test result: FAILED. 0 passed; 1 failed") {
+        true
+    } else if said.contains("test result: ok. 1 passed") {
+        false
+    } else {
+        bail!("{test} could not be run against the broken engine");
+    };
+    Ok(failed.then(|| Caught {
+        story: "a test".to_owned(),
+        by: test.to_owned(),
+    }))
+}
+
+/// The lowest story of one kind that broke: its seed, and what was said of it.
+fn play_one(dir: &Path, test: &str, variables: &[(&str, String)]) -> Result<Option<(u64, String)>> {
+    let mut cargo = engine(dir, test);
+    cargo
+        .envs(variables.iter().map(|(name, text)| (name, text)))
+        .stdout(Stdio::piped());
     let mut group = Group::spawn("the simulation", &mut cargo)?;
     let stdout = group
         .stdout()
