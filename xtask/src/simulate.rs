@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// How many stories (10,000); a tenth as many come on top of planned jobs, of cascades of models, of batches and of crowds of consumers
+    /// How many stories (10,000); a tenth as many come on top of planned jobs, of cascades of models, of batches, of crowds of consumers and of wide jobs
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: Option<u64>,
     /// The first one
@@ -27,9 +27,9 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["seeds", "start"])]
     pub seed: Option<u64>,
     /// With --seed: whose story that is
-    #[arg(long, requires = "seed", value_parser = ["one", "planned", "tiered", "batched", "crowded"], default_value = "one")]
+    #[arg(long, requires = "seed", value_parser = ["one", "planned", "tiered", "batched", "crowded", "wide"], default_value = "one")]
     pub of: String,
-    /// Break the engine on purpose, one line at a time, and see whether the stories notice (up to 2,000 of each of two
+    /// Break the engine on purpose, one line at a time, and see whether the stories notice (up to 2,000 of each of three
     /// kinds, if no other number is given); with a promise (P3) or a part of a name, only those
     #[arg(long, num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["start", "seed"])]
     pub mutations: Option<String>,
@@ -57,6 +57,7 @@ pub fn run(args: &Args) -> Result<()> {
                 "_when_models_follow_one_another",
                 "_when_calls_go_in_batches",
                 "_when_consumers_meet",
+                "_when_jobs_are_wide",
             ]
             .map(|of| format!("simulation::every_seed_keeps_the_promises{of}"))
             .to_vec(),
@@ -66,6 +67,7 @@ pub fn run(args: &Args) -> Result<()> {
                 ("FANWISE_TIERED_SEEDS", seeds.div_ceil(10)),
                 ("FANWISE_BATCHED_SEEDS", seeds.div_ceil(10)),
                 ("FANWISE_CROWDED_SEEDS", seeds.div_ceil(10)),
+                ("FANWISE_WIDE_SEEDS", seeds.div_ceil(10)),
                 ("FANWISE_SEED_START", args.start),
             ],
         ),

@@ -4,7 +4,7 @@
 //! `FANWISE_SEEDS=N FANWISE_PLANNED_SEEDS=M FANWISE_TIERED_SEEDS=L FANWISE_BATCHED_SEEDS=K FANWISE_CROWDED_SEEDS=J FANWISE_WIDE_SEEDS=I FANWISE_SEED_START=S cargo test --test engine simulation --
 //! --nocapture` plays more of them, with given plans, with plans that are made, with cascades of models, with batches, with crowds
 //! of consumers and with pages, documents, tools and trees; `SEED=X cargo test --test engine simulation::one -- --nocapture` plays one and prints its transcript
-//! (`simulation::planned`, `simulation::tiered`, `simulation::batched`, `simulation::crowded`, `simulation::wide_jobs`: of those kinds).
+//! (`simulation::planned`, `simulation::tiered`, `simulation::batched`, `simulation::crowded`, `simulation::wide`: of those kinds).
 
 mod check;
 mod kinds;
@@ -208,7 +208,7 @@ fn show(seed: u64, kind: Kind) {
         Kind::Batched => "batched",
         Kind::Tiered => "tiered",
         Kind::Crowded => "crowded",
-        Kind::Wide => "wide_jobs",
+        Kind::Wide => "wide",
     };
     let again = format!("SEED={seed} cargo test --test engine simulation::{test} -- --nocapture");
     match outcome {
@@ -253,7 +253,7 @@ fn crowded() {
 }
 
 #[test]
-fn wide_jobs() {
+fn wide() {
     repeats(Kind::Wide);
 }
 
