@@ -10,7 +10,7 @@
 mod chaos;
 #[path = "../engine/sites.rs"]
 mod sites;
-#[path = "../engine/world.rs"]
+#[path = "../engine/world/mod.rs"]
 mod world;
 
 use axum::body::{Body, Bytes};
