@@ -27,7 +27,7 @@ const FLAGS_PORTION: usize = 5_000;
 const REASONS_NAMED: usize = 3;
 const REASON_CHARS: usize = 200;
 
-/// That too few items have a result, and why the others have none.
+/// That too few items have a result, and why tasks have none.
 async fn too_little<P: Ports>(
     app: &App<P>,
     loaded: &Loaded,
@@ -42,9 +42,10 @@ async fn too_little<P: Ports>(
     let mut message = format!("{covered} of {total} items have a result; {wanted}");
     let reasons = query::rows(app, overview::reasons(&job.id)).await?;
     for row in reasons.iter().take(REASONS_NAMED) {
-        let (code, items) = (row.text("code"), row.count("items"));
+        let (code, tasks) = (row.text("code"), row.count("tasks"));
         let words: String = row.text("message").chars().take(REASON_CHARS).collect();
-        message.push_str(&format!("; {items} missing for {code}"));
+        let of = if tasks == 1 { "task" } else { "tasks" };
+        message.push_str(&format!("; {code} in {tasks} {of}"));
         if !words.is_empty() {
             message.push_str(&format!(" ({words})"));
         }

@@ -139,6 +139,6 @@ fn a_job_that_brings_nothing_says_why() {
     let job = door.get(SECRET, &format!("/v1/jobs/{id}")).json();
     assert_eq!(job["error"]["code"], "too_little_covered");
     let told = job["error"]["message"].as_str().unwrap();
-    let begins = "0 of 3 items have a result; at least one is wanted; 3 missing for budget (the rest of the work does not fit max_cost_usd: a call of it may cost more than the $0.0";
+    let begins = "0 of 3 items have a result; at least one is wanted; budget in 3 tasks (the rest of the work does not fit max_cost_usd: a call of it may cost more than the $0.0";
     assert!(told.starts_with(begins), "{told}");
 }
