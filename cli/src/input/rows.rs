@@ -27,7 +27,7 @@ pub fn csv(
         .read_byte_record(&mut record)
         .with_context(|| format!("line {line} cannot be read"))?
     {
-        match record.iter().last() {
+        match record.iter().next_back() {
             Some(END) if record.len() == 1 => break,
             // All rows behind it have gone into one field.
             Some(last) if last.ends_with(END) => {
