@@ -3,7 +3,7 @@
 
 import { fresh, h, put } from './dom.js';
 import { field, select } from './ui.js';
-import { chunkWords } from './draw/plan-drawing.js';
+import { chunkWords, onlyWords } from './draw/plan-drawing.js';
 import { models } from './words.js';
 
 const MODELS = [['', 'Default'], ['claude-haiku-5-5', 'Haiku 5.5: fast and small'], ['claude-sonnet-5-5', 'Sonnet 5.5: balanced'], ['claude-opus-5-5', 'Opus 5.5: strongest']];
@@ -64,7 +64,7 @@ export function planEditor(given, onchange) {
     const title = h('span');
     const head = () => {
       put(title, one.name);
-      put(summary, `${one.kind === 'map' ? 'fan-out' : 'fan-in'}, ${chunkWords(one)}, ${models(one)}`);
+      put(summary, [one.kind === 'map' ? 'fan-out' : 'fan-in', chunkWords(one), onlyWords(one), models(one)].filter(Boolean).join(', '));
     };
     const set = (key, value) => {
       if (value === '' || value === null || value === undefined) delete one[key];

@@ -28,11 +28,11 @@ const REASONS = {
   cancelled: 'The job was cancelled',
   crashed: 'The workers on it died again and again',
   not_started: 'The job ended before it began',
-  dead_link: 'The server has no such page',
+  dead_link: 'The server has no such page, or does not give it',
   url_refused: 'An address that must not be asked',
   too_many_redirects: 'The page redirects too often',
   page_too_large: 'The page is too large',
-  wrong_type: 'Not text: a picture, an archive or the like',
+  wrong_type: 'Not a page of text: a PDF, a picture or the like',
   empty_page: 'A page without text, mostly one that only a browser can show',
   unreadable_page: 'The page cannot be read as text',
   site_unavailable: 'The server could not answer',
@@ -92,7 +92,7 @@ export const HALTS = {
   user: 'Paused by hand',
   budget: 'The cap is reached',
   quota: 'The account’s quota is used up',
-  approval: 'The plan waits for approval',
+  approval: 'The plan waits for your approval',
 };
 
 export const OVERLAPS = { skip: 'is left out', queue: 'waits for it', parallel: 'starts beside it' };

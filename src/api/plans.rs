@@ -12,13 +12,14 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::auth::Caller;
+use super::items::json_len;
 use super::params::{JobId, NoQuery};
 use super::problem::{ApiError, Faults, Problem};
-use super::submit::{SubmitBody, check_text, whole_numbers};
+use super::submit::{PLAN_BYTES, SubmitBody, check_text, whole_numbers};
 use super::{Api, body, contract, control, json_text, reply, rules};
 use crate::app::plan::{self, EstimateView, PlanView};
 use crate::app::view::JobView;
-use crate::core::plan::{InputKind, Stage};
+use crate::core::plan::Stage;
 use crate::ports::Ports;
 
 /// The stages that take the place of a plan.
@@ -103,14 +104,24 @@ pub async fn replace<P: Ports>(
 ) -> Result<Response, ApiError> {
     let config = &api.app.config;
     let bytes = body::json_bytes(&headers, body, body::small(&config.caps)).await?;
-    let stages = stages(body::parse(&bytes)?, &api)?;
+    let (stages, mut faults) = stages(body::parse(&bytes)?)?;
+    let input = plan::input(&api.app, &caller.tenant, &id).await;
+    let kind = input.as_ref().copied().unwrap_or_default();
+    rules::check(&stages, kind, &config.caps, &mut faults);
+    faults.into_result()?;
+    input?;
     let plan = plan::replace(&api.app, &caller.tenant, &id, &stages).await?;
     Ok(reply::ok(&plan))
 }
 
-/// The stages in a body, or everything that is wrong with them.
-fn stages<P: Ports>(mut value: Value, api: &Api<P>) -> Result<Vec<Stage>, ApiError> {
+/// The stages in a body, with what is wrong with their form where they can be read all the same.
+fn stages(mut value: Value) -> Result<(Vec<Stage>, Faults), ApiError> {
     let mut faults = Faults::default();
+    let len = json_len(&value);
+    if len > PLAN_BYTES {
+        let message = format!("has {len} bytes; at most {PLAN_BYTES} are taken");
+        return Err(ApiError::fault("body", message));
+    }
     if let Some(map) = value.as_object_mut() {
         whole_numbers(map);
     }
@@ -124,15 +135,7 @@ fn stages<P: Ports>(mut value: Value, api: &Api<P>) -> Result<Vec<Stage>, ApiErr
             return Err(ApiError::invalid(faults));
         }
     };
-    // What the job reads is known where its row is; there the rest is checked.
-    rules::check(
-        &body.stages,
-        InputKind::Items,
-        &api.app.config.caps,
-        &mut faults,
-    );
-    faults.into_result()?;
-    Ok(body.stages)
+    Ok((body.stages, faults))
 }
 
 /// Approve a job's plan

@@ -75,8 +75,16 @@ impl Csv {
 
     /// The file ends here.
     pub fn finish(&mut self, rows: &mut Vec<Row>) {
-        while self.begun_at.is_some() && !self.broken {
-            self.step(&[], rows);
+        if self.begun_at.is_some() && !self.broken {
+            // Ends the record, unless a quote is still open: then what came after it has gone into one field, rows and all.
+            self.step(b"\n", rows);
+        }
+        if let Some(line) = self.begun_at.take().filter(|_| !self.broken) {
+            rows.push(Row {
+                line,
+                value: Err("has a quote that is never closed".to_owned()),
+            });
+            return;
         }
         if self.header.is_none() && !self.broken {
             rows.push(Row {
@@ -175,11 +183,21 @@ impl Csv {
     }
 }
 
+/// What other tables have between their columns.
+const NOT_COMMAS: [char; 2] = [';', '\t'];
+
 fn header(mut names: Vec<String>) -> Result<Vec<String>, String> {
     if let Some(first) = names.first_mut()
         && let Some(rest) = first.strip_prefix('\u{feff}')
     {
         *first = rest.to_owned();
+    }
+    if let [only] = names.as_slice()
+        && only.contains(NOT_COMMAS)
+    {
+        return Err(format!(
+            "is the header, whose only column is {only:?}: there must be commas between columns"
+        ));
     }
     for (position, name) in names.iter().enumerate() {
         if name.trim().is_empty() {
@@ -401,6 +419,26 @@ mod tests {
     }
 
     #[test]
+    fn a_quote_that_is_never_closed_swallows_no_rows() {
+        for (text, line) in [
+            ("a,b\n1,1\n2,\"x\n3,3\n", 3),
+            ("a,b\n1,\"x", 2),
+            ("a,\"b\n1,1\n", 1),
+        ] {
+            for piece in [1, 4, 100] {
+                let rows = csv(text.as_bytes(), piece, 1_000);
+                let told = (line, Err("has a quote that is never closed".to_owned()));
+                assert_eq!(rows.last(), Some(&told), "{text:?}");
+            }
+        }
+        // Closed at the very end, it is like any other.
+        for text in ["a,b\n1,\"x\"", "a,b\n1,\"x\"\r", "a,b\n1,\"x\"\r\n\r\n"] {
+            let rows = csv(text.as_bytes(), 3, 1_000);
+            assert_eq!(rows, [(2, Ok(json!({"a": "1", "b": "x"})))], "{text:?}");
+        }
+    }
+
+    #[test]
     fn a_header_that_cannot_be_used_ends_it() {
         let only = |text: &[u8]| {
             let rows = csv(text, 2, 1_000);
@@ -417,6 +455,11 @@ mod tests {
             only(b"a,a\n1,2\n"),
             "is the header, which names \"a\" twice"
         );
+        assert_eq!(
+            only(b"a;b\n1;2\n"),
+            "is the header, whose only column is \"a;b\": there must be commas between columns"
+        );
+        assert!(only(b"a\tb\n1\t2\n").contains("commas"));
         assert!(csv(b"a,b\n", 1, 100).is_empty());
         let wide = vec!["x"; 3_000].join(",");
         assert!(only(wide.as_bytes()).contains("1000 fields"));

@@ -39,7 +39,7 @@ pub fn check(stages: &[Stage], input: InputKind, caps: &Caps, faults: &mut Fault
         );
     }
     order(stages, faults);
-    groups(stages, input, faults);
+    fields_of_results(stages, input, faults);
     for (index, path, message) in amend::faults(stages) {
         faults.add(format_args!("stages[{index}].{path}"), message);
     }
@@ -131,8 +131,8 @@ fn order(stages: &[Stage], faults: &mut Faults) {
     }
 }
 
-/// A stage groups by a field that the results before it have.
-fn groups(stages: &[Stage], input: InputKind, faults: &mut Faults) {
+/// A stage groups by a field that the results before it have, and counts fields of its own.
+fn fields_of_results(stages: &[Stage], input: InputKind, faults: &mut Faults) {
     let mut before: Option<Stage> = None;
     for (index, stage) in stages.iter().enumerate() {
         if stage.kind != StageKind::Map {
@@ -158,7 +158,7 @@ fn groups(stages: &[Stage], input: InputKind, faults: &mut Faults) {
                 );
             }
         }
-        before = Some(match before {
+        let results = match before {
             // Results that it amends keep their fields.
             Some(before) if stage.of.is_some() => Stage {
                 output_schema: Some(amend::schema_over(
@@ -168,7 +168,27 @@ fn groups(stages: &[Stage], input: InputKind, faults: &mut Faults) {
                 ..before
             },
             _ => stage.clone(),
-        });
+        };
+        counted(index, stage, &results, faults);
+        before = Some(results);
+    }
+}
+
+/// What is no field is null in every result: nothing would be counted, and all but one would be taken for the same.
+fn counted(index: usize, stage: &Stage, results: &Stage, faults: &mut Faults) {
+    let Some(merge) = &stage.merge else { return };
+    for (list, names) in [
+        ("count_by", &merge.count_by),
+        ("dedupe_by", &merge.dedupe_by),
+    ] {
+        for (at, name) in names.iter().enumerate() {
+            let here = format!("stages[{index}].merge.{list}[{at}]");
+            if name.trim().is_empty() {
+                faults.add(here, "must be the name of a field");
+            } else if !may_have(results, name) {
+                faults.add(here, "is no field of the stage's results");
+            }
+        }
     }
 }
 
@@ -179,7 +199,17 @@ fn may_have(stage: &Stage, field: &str) -> bool {
     };
     let closed = schema.get("additionalProperties") == Some(&serde_json::Value::Bool(false));
     let named = schema.get("properties").and_then(|all| all.get(field));
-    named.is_some() || !closed
+    named.is_some() || !closed || schema.get("patternProperties").is_some()
+}
+
+/// Whether the API takes it for a tool: a name without a scheme, after which a path may come.
+fn is_domain(text: &str) -> bool {
+    let host = text.split('/').next().unwrap_or_default();
+    let well_formed = |label: &str| {
+        let mut letters = label.chars();
+        !label.is_empty() && letters.all(|letter| letter.is_alphanumeric() || letter == '-')
+    };
+    !text.contains(char::is_whitespace) && host.split('.').all(well_formed)
 }
 
 /// The fields of one stage.
@@ -230,27 +260,22 @@ fn fields(here: &str, stage: &Stage, faults: &mut Faults) {
                     "is not taken with `allowed_domains`",
                 );
             }
+            let lists = [
+                ("allowed_domains", &tool.allowed_domains),
+                ("blocked_domains", &tool.blocked_domains),
+            ];
+            for (list, domains) in lists {
+                for (at, _) in domains.iter().enumerate().filter(|(_, d)| !is_domain(d)) {
+                    faults.add(
+                        format_args!("{here}.tools.{name}.{list}[{at}]"),
+                        "must be a domain, such as example.com or example.com/blog, without https://",
+                    );
+                }
+            }
             if name == "web_search" && tool.max_content_tokens.is_some() {
                 faults.add(
                     format_args!("{here}.tools.{name}.max_content_tokens"),
                     "only `web_fetch` has this",
-                );
-            }
-        }
-    }
-    if let Some(merge) = &stage.merge {
-        for (field, names) in [
-            ("count_by", &merge.count_by),
-            ("dedupe_by", &merge.dedupe_by),
-        ] {
-            for (at, _) in names
-                .iter()
-                .enumerate()
-                .filter(|(_, name)| name.trim().is_empty())
-            {
-                faults.add(
-                    format_args!("{here}.merge.{field}[{at}]"),
-                    "must be the name of a field",
                 );
             }
         }

@@ -299,7 +299,7 @@ fn each_fault_is_named_where_it_is() {
             "only a `map` stage has this",
         ),
         (
-            with("/stages/0/merge", json!({"count_by": ["a", " "]})),
+            with("/stages/0/merge", json!({"count_by": ["text", " "]})),
             "stages[0].merge.count_by[1]",
             "must be the name of a field",
         ),
@@ -335,6 +335,27 @@ fn each_fault_is_named_where_it_is() {
             ),
             "stages[0].tools.web_fetch.blocked_domains",
             "is not taken with `allowed_domains`",
+        ),
+        (
+            with(
+                "/stages/0/tools",
+                json!({"web_search": {"allowed_domains": ["a.dev", "https://b.dev"]}}),
+            ),
+            "stages[0].tools.web_search.allowed_domains[1]",
+            "must be a domain, such as example.com or example.com/blog, without https://",
+        ),
+        (
+            with(
+                "/stages/0/tools",
+                json!({"web_fetch": {"blocked_domains": ["a.dev/x/*", "*.b.dev"]}}),
+            ),
+            "stages[0].tools.web_fetch.blocked_domains[1]",
+            "must be a domain, such as example.com or example.com/blog, without https://",
+        ),
+        (
+            with("/stages/0/merge", json!({"dedupe_by": ["no_such_field"]})),
+            "stages[0].merge.dedupe_by[0]",
+            "is no field of the stage's results",
         ),
         (
             with("/stages/0/output_schema", json!({"type": "objekt"})),
@@ -599,4 +620,19 @@ proptest! {
             prop_assert!(!problem.errors.is_empty());
         }
     }
+}
+
+#[test]
+fn what_is_counted_may_be_a_field_of_the_results_that_a_stage_amends() {
+    let schema = |field: &str| json!({"type": "object", "properties": {field: {"type": "string"}}, "additionalProperties": false});
+    let stages = |count_by: &str| {
+        json!({"task": "t", "input": {"items": ["x"]}, "stages": [
+            {"name": "a", "kind": "map", "instructions": "i", "output_schema": schema("cause")},
+            {"name": "b", "kind": "map", "instructions": "i", "output_schema": schema("why"), "of": {"flagged": true},
+                "merge": {"count_by": [count_by]}},
+        ]})
+    };
+    assert!(check(stages("cause"), &config()).is_ok());
+    assert!(check(stages("why"), &config()).is_ok());
+    assert!(check(stages("what"), &config()).is_err());
 }

@@ -281,7 +281,11 @@ impl<'a, P: Ports> File<'a, P> {
             self.row(row).await?;
         }
         if self.rows == 0 && self.faults.is_empty() {
-            self.faults.add("input", "holds no items");
+            let message = match rows {
+                Rows::Csv(_) => "holds no items: the first line of CSV is its header",
+                Rows::Lines(_) | Rows::Text(_) => "holds no items",
+            };
+            self.faults.add("input", message);
         }
         Ok(())
     }

@@ -57,11 +57,21 @@ pub struct Intake<P: Ports> {
     text_bytes: u64,
     head: String,
     profiler: Profiler,
+    /// A field that no item has had so far.
+    lacking: Option<String>,
 }
 
 impl<P: Ports> Intake<P> {
-    pub fn new(app: &App<P>, tenant: &str, job: &str, profiler: Profiler) -> Intake<P> {
+    /// `wanted` is a field that some item should have.
+    pub fn new(
+        app: &App<P>,
+        tenant: &str,
+        job: &str,
+        profiler: Profiler,
+        wanted: Option<String>,
+    ) -> Intake<P> {
         Intake {
+            lacking: wanted,
             app: app.clone(),
             tenant: tenant.to_owned(),
             job: job.to_owned(),
@@ -85,6 +95,8 @@ impl<P: Ports> Intake<P> {
     pub async fn add(&mut self, item: Item) -> Result<(), AppError> {
         let item = item.into_wire();
         let text = item.to_string();
+        let has = |field: &String| item.get(field).is_some_and(|value| !value.is_null());
+        self.lacking = self.lacking.take().filter(|field| !has(field));
         self.profile_item(item, text.len() as u64);
         // With the comma before it and the bracket after it.
         if self.on_page > 0 && self.page.len() + text.len() + 2 > self.page_bytes() {
@@ -107,6 +119,11 @@ impl<P: Ports> Intake<P> {
             fields.insert("text".to_owned(), Value::String(head));
         }
         self.profiler.add(&item, bytes.saturating_add(apart));
+    }
+
+    /// The field that some item should have and none has had so far.
+    pub fn lacking(&self) -> Option<&str> {
+        self.lacking.as_deref()
     }
 
     /// What is known of the items so far.

@@ -1,6 +1,7 @@
 //! What a stage needs for its calls, worked out once per job and consumer: its model, its prompt, its schema compiled
 //! and made fit for the API.
 
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
@@ -485,16 +486,24 @@ pub fn wire_output(stage: &ResolvedStage) -> Output {
 
 /// The items of those ids, in the input's order.
 pub fn only(items: &[Value], ids: &[String]) -> Vec<Value> {
-    let wanted: std::collections::HashSet<&str> = ids.iter().map(String::as_str).collect();
-    items
-        .iter()
-        .filter(|item| {
-            item.get("id")
-                .and_then(Value::as_str)
-                .is_some_and(|id| wanted.contains(id))
-        })
-        .cloned()
-        .collect()
+    let wanted = named(ids);
+    let items = items.iter().filter(|item| wanted(item));
+    items.cloned().collect()
+}
+
+/// The same without a copy.
+pub fn retain(items: &mut Vec<Value>, ids: &[String]) {
+    let wanted = named(ids);
+    items.retain(wanted);
+}
+
+/// Whether an item has one of these ids.
+fn named(ids: &[String]) -> impl Fn(&Value) -> bool {
+    let wanted: HashSet<&str> = ids.iter().map(String::as_str).collect();
+    move |item| {
+        let id = item.get("id").and_then(Value::as_str);
+        id.is_some_and(|id| wanted.contains(id))
+    }
 }
 
 /// The client's unsigned nano-dollars as the engine's.

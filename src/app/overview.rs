@@ -132,8 +132,12 @@ pub async fn states<P: Ports>(
             });
         }
     }
-    // Planning comes first, wherever its row stands.
-    stages.sort_by_key(|(index, stage)| (stage.kind != StageKind::Plan.as_str(), *index));
+    // Planning comes first, wherever its row stands, and the synthesis after stages that were added to its plan.
+    let place = |kind: &str| {
+        let order = [StageKind::Plan, StageKind::Map, StageKind::Synthesis];
+        order.iter().position(|known| known.as_str() == kind)
+    };
+    stages.sort_by_key(|(index, stage)| (place(&stage.kind), *index));
     Ok(TaskStates {
         stages: stages.into_iter().map(|(_, stage)| stage).collect(),
         reasons: reasons

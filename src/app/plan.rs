@@ -14,7 +14,7 @@ use super::{App, AppError, batch, control, extend, judge, query};
 use crate::core::alternatives::Alternative;
 use crate::core::delivery::Choice;
 use crate::core::estimate::Expected;
-use crate::core::plan::{Item, Mode, Stage};
+use crate::core::plan::{InputKind, Item, Mode, Stage};
 use crate::core::profile::Profile;
 use crate::core::state::{JobEvent, JobState, job_states_that_accept};
 use crate::core::time::rfc3339;
@@ -160,6 +160,12 @@ pub async fn plan<P: Ports>(app: &App<P>, tenant: &str, id: &str) -> Result<Plan
     Ok(view(&loaded, rounds, alternatives, delivery))
 }
 
+/// What a job reads, which decides what stages it may have.
+pub async fn input<P: Ports>(app: &App<P>, tenant: &str, id: &str) -> Result<InputKind, AppError> {
+    query::owned(app, tenant, id).await?;
+    Ok(load(app, id).await?.kit.spec.input)
+}
+
 /// Puts other stages in the place of a plan that waits for approval.
 pub async fn replace<P: Ports>(
     app: &App<P>,
@@ -180,7 +186,7 @@ pub async fn replace<P: Ports>(
     }
     let mut spec = loaded.kit.spec.clone();
     let split = spec.mode == Mode::Dynamic || spec.slices();
-    spec.stages = submit::resolve_stages(app, stages, spec.input)?;
+    spec.stages = submit::replaced(app, stages, &spec)?;
     if spec.slices() && !split {
         // Ids of items might be mistaken for those of slices; that is checked when a job comes in.
         return Err(AppError::Invalid(vec![(

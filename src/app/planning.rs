@@ -29,7 +29,7 @@ use crate::store::tasks::{self, NewTask};
 /// Bytes of results that the orchestrator is shown when it is asked again.
 const DIGEST_BYTES: u64 = 24_000;
 /// What added stages read.
-const READS: &str = "An added stage reads the results of the stage before it, under the ids of their items: all of them, or those that `of` chooses; the fields of a result, and the item itself only with `with_input`. So tell its workers what those fields mean.";
+const READS: &str = "An added stage reads the results of the stage before it, under the ids of their items: all of them, or those that `of` chooses; the fields of a result, and only with `with_input` what the worker who gave it had read of it, which after the first map stage is the item itself. So tell its workers what those fields mean.";
 
 /// What the newest task of the planning stage brought.
 struct Said {

@@ -7,6 +7,7 @@ use super::work::HeadNote;
 use super::{App, AppError, log};
 use crate::claude::error::ErrorCode;
 use crate::claude::rate::Bucket;
+use crate::core::money::Nano;
 use crate::core::state::JobState;
 use crate::core::time::rfc3339;
 use crate::ports::{Db, DbError, Ports, Statement};
@@ -177,7 +178,10 @@ pub async fn over_budget<P: Ports>(
     let Some(loaded) = super::drive::load(app, job).await? else {
         return Ok(());
     };
-    let detail = "the rest of the work does not fit max_cost_usd";
+    let detail = &format!(
+        "the rest of the work does not fit max_cost_usd: a call of it may cost more than the ${:.4} that are left for it",
+        Nano(left.max(0)).usd()
+    );
     if loaded.job.on_budget == crate::core::plan::OnBudget::Pause {
         let halt = json!({"reason": "budget", "detail": detail, "resumes_at": null});
         let statements = vec![

@@ -259,7 +259,8 @@ pub struct Stage {
     /// item had, and all others go on as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<Of>,
-    /// `map` only, after another one: beside each result, under `input`, its workers see the item that it was made of.
+    /// `map` only, after another one: beside each result, under `input`, its workers see what the worker who gave it had read of it:
+    /// the item itself, unless there is a stage over all results in between.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub with_input: Option<bool>,
     /// A model id or an alias (`haiku`, `sonnet`, `opus`).

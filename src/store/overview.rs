@@ -17,7 +17,8 @@ GROUP BY stage, purpose, island ORDER BY first";
 const STAGES: &str = "-- stage_states
 SELECT idx, name, kind, state FROM stages WHERE job = ?1 ORDER BY idx";
 const REASONS: &str = "-- missing_reasons
-SELECT COALESCE(error->>'$.code', state) AS code, COUNT(*) AS tasks, SUM(items - covered) AS items
+SELECT COALESCE(error->>'$.code', state) AS code, COUNT(*) AS tasks, SUM(items - covered) AS items,
+  MAX(error->>'$.message') AS message
 FROM tasks WHERE job = ?1 AND state IN ('failed', 'skipped', 'cancelled') AND purpose = 'work'
 GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT 100";
 
@@ -26,6 +27,11 @@ pub fn states(job: &str) -> Vec<Statement> {
     [STAGES, STATES, REASONS]
         .map(|text| sql(text, params![job]))
         .into()
+}
+
+/// Why items have no result, most of them first, each with the words of one task.
+pub fn reasons(job: &str) -> Statement {
+    sql(REASONS, params![job])
 }
 
 /// `?2`: now, up to which open calls reach; `?3`: the most buckets. At least a second wide, so that a short job is not

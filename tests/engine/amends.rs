@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fanwise::app::query;
 use fanwise::app::view::ResultLine;
 use fanwise::core::plan::Limits;
 use serde_json::{Value, json};
 
 use crate::flows::{stages, texts};
 use crate::stages::Story;
-use crate::world::job;
+use crate::world::{TENANT, job};
 
 fn schema(field: &str) -> Value {
     json!({"type": "object", "properties": {field: {"type": "string"}}, "required": [field], "additionalProperties": false})
@@ -459,6 +460,31 @@ fn a_follow_up_whose_chunks_are_split_loses_nothing() {
     assert!(view.progress.tasks.total > 12 + 3, "something was split");
     let all: BTreeSet<String> = (1..=60).map(|n| format!("item-{n}")).collect();
     assert_amended(&story, &all);
+}
+
+/// A stage over all results has results for its items: what follows goes back one step, and further by what that step shows.
+#[test]
+fn after_a_second_stage_what_that_one_read_is_shown() {
+    for between in [false, true] {
+        let map = |name: &str, with_input: bool| json!({"name": name, "kind": "map", "instructions": format!("Stage {name}."), "with_input": with_input});
+        let plan = json!([
+            plan(json!({"flagged": true}))[0],
+            map("second", between),
+            map("third", true)
+        ]);
+        let story = Story::begin(json!({}), &[], &texts(4), json!({"stages": plan}));
+        assert_eq!(story.until_over().state, "succeeded");
+        let (app, id) = (story.app.clone(), story.id.clone());
+        let task = story
+            .world
+            .block_on(async move { query::task(&app, TENANT, &id, 2).await.unwrap() });
+        assert_eq!(task.stage, "third");
+        let shown = &task.input[0];
+        assert!(shown["text"].is_string(), "{shown}");
+        assert!(shown["input"]["primary_category"].is_string(), "{shown}");
+        let item = &shown["input"]["input"]["text"];
+        assert_eq!(item.as_str(), between.then_some(texts(4)[0].as_str()));
+    }
 }
 
 #[test]

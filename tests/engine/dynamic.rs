@@ -1,7 +1,7 @@
 //! Dynamic jobs: the orchestrator's plans, good and bad, and what is added to them.
 
 use fanwise::app::view::TaskView;
-use fanwise::app::{control, plan, query, report};
+use fanwise::app::{control, overview, plan, query, report};
 use fanwise::core::plan::{Limits, Mode, Stage};
 use serde_json::{Value, json};
 
@@ -271,6 +271,15 @@ fn a_plan_is_thought_over_and_rounds_are_bounded() {
         // The fault gives the plan a stage more too.
         assert_eq!(plan.stages.len() as u32, 3 + most);
         assert_eq!(plan.stages.last().unwrap().name, "report");
+        // Who looks at the job sees the same order, with the planning before it.
+        let mut order = vec!["plan".to_owned()];
+        order.extend(names(&story));
+        let (app, id) = (story.app.clone(), story.id.clone());
+        let states = story
+            .world
+            .block_on(async move { overview::states(&app, TENANT, &id).await.unwrap() });
+        let seen: Vec<String> = states.stages.into_iter().map(|one| one.stage).collect();
+        assert_eq!(seen, order);
         for round in &plan.rounds[1..] {
             assert_eq!(round.stages.len(), 1);
             assert!(round.stages[0].starts_with("closer_"));

@@ -205,27 +205,32 @@ fn a_body_is_held_once_while_it_is_taken_in() {
     assert!(held - bytes <= held_by_fewer - fewer + 2_000_000);
 }
 
-/// What a control message holds at most while it merges so many results and cuts them into the parts of a tree.
-fn merged(results: usize) -> u64 {
-    let world = World::new(13, standin::Config::default());
-    let app = world.app(&[]);
+/// A job of which all results are in, so many of them, and that nobody has looked at since.
+fn all_in(world: &World, app: &fanwise::app::App<World>, results: usize) -> String {
     let synthesis =
         json!({"name": "report", "kind": "synthesis", "instructions": "Say what recurs."});
     let body = json!({"stages": [read(), synthesis]});
-    let id = world.submit(&app, job(&texts(), body)).job.id;
-    // The last result is in, and nobody has looked at the job since.
-    world.run(&app, 10_000, 3_600_000, || {
+    let id = world.submit(app, job(&texts(), body)).job.id;
+    world.run(app, 10_000, 3_600_000, || {
         let rows = world.query(&format!(
             "SELECT succeeded FROM stages WHERE job = '{id}' AND idx = 0"
         ));
         rows[0]["succeeded"] == 1
     });
-    grow(&world, &id, 1, results / CHUNK);
+    grow(world, &id, 1, results / CHUNK);
     let next = format!(
         "UPDATE jobs SET next_index = {} WHERE id = '{id}'",
         results / CHUNK
     );
     world.execute(&next);
+    id
+}
+
+/// What a control message holds at most while it merges so many results and cuts them into the parts of a tree.
+fn merged(results: usize) -> u64 {
+    let world = World::new(13, standin::Config::default());
+    let app = world.app(&[]);
+    let id = all_in(&world, &app, results);
     world.forget_blobs();
     let held = allocation_counter::measure(|| {
         let (app, id) = (app.clone(), id.clone());
@@ -251,4 +256,39 @@ fn results_are_merged_in_little_memory() {
     assert!(all < 14_000_000, "{all} bytes are held at once");
     // Of each result its id, a length and what it is counted by.
     assert!(all <= fewer + 4_000_000, "{fewer}, then {all}");
+}
+
+/// As many calls of a consumer are open at a time as it takes on: each has thousands of small results to read.
+#[test]
+fn calls_that_wait_hold_little_more_than_what_they_ask() {
+    let latency = standin::Config {
+        latency_ms: 5_000,
+        ..Default::default()
+    };
+    let world = World::new(14, latency);
+    let app = world.app(&[]);
+    let id = all_in(&world, &app, 100_000);
+    world.block_on({
+        let (app, id) = (app.clone(), id.clone());
+        async move { drive::drive(&app, &id).await.unwrap() }
+    });
+    let readers = |state: &str| {
+        let counted = format!(
+            "SELECT COUNT(*) AS n FROM tasks WHERE job = '{id}' AND purpose = 'reduce' AND state = '{state}'"
+        );
+        world.query(&counted)[0]["n"].as_i64().unwrap()
+    };
+    let all = readers("pending") + readers("queued");
+    let at_once = std::cell::Cell::new(0);
+    let held = allocation_counter::measure(|| {
+        world.run(&app, 10_000, 3_600_000, || {
+            at_once.set(at_once.get().max(readers("running")));
+            readers("succeeded") == all
+        });
+    });
+    println!("{} of {all}, {at_once:?} at once", held.bytes_max);
+    assert!(at_once.get() >= 15, "{at_once:?} at once");
+    // A reader's 200 KB as they are stored, asked and sent; with its results as values it would be 90 MB.
+    let bytes = held.bytes_max;
+    assert!(bytes < 35_000_000, "{bytes} bytes are held at once");
 }

@@ -1,12 +1,15 @@
 //! Tables and lines, row by row, with their columns under the names they go up with.
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, Read as _, Write};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
 
 use super::columns::{self, Columns};
 use super::each_line;
+
+/// Stands behind the last row while a table is read: within a quote that is still open it becomes part of a field.
+const END: &[u8] = b"\0end\0";
 
 /// A table as CSV with commas. Records keep their line breaks, so that lines stay what they are.
 pub fn csv(
@@ -15,7 +18,7 @@ pub fn csv(
     columns: &Columns,
     into: &mut dyn Write,
 ) -> Result<()> {
-    let mut reader = columns::reader(reader, delimiter);
+    let mut reader = columns::reader(reader.chain(&b"\n"[..]).chain(END), delimiter);
     let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(into);
     let mut record = csv::ByteRecord::new();
     let mut kept: Option<Vec<bool>> = None;
@@ -24,6 +27,14 @@ pub fn csv(
         .read_byte_record(&mut record)
         .with_context(|| format!("line {line} cannot be read"))?
     {
+        match record.iter().next_back() {
+            Some(END) if record.len() == 1 => break,
+            // All rows behind it have gone into one field.
+            Some(last) if last.ends_with(END) => {
+                bail!("line {line} has a quote that is never closed");
+            }
+            _ => {}
+        }
         match &kept {
             None => {
                 let names: Vec<String> = record

@@ -75,6 +75,18 @@ fn columns_of_a_table_are_found_by_their_names() {
 }
 
 #[test]
+fn a_quote_that_is_never_closed_swallows_no_rows() {
+    let folder = Folder::new();
+    let path = folder.file("a.csv", "id;text\n1;fine\n2;\"open\n3;lost\n");
+    let told = refused(&path, &Reading::default());
+    assert_eq!(told, "line 3 has a quote that is never closed");
+    for end in ["", "\n", "\r\n"] {
+        let path = folder.file("b.csv", format!("id,text\n1,\"closed\"{end}"));
+        assert_eq!(sent(&open(&path)), "id,text\n1,closed\n");
+    }
+}
+
+#[test]
 fn a_column_that_repeats_is_no_id() {
     let folder = Folder::new();
     let input = open(&folder.file("a.csv", "customer_id,text\n7,a\n7,b\n"));

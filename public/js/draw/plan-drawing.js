@@ -8,6 +8,9 @@ import { models } from '../words.js';
 /** Half of what a single task, and the input as a whole, is wide. */
 const POINT = 12;
 
+/** About how wide a letter is, and so how many fit beside one another. */
+const LETTER = 7.4;
+
 /** From one task to a hundred thousand: 1 → 0, 100,000 → 1; the first ten already a third of it. */
 function breadth(tasks) {
   return Math.min(1, Math.log10(Math.max(1, tasks)) / 5) ** 0.6;
@@ -23,8 +26,16 @@ export function chunkWords(stage) {
   if (stage.kind === 'synthesis') return 'all results';
   if (stage.group_by) return `one task for each ${stage.group_by}`;
   const { items, tokens } = stage.chunk ?? {};
-  const size = tokens ? `${compact(tokens)} tokens a task` : items === 1 ? '1 item a task' : `${compact(items ?? 1)} items a task`;
-  return stage.of ? `${size}, only ${chosenWords(stage.of)}` : size;
+  return tokens ? `${compact(tokens)} tokens a task` : items === 1 ? '1 item a task' : `${compact(items ?? 1)} items a task`;
+}
+
+/** Which of the results before it a stage reads, where that is not all of them. */
+export function onlyWords(stage) {
+  return stage.of ? `only ${chosenWords(stage.of)}` : '';
+}
+
+function cut(text, letters) {
+  return text.length > letters ? `${text.slice(0, Math.max(1, letters - 1))}…` : text;
 }
 
 /** What is expected of a stage: of a cascade, what its later models are handed is calls and money of the same stage. */
@@ -38,7 +49,8 @@ function figuresOf(stage, parts) {
 
 /** What is drawn of each stage: its own fields, and what is expected of it. */
 export function steps(plan, items) {
-  const parts = plan.expected?.stages ?? [];
+  // What was added later is expected by the round that added it.
+  const parts = [plan, ...(plan.rounds ?? []).slice(1)].flatMap((one) => one.expected?.stages ?? []);
   const known = plan.stages.map((stage) => ({ stage, expected: figuresOf(stage, parts) }));
   let flow = items;
   return known.map(({ stage, expected: figures }) => {
@@ -69,11 +81,14 @@ function label(x, y, lines, anchor) {
     s('text', { x, y: y + at * 19, 'text-anchor': anchor, class: kind }, text));
 }
 
-function wordsOf({ stage, figures, tasks }) {
+/** What stands beside a box, in lines of at most so many letters. */
+function wordsOf({ stage, figures, tasks }, letters) {
+  const only = onlyWords(stage);
   return [
-    [stage.name, 'd-name'],
-    [models(stage), 'd-soft'],
-    [chunkWords(stage), 'd-soft'],
+    [cut(stage.name, letters), 'd-name'],
+    [cut(models(stage), letters), 'd-soft'],
+    [cut(chunkWords(stage), letters), 'd-soft'],
+    only ? [cut(only, letters), 'd-soft'] : null,
     [figures ? `${range(figures.calls.low, figures.calls.high, compact)} calls` : `${compact(tasks)} tasks`, 'd-soft'],
     figures ? [range(figures.cost_usd.low, figures.cost_usd.high, money), 'd-cost'] : null,
   ];
@@ -114,7 +129,7 @@ function across(all, items, width, text) {
   const widest = Math.max(...nodes.map((node) => node.half));
   const middle = widest + 8;
   const words = middle + widest + 30;
-  const high = words + 4 * 19 + 12;
+  const high = words + (all.some((step) => step.stage.of) ? 5 : 4) * 19 + 12;
   nodes.forEach((node, at) => {
     const before = nodes[at - 1];
     if (before) parts.push(fan(before.x + before.w, node.x, before.half, node.half, middle, ribsOf(before, node), false));
@@ -131,7 +146,7 @@ function across(all, items, width, text) {
       const y = middle - node.half + (lane / n) * node.half * 2;
       parts.push(s('path', { class: 'd-lane', d: `M${node.x + 6} ${y}H${node.x + node.w - 6}` }));
     }
-    parts.push(label(node.x + node.w / 2, words, wordsOf(node.step), 'middle'));
+    parts.push(label(node.x + node.w / 2, words, wordsOf(node.step, Math.floor(column / LETTER)), 'middle'));
   });
   return s('svg', { width, height: high, viewBox: `0 0 ${width} ${high}`, role: 'img', 'aria-label': text }, parts);
 }
@@ -156,7 +171,7 @@ function down(all, items, width, text) {
       return;
     }
     parts.push(s('rect', { class: `d-box ${node.step.stage.kind}`, x: middle - node.half, y: node.y, width: node.half * 2, height: node.t, rx: 8 }));
-    parts.push(label(middle * 2 + 14, node.y + 2, wordsOf(node.step), 'start'));
+    parts.push(label(middle * 2 + 14, node.y + 2, wordsOf(node.step, Math.floor((width - middle * 2 - 14) / LETTER)), 'start'));
   });
   return s('svg', { width, height: high, viewBox: `0 0 ${width} ${high}`, role: 'img', 'aria-label': text }, parts);
 }

@@ -262,7 +262,7 @@ function makeCover(room) {
     show(job) {
       const { covered, total, missing } = job.progress.items;
       const over = isOver(job.state);
-      say(text, over ? (missing ? `${count(covered)} of ${count(total)} items have a result, ${count(missing)} have none.` : `All ${count(total)} items have a result.`) : `${count(covered)} of ${count(total)} items have a result so far.`);
+      say(text, over ? (missing ? `${count(covered)} of ${count(total)} items have a result, ${count(missing)} ${missing === 1 ? 'has' : 'have'} none.` : `All ${count(total)} items have a result.`) : `${count(covered)} of ${count(total)} items have a result so far.`);
       setBar(line, [['done', total ? covered / total : 0], ['lost', over && total ? missing / total : 0]]);
     },
     reasons({ reasons }) {

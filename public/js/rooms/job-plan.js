@@ -4,7 +4,7 @@ import { get, post, put as replacePlan } from '../api.js';
 import { delivery, expectedBy } from '../draw/delivery.js';
 import { planDrawing, totals, ways } from '../draw/plan-drawing.js';
 import { h, icon, put } from '../dom.js';
-import { moment } from '../format.js';
+import { moment, money, range } from '../format.js';
 import { planEditor } from '../plan-editor.js';
 import { go, to } from '../router.js';
 import { busy, empty, problemNote, toast, waiting } from '../ui.js';
@@ -92,7 +92,7 @@ function readOnly(stage) {
 
 function round(one) {
   return h('div', { class: 'item-box' }, h('div', { class: 'row' }, h('strong', {}, one.round === 0 ? 'At the beginning' : `Round ${one.round}`), h('span', { class: 'soft small' }, `${SOURCES[one.source] ?? one.source}, ${moment(one.at)}`)),
-    one.stages.length ? h('p', {}, `Stages: ${one.stages.join(', ')}`) : null,
+    one.stages.length ? h('p', {}, `Stages: ${one.stages.join(', ')}`, one.expected ? h('span', { class: 'soft small' }, `, expected at ${range(one.expected.cost_usd.low, one.expected.cost_usd.high, money)}`) : null) : null,
     one.rationale ? h('p', { class: 'soft' }, one.rationale) : null,
     one.faults.length ? h('ul', {}, one.faults.map((fault) => h('li', { class: 'small' }, fault))) : null);
 }

@@ -153,7 +153,7 @@ export function open(address) {
     const shown = [];
     if (job.halt) {
       const halt = job.halt;
-      shown.push(note('warn', h('div', { class: 'grow' }, h('strong', {}, `${HALTS[halt.reason] ?? halt.reason}. `), halt.detail, halt.resumes_at ? ` Goes on by itself at ${moment(halt.resumes_at)}.` : ''),
+      shown.push(note('warn', h('div', { class: 'grow' }, h('strong', {}, `${HALTS[halt.reason] ?? halt.reason}. `), halt.reason === 'approval' ? 'Until then it can be read and changed, and nothing of it is paid.' : halt.detail, halt.resumes_at ? ` Goes on by itself at ${moment(halt.resumes_at)}.` : ''),
         halt.reason === 'approval' && tabName !== 'plan' ? h('a', { class: 'button small', href: to('jobs', id, 'plan') }, 'Look at the plan') : null,
         halt.reason === 'budget' ? h('button', { class: 'button small', type: 'button', onclick: limits }, 'Raise the cap') : null));
     }

@@ -16,11 +16,42 @@ use crate::store::admission::Body;
 use crate::store::jobs::{self, JobRow, StageRow};
 use crate::store::row::Columns;
 use crate::store::{
-    amend as amend_sql, batches, flags, follow as follow_sql, listing, reduce as reduce_sql, tasks,
+    amend as amend_sql, batches, flags, follow as follow_sql, listing, overview,
+    reduce as reduce_sql, tasks,
 };
 
 /// Flags in one bound text of at most 2 MB.
 const FLAGS_PORTION: usize = 5_000;
+
+/// Reasons that the end of a job names, and letters of the words for each.
+const REASONS_NAMED: usize = 3;
+const REASON_CHARS: usize = 200;
+
+/// That too few items have a result, and why tasks have none.
+async fn too_little<P: Ports>(
+    app: &App<P>,
+    loaded: &Loaded,
+    covered: u32,
+) -> Result<String, AppError> {
+    let job = &loaded.job;
+    let wanted = match (job.min_success_ratio * 100.0).round() {
+        0.0 => "at least one is wanted".to_owned(),
+        needed => format!("at least {needed} % are wanted"),
+    };
+    let total = job.items_total;
+    let mut message = format!("{covered} of {total} items have a result; {wanted}");
+    let reasons = query::rows(app, overview::reasons(&job.id)).await?;
+    for row in reasons.iter().take(REASONS_NAMED) {
+        let (code, tasks) = (row.text("code"), row.count("tasks"));
+        let words: String = row.text("message").chars().take(REASON_CHARS).collect();
+        let of = if tasks == 1 { "task" } else { "tasks" };
+        message.push_str(&format!("; {code} in {tasks} {of}"));
+        if !words.is_empty() {
+            message.push_str(&format!(" ({words})"));
+        }
+    }
+    Ok(message)
+}
 
 /// The maps are done: merged, then on to the synthesis, or to the end.
 pub(super) async fn maps_done<P: Ports>(
@@ -47,11 +78,7 @@ pub(super) async fn maps_done<P: Ports>(
             .db()
             .batch(vec![jobs::keep_merged(&job.id, &prepared.merged)])
             .await?;
-        let needed = (job.min_success_ratio * 100.0).round();
-        let message = format!(
-            "{covered} of {} items have a result; at least {needed} % (and one item) are wanted",
-            job.items_total
-        );
+        let message = too_little(app, loaded, covered).await?;
         return fail(app, job, "too_little_covered", &message, now).await;
     }
     let guard = vec![jobs::guard_at(

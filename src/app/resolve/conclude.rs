@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::reading::{TRUNCATED, prior_of};
 use super::{Asked, NOT_YET_MS, Resolved, request};
 use crate::app::expand::new_task;
-use crate::app::kit::{Prior, StageKit, nano, only, wire_output};
+use crate::app::kit::{Prior, StageKit, nano, wire_output};
 use crate::app::{App, AppError, bodies, results};
 use crate::claude::request::MessagesRequest;
 use crate::core::plan::{Output, StageKind};
@@ -190,8 +190,7 @@ pub(super) async fn conclude<P: Ports>(
     // What the next call asks is known now, so what it may cost is too.
     let next = Asked {
         prior: next_prior(stage, form, asked, &remaining, resolved),
-        items: only(&asked.all, &remaining),
-        all: Vec::new(),
+        input: asked.input.clone(),
         ids: remaining,
         results: asked.results.clone(),
         coverage: asked.coverage.clone(),
@@ -254,7 +253,7 @@ pub(super) async fn half<P: Ports>(
     asked: &Asked,
     ids: &[String],
 ) -> Result<Half, AppError> {
-    let items = only(&asked.items, ids);
+    let items = asked.only(ids);
     let form = asked.form.afresh();
     Ok(Half {
         parent: task.id,
@@ -285,7 +284,7 @@ pub(super) fn whole_result(
     results: &[(String, Value)],
 ) -> Vec<(String, String)> {
     let start = |form| match stage.stage.kind {
-        StageKind::Map => stage.worker_request(form, &asked.all, None),
+        StageKind::Map => stage.worker_request(form, &asked.only(&task.ids), None),
         StageKind::Synthesis => {
             stage.synthesis_request(task.max_tokens, form, &asked.results, &asked.coverage, None)
         }

@@ -17,7 +17,7 @@ pub use self::reading::prior_of;
 use self::reading::{read, results_of};
 use super::call::{self, Begun, Ended};
 use super::fetch::{self, Gate};
-use super::kit::{Kit, Prior, StageKit, nano, only};
+use super::kit::{Kit, Prior, StageKit, nano, retain};
 use super::places::Place;
 use super::work::{HeadNote, PrefixNote, Step};
 use super::{App, AppError, bodies, query};
@@ -98,11 +98,11 @@ impl Resolved {
 
 /// What a call is made of.
 struct Asked {
-    /// The items asked for, in wire form; empty for a synthesis.
-    items: Vec<Value>,
+    /// All items of the task in wire form, as a JSON array; empty for a synthesis. A text, for a call waits long: as values, many small
+    /// items take ten to twenty times as much.
+    input: String,
+    /// The items asked for.
     ids: Vec<String>,
-    /// All items of the task.
-    all: Vec<Value>,
     results: String,
     coverage: String,
     /// What the orchestrator is asked; null for others.
@@ -111,6 +111,15 @@ struct Asked {
     form: Form,
     /// Valid results of earlier attempts.
     kept: Vec<(String, Value)>,
+}
+
+impl Asked {
+    /// Those of its items.
+    fn only(&self, ids: &[String]) -> Vec<Value> {
+        let mut items: Vec<Value> = serde_json::from_str(&self.input).unwrap_or_default();
+        retain(&mut items, ids);
+        items
+    }
 }
 
 /// What its claim says of a call.
@@ -287,7 +296,7 @@ async fn asked<P: Ports>(
     stage: &StageKit,
     task: &Claimed,
 ) -> Result<Asked, AppError> {
-    let input = query::json_of(bodies::text(app, &task.input).await?);
+    let input = bodies::text(app, &task.input).await?.unwrap_or_default();
     let mut form = Form::parse(&task.form);
     let kept = match bodies::text(app, &task.output).await? {
         Some(text) => results_of(&query::json_of(Some(text))),
@@ -300,38 +309,37 @@ async fn asked<P: Ports>(
     // Nothing to show: it is simply asked afresh.
     form.repair &= prior.is_some();
     form.resume &= prior.is_some();
-    let of_input = |ids: &[String]| {
-        input
-            .as_array()
-            .map(|items| only(items, ids))
-            .unwrap_or_default()
-    };
-    let text = |name: &str| {
-        input
-            .get(name)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    Ok(Asked {
-        items: of_input(&ids),
-        all: of_input(&task.ids),
-        results: text("results"),
-        coverage: text("coverage"),
-        plan: match stage.stage.kind {
-            StageKind::Plan => input,
-            StageKind::Map | StageKind::Synthesis => Value::Null,
-        },
+    let mut asked = Asked {
+        input: String::new(),
         ids,
+        results: String::new(),
+        coverage: String::new(),
+        plan: Value::Null,
         prior,
         form,
         kept,
-    })
+    };
+    match stage.stage.kind {
+        StageKind::Map => asked.input = input,
+        StageKind::Plan => asked.plan = query::json_of(Some(input)),
+        StageKind::Synthesis => {
+            let mut input = query::json_of(Some(input));
+            let mut text = |name: &str| match input.get_mut(name).map(Value::take) {
+                Some(Value::String(text)) => text,
+                _ => String::new(),
+            };
+            asked.results = text("results");
+            asked.coverage = text("coverage");
+        }
+    }
+    Ok(asked)
 }
 
 fn request(stage: &StageKit, task: &Claimed, asked: &Asked) -> MessagesRequest {
     match stage.stage.kind {
-        StageKind::Map => stage.worker_request(asked.form, &asked.items, asked.prior.as_ref()),
+        StageKind::Map => {
+            stage.worker_request(asked.form, &asked.only(&asked.ids), asked.prior.as_ref())
+        }
         StageKind::Synthesis => stage.synthesis_request(
             task.max_tokens,
             asked.form,
@@ -366,7 +374,7 @@ async fn divide<P: Ports>(app: &App<P>, stage: &StageKit, task: &Claimed, asked:
         Ok((half, mine)) => {
             resolved.half = Some(half);
             resolved.task.wanted = Some(json!(mine).to_string());
-            let items = only(&asked.items, &mine);
+            let items = asked.only(&mine);
             let next = stage.worker_request(asked.form, &items, None);
             price(&mut resolved.task, stage, &next);
             Step::End(Box::new(resolved))

@@ -5,7 +5,7 @@
 
 mod resolve;
 
-pub use self::resolve::{check, classes, kit_of, resolve_stages, synthesis_price};
+pub use self::resolve::{check, classes, kit_of, replaced, resolve_stages, synthesis_price};
 
 use serde_json::{Map, Value};
 
@@ -154,8 +154,10 @@ pub async fn begin<'a, P: Ports>(
     let kit = kit_of(app, &submit)?;
     let extension = base.map(|base| extend::of(&kit, &base)).transpose()?;
     let id = app.id("job");
+    let first = kit.spec.stages.first();
+    let grouped = first.and_then(|stage| stage.group_by.clone());
     Ok(Draft {
-        intake: Intake::new(app, tenant, &id, profiler(submit.mode)),
+        intake: Intake::new(app, tenant, &id, profiler(submit.mode), grouped),
         id,
         tenant: tenant.to_owned(),
         token: token.map(str::to_owned),
@@ -179,6 +181,14 @@ pub async fn finish<P: Ports>(
     }
     if let Some(known) = known? {
         return Ok(known);
+    }
+    if draft.intake.lacking().is_some() {
+        draft.intake.abandon().await;
+        // One group of all that there is: hardly what was meant, and mostly a name that was written wrongly.
+        return Err(AppError::Invalid(vec![(
+            "stages[0].group_by".to_owned(),
+            "is a field that no item of the input has".to_owned(),
+        )]));
     }
     let (pages, mut statements) = draft.intake.finish().await?;
     let profile = draft.intake.profile();

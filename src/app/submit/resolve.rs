@@ -24,7 +24,10 @@ const DEFAULT_OVERLAP: u32 = 200;
 /// The plan of a submit, resolved and ready to be reckoned with.
 pub fn kit_of<P: Ports>(app: &App<P>, submit: &Submit) -> Result<Kit, AppError> {
     let spec = Spec {
-        stages: with_faults(context_faults(app, submit), resolved(app, submit))?,
+        stages: with_faults(
+            context_faults(app, &submit.stages, submit.context.as_deref()),
+            resolved(app, submit),
+        )?,
         limits: resolve_limits(app, &submit.limits),
         task: submit.task.clone(),
         recipe: submit.recipe.clone(),
@@ -40,7 +43,11 @@ pub fn kit_of<P: Ports>(app: &App<P>, submit: &Submit) -> Result<Kit, AppError> 
 }
 
 /// Reference material stands in every prompt of a stage, and must leave room for what the prompt is about.
-fn context_faults<P: Ports>(app: &App<P>, submit: &Submit) -> Vec<(String, String)> {
+fn context_faults<P: Ports>(
+    app: &App<P>,
+    stages: &[Stage],
+    shared: Option<&str>,
+) -> Vec<(String, String)> {
     let mut faults: Vec<(String, String)> = Vec::new();
     let too_long = |text: &str, model: &str| {
         let model = app.models.resolve(model).ok()?;
@@ -54,15 +61,17 @@ fn context_faults<P: Ports>(app: &App<P>, submit: &Submit) -> Vec<(String, Strin
         })
     };
     let defaults = &app.config.defaults;
-    for (index, stage) in submit.stages.iter().enumerate() {
+    for (index, stage) in stages.iter().enumerate() {
         let default = match stage.kind {
             StageKind::Map => &defaults.worker_model,
             StageKind::Synthesis | StageKind::Plan => &defaults.synthesis_model,
         };
-        let model = stage.model.as_ref().unwrap_or(default);
+        // Of a cascade no later model reads less.
+        let first = stage.models.iter().flatten().next();
+        let model = first.or(stage.model.as_ref()).unwrap_or(default);
         let (path, text) = match &stage.context {
-            Some(own) => (format!("stages[{index}].context"), own),
-            None => match &submit.context {
+            Some(own) => (format!("stages[{index}].context"), own.as_str()),
+            None => match shared {
                 Some(shared) => ("context".to_owned(), shared),
                 None => continue,
             },
@@ -95,6 +104,18 @@ fn planning<P: Ports>(app: &App<P>, submit: &Submit) -> Result<Option<Planning>,
 /// Whether a submit would be taken, as far as can be told beforehand.
 pub fn check<P: Ports>(app: &App<P>, submit: &Submit) -> Result<(), AppError> {
     kit_of(app, submit).map(|_| ())
+}
+
+/// Stages in the place of a plan's.
+pub fn replaced<P: Ports>(
+    app: &App<P>,
+    stages: &[Stage],
+    spec: &Spec,
+) -> Result<Vec<ResolvedStage>, AppError> {
+    with_faults(
+        context_faults(app, stages, spec.context.as_deref()),
+        resolve_stages(app, stages, spec.input),
+    )
 }
 
 /// Its stages, where nothing is wrong with them nor with its webhook.

@@ -5,6 +5,7 @@ mod attacks;
 mod events;
 mod mcp;
 mod pages;
+mod plans;
 mod tokens;
 
 use axum::Router;

@@ -375,9 +375,13 @@ fn named(format: &str, subject: &Subject<'_>) -> (String, bool) {
     }
 }
 
+/// Up to so many bytes a field of the item is said again as it is. Nobody repeats a page or a slice of a book.
+const LONGEST_OWN: usize = 8_000;
+
 fn free(hints: &Hints, subject: &Subject<'_>) -> (String, bool) {
     let name = hints.name.as_str();
-    if let Some(own) = field(subject, name).and_then(Value::as_str) {
+    let own = field(subject, name).and_then(Value::as_str);
+    if let Some(own) = own.filter(|own| own.len() <= LONGEST_OWN) {
         return (own.to_owned(), true);
     }
     let text = subject.text.as_ref();

@@ -235,15 +235,10 @@ fn shorten(text: &str, limit: usize) -> String {
     format!("{cut}…")
 }
 
-/// Examples with the ids they rest on: those that findings name, else those of the results.
+/// Examples with the ids they rest on.
 pub fn citations(results: &Value) -> String {
-    let mut named = Vec::new();
-    named_ids(results, &mut named);
-    if named.is_empty() {
-        named = ids(results);
-    }
     let mut out = "\n## Sources\n\n".to_owned();
-    for id in named.iter().take(EXAMPLES) {
+    for id in ids(results).iter().take(EXAMPLES) {
         let _ = writeln!(out, "- This was seen here. [[{id}]]");
     }
     out
@@ -262,8 +257,13 @@ fn named_ids(value: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// The ids a report's input speaks of.
+/// The ids a report's input speaks of: those that findings name, which are handed on, else those of the results.
 pub fn ids(results: &Value) -> Vec<String> {
+    let mut named = Vec::new();
+    named_ids(results, &mut named);
+    if !named.is_empty() {
+        return named;
+    }
     let mut found = Found::default();
     find(results, &mut found);
     found.outputs.into_iter().map(|(id, _)| id).collect()
@@ -294,6 +294,15 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }
+    }
+
+    #[test]
+    fn ids_of_findings_are_handed_on() {
+        let finding = json!({"finding": "Charged twice.", "ids": ["T-7", "T-9"]});
+        let findings = json!({"results": [{"id": "chunk-1", "output": {"findings": [finding]}}]});
+        assert_eq!(ids(&findings), ["T-7", "T-9"]);
+        let results = json!({"results": [{"id": "T-7", "output": {"mood": "bad"}}]});
+        assert_eq!(ids(&results), ["T-7"]);
     }
 
     #[test]
