@@ -260,6 +260,7 @@ pub mod examples {
             more: 1.0,
             fee_nano: 0,
             pace,
+            learned: None,
         };
         let report = Figures {
             stage: "report".to_owned(),
@@ -280,6 +281,7 @@ pub mod examples {
             more: 1.0,
             fee_nano: 0,
             pace,
+            learned: None,
         };
         [classify, report]
     }

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::drive::Loaded;
-use super::estimate::{self, Paces};
+use super::estimate::{self, Known};
 use super::kit::Kit;
 use super::{App, AppError, follow, gather, submit};
 use crate::claude::models::Model;
@@ -75,14 +75,14 @@ pub(super) async fn judge<P: Ports>(
         }
         Err(error) => return Err(error),
     };
-    let paces = Paces::known(app).await?;
     let kit = with_stages(app, loaded, resolved)?;
+    let learned = Known::of(app, &loaded.job.tenant, &kit).await?;
     let mut figures = estimate::figures(
         app,
         &kit,
         profile,
         &spec.limits,
-        &paces,
+        &learned,
         known_items.as_ref(),
     );
     // What is done is paid.

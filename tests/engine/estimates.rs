@@ -90,7 +90,13 @@ fn code() -> Vec<Value> {
 }
 
 fn products(count: usize) -> Vec<Value> {
-    let kinds = ["Kettle", "Desk lamp", "Rain jacket", "Running shoe", "Notebook"];
+    let kinds = [
+        "Kettle",
+        "Desk lamp",
+        "Rain jacket",
+        "Running shoe",
+        "Notebook",
+    ];
     (0..count)
         .map(|n| {
             let kind = kinds[n % kinds.len()];
@@ -124,7 +130,10 @@ fn classify(more: Value) -> Value {
     let mut stage = json!({"name": "classify", "kind": "map", "output": "item", "chunk": {"items": 10},
         "instructions": "Say which category the ticket belongs to, and how urgent it is.",
         "output_schema": category(), "merge": {"count_by": ["category"]}});
-    stage.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    stage
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     stage
 }
 
@@ -141,7 +150,9 @@ fn recipe(name: &str, items: Vec<Value>) -> Value {
 }
 
 fn with(mut body: Value, more: Value) -> Value {
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     body
 }
 
@@ -233,8 +244,14 @@ fn world_of(shape: &Shape) -> (World, App<World>) {
     };
     let world = World::new(7, claude);
     for (n, page) in prose(12, 9_000).iter().enumerate() {
-        let body = format!("<html><body><h1>Page</h1><p>{}</p></body></html>", page["text"].as_str().unwrap().replace("\n\n", "</p><p>"));
-        world.sites().set(&format!("https://site{n}.org/"), Site::page("text/html; charset=utf-8", &body));
+        let body = format!(
+            "<html><body><h1>Page</h1><p>{}</p></body></html>",
+            page["text"].as_str().unwrap().replace("\n\n", "</p><p>")
+        );
+        world.sites().set(
+            &format!("https://site{n}.org/"),
+            Site::page("text/html; charset=utf-8", &body),
+        );
     }
     let app = world.app(shape.vars);
     (world, app)
@@ -243,7 +260,8 @@ fn world_of(shape: &Shape) -> (World, App<World>) {
 fn run(world: &World, app: &App<World>, body: &Value) -> Done {
     let read = || read_job(body.clone(), None, &app.config).unwrap();
     let (own, submit) = (app.clone(), read());
-    let estimate = world.block_on(async move { plan::estimate(&own, TENANT, submit).await.unwrap() });
+    let estimate =
+        world.block_on(async move { plan::estimate(&own, TENANT, submit).await.unwrap() });
     let id = world.submit(app, read()).job.id;
     world.run(app, 10_000, 72 * 3_600_000, || over(world, &id));
     let (own, job) = (app.clone(), id.clone());
@@ -252,29 +270,90 @@ fn run(world: &World, app: &App<World>, body: &Value) -> Done {
     let rows = world.query(&format!(
         "SELECT s.name, s.idx, a.role, a.model, COUNT(*) AS calls, SUM(cost_nano) AS nano FROM attempts a JOIN stages s ON s.job = a.job AND s.idx = a.stage
          WHERE a.job = '{id}' GROUP BY 1, 2, 3, 4 ORDER BY 2"));
-    let stages = rows.iter().map(|row| (format!("{} {} {}", row["name"].as_str().unwrap(), row["role"].as_str().unwrap(), row["model"].as_str().unwrap()),
-        row["calls"].as_u64().unwrap(), row["nano"].as_f64().unwrap() / 1e9)).collect();
-    Done { estimate, view, stages }
+    let stages = rows
+        .iter()
+        .map(|row| {
+            (
+                format!(
+                    "{} {} {}",
+                    row["name"].as_str().unwrap(),
+                    row["role"].as_str().unwrap(),
+                    row["model"].as_str().unwrap()
+                ),
+                row["calls"].as_u64().unwrap(),
+                row["nano"].as_f64().unwrap() / 1e9,
+            )
+        })
+        .collect();
+    Done {
+        estimate,
+        view,
+        stages,
+    }
 }
 
 #[test]
 fn measured() {
     let only = std::env::var("SHAPE").unwrap_or_default();
-    println!("{:32} {:>6} {:>15} | {:>9} {:>9} {:>9} {:>9} | {:>6} {:>6} {:>6}", "shape", "calls", "of", "cost", "low", "likely", "high", "act/lo", "lik/ac", "hi/act");
+    println!(
+        "{:32} {:>6} {:>15} | {:>9} {:>9} {:>9} {:>9} | {:>6} {:>6} {:>6}",
+        "shape", "calls", "of", "cost", "low", "likely", "high", "act/lo", "lik/ac", "hi/act"
+    );
     for shape in shapes().iter().filter(|shape| shape.name.contains(&only)) {
         let (world, app) = world_of(shape);
-        let Done { estimate, view, stages } = run(&world, &app, &shape.body);
+        let again: usize = std::env::var("AGAIN").map_or(0, |n| n.parse().unwrap());
+        for _ in 0..again {
+            run(&world, &app, &with(shape.body.clone(), json!({"reuse": false})));
+        }
+        let Done {
+            estimate,
+            view,
+            stages,
+        } = run(&world, &app, &shape.body);
         let (cost, e) = (view.cost.spent_usd, &estimate.expected);
         let (low, high, likely) = (e.cost_usd.low, e.cost_usd.high, e.likely_usd.unwrap());
-        let outside = if cost < low || cost > high { " OUTSIDE" } else { "" };
-        let outcalls = if view.usage.calls < e.calls.low || view.usage.calls > e.calls.high { " CALLS" } else { "" };
-        println!("{:32} {:>6} {:>7}-{:<7} | {cost:>9.5} {low:>9.5} {likely:>9.5} {high:>9.5} | {:>6.2} {:>6.2} {:>6.2}{outside}{outcalls}",
-            shape.name, view.usage.calls, e.calls.low, e.calls.high, cost / low, likely / cost, high / cost);
-        println!("      in {} of {}-{}, out {} of {}-{}", view.usage.input_tokens + view.usage.cache_read_input_tokens + view.usage.cache_creation_input_tokens, e.input_tokens.low, e.input_tokens.high,
-            view.usage.output_tokens, e.output_tokens.low, e.output_tokens.high);
+        let outside = if cost < low || cost > high {
+            " OUTSIDE"
+        } else {
+            ""
+        };
+        let outcalls = if view.usage.calls < e.calls.low || view.usage.calls > e.calls.high {
+            " CALLS"
+        } else {
+            ""
+        };
+        println!(
+            "{:32} {:>6} {:>7}-{:<7} | {cost:>9.5} {low:>9.5} {likely:>9.5} {high:>9.5} | {:>6.2} {:>6.2} {:>6.2}{outside}{outcalls}",
+            shape.name,
+            view.usage.calls,
+            e.calls.low,
+            e.calls.high,
+            cost / low,
+            likely / cost,
+            high / cost
+        );
+        println!(
+            "      in {} of {}-{}, out {} of {}-{}",
+            view.usage.input_tokens
+                + view.usage.cache_read_input_tokens
+                + view.usage.cache_creation_input_tokens,
+            e.input_tokens.low,
+            e.input_tokens.high,
+            view.usage.output_tokens,
+            e.output_tokens.low,
+            e.output_tokens.high
+        );
         if std::env::var("STAGES").is_ok() {
             for s in &e.stages {
-                println!("      {:30} tasks {}-{} cost {:.5} {:.5} {:.5}", s.stage, s.tasks.low, s.tasks.high, s.cost_usd.low, s.likely_usd.unwrap(), s.cost_usd.high);
+                println!(
+                    "      {:30} tasks {}-{} cost {:.5} {:.5} {:.5}",
+                    s.stage,
+                    s.tasks.low,
+                    s.tasks.high,
+                    s.cost_usd.low,
+                    s.likely_usd.unwrap(),
+                    s.cost_usd.high
+                );
             }
             for (name, calls, usd) in &stages {
                 println!("        = {name} {calls} {usd:.5}");
