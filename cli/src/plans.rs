@@ -191,17 +191,24 @@ fn total(expected: &Expected, delivery: Option<&Choice>, limit: Option<f64>) -> 
         Delivery::Batch => choice.batch,
         _ => choice.live,
     });
-    let (cost, seconds) = match way {
-        Some(way) => (way.cost_usd, way.seconds),
-        None => (expected.cost_usd, expected.seconds),
-    };
-    // Of batches nothing but the range is known.
-    let likely = expected.likely_usd.filter(|_| cost == expected.cost_usd);
+    // The time that most batches take, not the longest that one may.
+    let seconds = way.map_or(expected.seconds, |way| way.seconds);
+    let likely = expected
+        .likely_usd
+        .map(|likely| match expected.earlier_calls {
+            0 => format!(" (likely {})", usd(likely)),
+            1 => format!(" (likely {}, from 1 earlier call)", usd(likely)),
+            calls => format!(
+                " (likely {}, from {} earlier calls)",
+                usd(likely),
+                number(calls)
+            ),
+        });
     let mut text = format!(
         "expected: {} calls, {}{}, {}",
         counts(expected.calls),
-        dollars(cost.low, cost.high),
-        likely.map_or_else(String::new, |likely| format!(" (likely {})", usd(likely))),
+        dollars(expected.cost_usd.low, expected.cost_usd.high),
+        likely.unwrap_or_default(),
         times(seconds),
     );
     if !expected.limits_known {

@@ -87,13 +87,13 @@ pub(super) async fn judge<P: Ports>(
     );
     // What is done is paid.
     figures.retain(|figure| figure.stage != PLAN && !known.contains(&figure.stage));
-    let cost = expected(&figures).cost_usd;
-    let middle = f64::midpoint(cost.low, cost.high);
+    let whole = expected(&figures);
+    let likely = whole.likely_usd.unwrap_or(whole.cost_usd.low);
     if let Some(left) = left_usd(&loaded.job)
-        && middle > left
+        && likely > left
     {
         return Ok(Judged::Unsound(vec![format!(
-            "it is expected to cost {middle:.2} dollars or more, and {left:.2} are left: larger chunks, fewer or shorter fields, or the tier \"worker\" make it cheaper"
+            "it is likely to cost {likely:.2} dollars, and {left:.2} are left: larger chunks, fewer or shorter fields, or the tier \"worker\" make it cheaper"
         )]));
     }
     Ok(Judged::Sound {

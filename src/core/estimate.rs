@@ -23,6 +23,8 @@ const TOKENS_PER_CHAR: (f64, f64) = (0.24, 0.55);
 const USUAL_TOKENS_PER_CHAR: f64 = 0.36;
 /// Of what a call may spend on thinking, so much is usual; and what repairs and second tries add to the usual bill.
 const USUAL_THINKING: f64 = 0.2;
+/// Tokens of a prompt of which half of that is usual.
+const MUCH_TO_THINK_OF: f64 = 2_000.0;
 /// Of many calls not each thinks for as long as one may: so much of it they may all take, the rest dwindles with their number.
 const STEADY_THINKING: f64 = 0.5;
 const USUAL_MORE: f64 = 1.03;
@@ -193,16 +195,13 @@ pub struct Figures {
 
 impl Figures {
     /// Dollars that the prompt cache saves: at the lower end of what the stage takes, as usual, and at the upper end. What all calls
-    /// share is written at most `writes` times and otherwise read.
+    /// share is written once, at most `writes` times, and otherwise read; at the lower end it is there already.
     pub fn saved_by_cache(&self, calls: Span, writes: u64) -> (f64, f64, f64) {
         let least = self.shared_bytes as f64 * TOKENS_PER_BYTE.0;
         if least < self.price.min_cacheable as f64 {
             return (0.0, 0.0, 0.0);
         }
         let of = |calls: u64, writes: u64, per_byte: f64| {
-            if calls < 2 {
-                return 0.0;
-            }
             let shared = self.shared_bytes as f64 * per_byte;
             let writes = writes.min(calls);
             let reads = (calls - writes) as f64;
@@ -211,62 +210,69 @@ impl Figures {
             let lost = writes as f64 * price.cache_write.saturating_sub(price.input) as f64;
             ((won - lost) * shared / 1e9).max(0.0)
         };
-        let usual = self
-            .learned
-            .map_or(USUAL_TOKENS_PER_BYTE, |learned| learned.input);
+        let [lowest, usual, highest] = self.per_byte();
         (
-            of(calls.low, 1, TOKENS_PER_BYTE.0),
+            of(calls.low, 0, lowest),
             of(self.usual.tasks, 1, usual),
             // Calls beyond one for each task read no less, but not all of them are sent in full.
-            of(self.tasks.1, writes, TOKENS_PER_BYTE.1),
+            of(self.tasks.1, writes, highest),
         )
+    }
+
+    /// Tokens of a request's byte: at least, as usual, and at most.
+    fn per_byte(&self) -> [f64; 3] {
+        match &self.learned {
+            Some(learned) => [SAME_TEXTS.0, 1.0, SAME_TEXTS.1].map(|far| learned.input * far),
+            None => [TOKENS_PER_BYTE.0, USUAL_TOKENS_PER_BYTE, TOKENS_PER_BYTE.1],
+        }
     }
 
     /// Tokens of one call of the average size, put in and taken out: at least, as usual, and at most.
     fn call(&self) -> [(f64, f64); 3] {
-        let most = f64::from(self.max_tokens);
         let bytes = |tasks: u64, item_bytes: u64| {
             self.fixed_bytes as f64 + item_bytes as f64 / (tasks as f64).max(1.0)
         };
-        let bytes = [
-            bytes(self.tasks.0, self.item_bytes.0),
-            bytes(self.usual.tasks, self.usual.bytes),
-            bytes(self.tasks.1, self.item_bytes.1),
+        let per_byte = self.per_byte();
+        // What is learned of a request's bytes has the form in it.
+        let format = if self.format && self.learned.is_none() {
+            [FORMAT_TOKENS.0, USUAL_FORMAT_TOKENS, FORMAT_TOKENS.1]
+        } else {
+            [0.0; 3]
+        };
+        let input = [
+            bytes(self.tasks.0, self.item_bytes.0) * per_byte[0] + format[0],
+            bytes(self.usual.tasks, self.usual.bytes) * per_byte[1] + format[1],
+            bytes(self.tasks.1, self.item_bytes.1) * per_byte[2] + format[2],
         ];
-        if let Some(learned) = &self.learned {
-            let margin = margin(learned.calls);
-            return [
-                (
-                    bytes[0] * learned.input * SAME_TEXTS.0,
+        let output = match &self.learned {
+            Some(learned) => {
+                let margin = margin(learned.calls);
+                [
                     learned.output / margin,
-                ),
-                (bytes[1] * learned.input, learned.output),
-                (
-                    bytes[2] * learned.input * SAME_TEXTS.1,
+                    learned.output,
                     learned.output * margin,
-                ),
-            ]
-            .map(|(input, output)| (input, output.min(most)));
-        }
-        let thinking = f64::from(self.thinking);
-        let all_think =
-            STEADY_THINKING + (1.0 - STEADY_THINKING) / (self.tasks.1.max(1) as f64).sqrt();
-        let format = |tokens: f64| if self.format { tokens } else { 0.0 };
+                ]
+            }
+            None => {
+                let chars = |chars: u64, per_char: f64| chars as f64 * per_char;
+                let thinking = f64::from(self.thinking);
+                // Of little there is little to think about.
+                let usual = USUAL_THINKING * input[1] / (input[1] + MUCH_TO_THINK_OF);
+                let all =
+                    STEADY_THINKING + (1.0 - STEADY_THINKING) / (self.tasks.1.max(1) as f64).sqrt();
+                [
+                    chars(self.answer_chars.0, TOKENS_PER_CHAR.0),
+                    chars(self.usual.chars, USUAL_TOKENS_PER_CHAR) + thinking * usual,
+                    chars(self.answer_chars.1, TOKENS_PER_CHAR.1) + thinking * all,
+                ]
+            }
+        };
+        let most = f64::from(self.max_tokens);
         [
-            (
-                bytes[0] * TOKENS_PER_BYTE.0 + format(FORMAT_TOKENS.0),
-                self.answer_chars.0 as f64 * TOKENS_PER_CHAR.0,
-            ),
-            (
-                bytes[1] * USUAL_TOKENS_PER_BYTE + format(USUAL_FORMAT_TOKENS),
-                self.usual.chars as f64 * USUAL_TOKENS_PER_CHAR + thinking * USUAL_THINKING,
-            ),
-            (
-                bytes[2] * TOKENS_PER_BYTE.1 + format(FORMAT_TOKENS.1),
-                self.answer_chars.1 as f64 * TOKENS_PER_CHAR.1 + thinking * all_think,
-            ),
+            (input[0], output[0].min(most)),
+            (input[1], output[1].min(most)),
+            (input[2], output[2].min(most)),
         ]
-        .map(|(input, output)| (input, output.min(most)))
     }
 
     /// What this stage takes.
@@ -396,7 +402,7 @@ pub fn expected(stages: &[Figures]) -> Expected {
     whole
 }
 
-/// The same where what the calls of a stage share goes through the prompt cache: the lower end pays for it once, and does
+/// The same where what the calls of a stage share goes through the prompt cache: the lower end finds it there, and does
 /// not wait for permits that reading it does not take. The upper end stays, for it may be that no call finds anything.
 pub fn expected_cached(stages: &[Figures]) -> Expected {
     let mut whole = expected(stages);
@@ -512,15 +518,15 @@ mod tests {
     }
 
     #[test]
-    fn what_calls_share_is_paid_once_at_the_lower_end() {
+    fn what_calls_share_is_read_from_the_cache_at_the_lower_end() {
         let sharing = [Figures {
             fixed_bytes: 42_000,
             shared_bytes: 40_000,
             ..figures()
         }];
         let (cached, plain) = (expected_cached(&sharing), expected(&sharing));
-        // 9,600 tokens: written once, read 99 times.
-        let saved = 9_600.0 * (99.0 * 90.0 - 25.0) / 1e9;
+        // 9,600 tokens: there from another job, read 100 times; usually written once.
+        let saved = 9_600.0 * 100.0 * 90.0 / 1e9;
         assert!((plain.cost_usd.low - cached.cost_usd.low - saved).abs() < 1e-5);
         assert_eq!(cached.cost_usd, cached.stages[0].cost_usd);
         assert_eq!(

@@ -1,9 +1,11 @@
 //! What jobs were expected to take, against what they took: one table over the shapes that a job can have.
 
+use std::collections::BTreeMap;
+
 use fanwise::api::read_job;
-use fanwise::app::plan::{self, EstimateView};
 use fanwise::app::view::JobView;
-use fanwise::app::{App, query};
+use fanwise::app::{App, plan, query};
+use fanwise::core::estimate::{Expected, ExpectedStage};
 use serde_json::{Value, json};
 
 use crate::flows::over;
@@ -230,134 +232,297 @@ fn shapes() -> Vec<Shape> {
     ]
 }
 
-/// A job done, what it was expected to take, and what each stage did take.
-struct Done {
-    estimate: EstimateView,
-    view: JobView,
-    stages: Vec<(String, u64, f64)>,
+/// The drill's faults: one call in ten fails, one answer in fifty is malformed.
+fn a_bad_day() -> Value {
+    json!({"429": 0.04, "500": 0.03, "529": 0.03, "malformed": 0.02})
 }
 
-fn world_of(shape: &Shape) -> (World, App<World>) {
+fn world_of(shape: &Shape, faults: &Value) -> (World, App<World>) {
     let claude = standin::Config {
         latency_ms: 300,
         ..Default::default()
     };
+    let claude = claude.with(&json!({"faults": faults, "seed": 5})).unwrap();
     let world = World::new(7, claude);
     for (n, page) in prose(12, 9_000).iter().enumerate() {
-        let body = format!(
-            "<html><body><h1>Page</h1><p>{}</p></body></html>",
-            page["text"].as_str().unwrap().replace("\n\n", "</p><p>")
-        );
-        world.sites().set(
-            &format!("https://site{n}.org/"),
-            Site::page("text/html; charset=utf-8", &body),
-        );
+        let text = page["text"].as_str().unwrap().replace("\n\n", "</p><p>");
+        let body = format!("<html><body><h1>Page</h1><p>{text}</p></body></html>");
+        let page = Site::page("text/html; charset=utf-8", &body);
+        world.sites().set(&format!("https://site{n}.org/"), page);
     }
     let app = world.app(shape.vars);
     (world, app)
 }
 
+/// A job done, and what it was expected to take.
+struct Done {
+    expected: Expected,
+    view: JobView,
+    /// Dollars by the name of the stage.
+    stages: BTreeMap<String, f64>,
+}
+
+impl Done {
+    fn cost(&self) -> f64 {
+        self.view.cost.spent_usd
+    }
+
+    fn likely(&self) -> f64 {
+        self.expected.likely_usd.unwrap()
+    }
+
+    fn is_map(&self, stage: &str) -> bool {
+        !["report", "plan", "comparison", "review_report", "synthesis"].contains(&stage)
+    }
+
+    /// How many times what the stages took what was likely for them comes to.
+    fn likely_of(&self, stage: &str) -> f64 {
+        let own = |part: &&ExpectedStage| part.stage.split(" (").next() == Some(stage);
+        let parts = self.expected.stages.iter().filter(own);
+        parts.map(|part| part.likely_usd.unwrap()).sum::<f64>() / self.stages[stage]
+    }
+
+    /// How wide the range is.
+    fn wide(&self) -> f64 {
+        self.expected.cost_usd.high / self.expected.cost_usd.low
+    }
+
+    fn row(&self, name: &str) -> String {
+        let (cost, range) = (self.cost(), self.expected.cost_usd);
+        let stages = self
+            .stages
+            .keys()
+            .map(|stage| format!("{stage} {:.2}", self.likely_of(stage)));
+        format!(
+            "{name:32} {:>5} calls, ${cost:.5} of {:.5} {:.5} {:.5}; likely {:.2} times, high {:.1} times; {}",
+            self.view.usage.calls,
+            range.low,
+            self.likely(),
+            range.high,
+            self.likely() / cost,
+            range.high / cost,
+            stages.collect::<Vec<_>>().join(", ")
+        )
+    }
+
+    #[track_caller]
+    fn assert_within(&self, name: &str) {
+        let usage = &self.view.usage;
+        let input =
+            usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens;
+        let expected = &self.expected;
+        for (what, value, span) in [
+            ("calls", usage.calls, expected.calls),
+            ("input", input, expected.input_tokens),
+            ("output", usage.output_tokens, expected.output_tokens),
+        ] {
+            assert!(
+                (span.low..=span.high).contains(&value),
+                "{name}: {what}: {value} {span:?}"
+            );
+        }
+        let (cost, range) = (self.cost(), expected.cost_usd);
+        assert!(
+            (range.low..=range.high).contains(&cost),
+            "{name}: {cost} {range:?}"
+        );
+        assert!(
+            (range.low..=range.high).contains(&self.likely()),
+            "{name}: {expected:?}"
+        );
+    }
+}
+
+fn submitted(world: &World, app: &App<World>, body: &Value) -> String {
+    world
+        .submit(app, read_job(body.clone(), None, &app.config).unwrap())
+        .job
+        .id
+}
+
+fn view(world: &World, app: &App<World>, id: &str) -> JobView {
+    let (own, id) = (app.clone(), id.to_owned());
+    world.block_on(async move { query::job(&own, TENANT, &id).await.unwrap() })
+}
+
+fn estimate(world: &World, app: &App<World>, tenant: &'static str, body: &Value) -> Expected {
+    let submit = read_job(body.clone(), None, &app.config).unwrap();
+    let own = app.clone();
+    world.block_on(async move { plan::estimate(&own, tenant, submit).await.unwrap().expected })
+}
+
 fn run(world: &World, app: &App<World>, body: &Value) -> Done {
-    let read = || read_job(body.clone(), None, &app.config).unwrap();
-    let (own, submit) = (app.clone(), read());
-    let estimate =
-        world.block_on(async move { plan::estimate(&own, TENANT, submit).await.unwrap() });
-    let id = world.submit(app, read()).job.id;
+    let id = submitted(world, app, body);
     world.run(app, 10_000, 72 * 3_600_000, || over(world, &id));
-    let (own, job) = (app.clone(), id.clone());
-    let view = world.block_on(async move { query::job(&own, TENANT, &job).await.unwrap() });
+    let view = view(world, app, &id);
     assert_eq!(view.state, "succeeded", "{view:?}");
-    let rows = world.query(&format!(
-        "SELECT s.name, s.idx, a.role, a.model, COUNT(*) AS calls, SUM(cost_nano) AS nano FROM attempts a JOIN stages s ON s.job = a.job AND s.idx = a.stage
-         WHERE a.job = '{id}' GROUP BY 1, 2, 3, 4 ORDER BY 2"));
-    let stages = rows
-        .iter()
-        .map(|row| {
-            (
-                format!(
-                    "{} {} {}",
-                    row["name"].as_str().unwrap(),
-                    row["role"].as_str().unwrap(),
-                    row["model"].as_str().unwrap()
-                ),
-                row["calls"].as_u64().unwrap(),
-                row["nano"].as_f64().unwrap() / 1e9,
-            )
-        })
-        .collect();
+    let (own, job) = (app.clone(), id.clone());
+    let plan = world.block_on(async move { plan::plan(&own, TENANT, &job).await.unwrap() });
+    let sql = format!("SELECT name, spent_nano FROM stages WHERE job = '{id}' AND spent_nano > 0");
+    let stages = world.query(&sql);
+    let stages = stages.iter().map(|row| {
+        let nano = row["spent_nano"].as_f64().unwrap();
+        (row["name"].as_str().unwrap().to_owned(), nano / 1e9)
+    });
     Done {
-        estimate,
+        expected: plan.expected.unwrap(),
         view,
-        stages,
+        stages: stages.collect(),
+    }
+}
+
+/// The same job asked of Claude once more, through whatever day it is.
+fn anew(body: &Value) -> Value {
+    let mut limits = json!({"max_attempts": 10});
+    if let Some(own) = body.get("limits") {
+        limits = with(limits, own.clone());
+    }
+    with(body.clone(), json!({"reuse": false, "limits": limits}))
+}
+
+/// Of what is likely, before anything is known of such a job: at most so many times what it takes, or a part of it. The stand-in
+/// hardly thinks, and its reports are shorter than a model's, so it is the upper side that this holds.
+const LIKELY: f64 = 2.6;
+/// And what its map stages take, where texts are as long as a model's.
+const LIKELY_MAP: f64 = 2.2;
+/// The upper end of the range, in times of what is likely. One report may be as long as it is allowed to be, and be preceded by as much
+/// thinking: for a job of five items that is what it costs.
+const HIGH: f64 = 22.0;
+/// After four such jobs.
+const LIKELY_AFTER: f64 = 1.45;
+const HIGH_AFTER: f64 = 7.0;
+/// Nobody knows beforehand what a cascade hands on, and nothing is learned of it.
+const LIKELY_OF_CASCADE: f64 = 4.5;
+
+#[track_caller]
+fn assert_near(name: &str, times: f64, most: f64) {
+    assert!(
+        times <= most && times >= 1.0 / most,
+        "{name}: likely is {times:.2} times the cost"
+    );
+}
+
+#[test]
+fn what_a_job_of_any_shape_takes_is_near_to_what_was_expected() {
+    for shape in shapes() {
+        let (world, app) = world_of(&shape, &json!({}));
+        let name = shape.name;
+        let cascade = name.contains("cascade");
+        let first = run(&world, &app, &anew(&shape.body));
+        println!("{}", first.row(name));
+        first.assert_within(name);
+        assert_eq!(first.expected.earlier_calls, 0);
+        assert_near(name, first.likely() / first.cost(), LIKELY);
+        assert!(
+            first.expected.cost_usd.high < first.likely() * HIGH,
+            "{name}"
+        );
+        for stage in first.stages.keys().filter(|stage| first.is_map(stage)) {
+            let most = if cascade {
+                LIKELY_OF_CASCADE
+            } else {
+                LIKELY_MAP
+            };
+            assert_near(&format!("{name}, {stage}"), first.likely_of(stage), most);
+        }
+        for _ in 0..3 {
+            run(&world, &app, &anew(&shape.body)).assert_within(name);
+        }
+        let fifth = run(&world, &app, &anew(&shape.body));
+        println!("  {}", fifth.row("after four such jobs"));
+        fifth.assert_within(name);
+        assert!(fifth.expected.earlier_calls > 0);
+        assert!(
+            fifth.wide() < first.wide(),
+            "{name}: {} {}",
+            fifth.wide(),
+            first.wide()
+        );
+        if !cascade {
+            assert_near(name, fifth.likely() / fifth.cost(), LIKELY_AFTER);
+            assert!(
+                fifth.expected.cost_usd.high < fifth.likely() * HIGH_AFTER,
+                "{name}"
+            );
+        }
     }
 }
 
 #[test]
-fn measured() {
-    let only = std::env::var("SHAPE").unwrap_or_default();
-    println!(
-        "{:32} {:>6} {:>15} | {:>9} {:>9} {:>9} {:>9} | {:>6} {:>6} {:>6}",
-        "shape", "calls", "of", "cost", "low", "likely", "high", "act/lo", "lik/ac", "hi/act"
-    );
-    for shape in shapes().iter().filter(|shape| shape.name.contains(&only)) {
-        let (world, app) = world_of(shape);
-        let again: usize = std::env::var("AGAIN").map_or(0, |n| n.parse().unwrap());
-        for _ in 0..again {
-            run(&world, &app, &with(shape.body.clone(), json!({"reuse": false})));
-        }
-        let Done {
-            estimate,
-            view,
-            stages,
-        } = run(&world, &app, &shape.body);
-        let (cost, e) = (view.cost.spent_usd, &estimate.expected);
-        let (low, high, likely) = (e.cost_usd.low, e.cost_usd.high, e.likely_usd.unwrap());
-        let outside = if cost < low || cost > high {
-            " OUTSIDE"
-        } else {
-            ""
-        };
-        let outcalls = if view.usage.calls < e.calls.low || view.usage.calls > e.calls.high {
-            " CALLS"
-        } else {
-            ""
-        };
-        println!(
-            "{:32} {:>6} {:>7}-{:<7} | {cost:>9.5} {low:>9.5} {likely:>9.5} {high:>9.5} | {:>6.2} {:>6.2} {:>6.2}{outside}{outcalls}",
-            shape.name,
-            view.usage.calls,
-            e.calls.low,
-            e.calls.high,
-            cost / low,
-            likely / cost,
-            high / cost
-        );
-        println!(
-            "      in {} of {}-{}, out {} of {}-{}",
-            view.usage.input_tokens
-                + view.usage.cache_read_input_tokens
-                + view.usage.cache_creation_input_tokens,
-            e.input_tokens.low,
-            e.input_tokens.high,
-            view.usage.output_tokens,
-            e.output_tokens.low,
-            e.output_tokens.high
-        );
-        if std::env::var("STAGES").is_ok() {
-            for s in &e.stages {
-                println!(
-                    "      {:30} tasks {}-{} cost {:.5} {:.5} {:.5}",
-                    s.stage,
-                    s.tasks.low,
-                    s.tasks.high,
-                    s.cost_usd.low,
-                    s.likely_usd.unwrap(),
-                    s.cost_usd.high
-                );
-            }
-            for (name, calls, usd) in &stages {
-                println!("        = {name} {calls} {usd:.5}");
-            }
+fn a_bad_day_is_within_the_range_too() {
+    for shape in shapes() {
+        let (world, app) = world_of(&shape, &a_bad_day());
+        for _ in 0..5 {
+            run(&world, &app, &anew(&shape.body)).assert_within(shape.name);
         }
     }
+}
+
+fn read_whole(items: Vec<Value>) -> Value {
+    let list = json!({"type": "array", "items": {"type": "string"}});
+    let text = json!({"type": "string"});
+    of(
+        items,
+        json!([{"name": "read", "kind": "map", "instructions": "Say what stands in it.", "chunk": {"items": 1},
+        "output_schema": {"type": "object", "properties": {"points": list, "names": list, "promises": list, "about": text, "tone": text},
+            "required": ["points", "names", "promises", "about", "tone"], "additionalProperties": false}}]),
+    )
+}
+
+#[test]
+fn what_is_learned_holds_for_the_same_work_of_the_same_tenant() {
+    let short = || read_whole(prose(40, 600));
+    let (world, app) = world_of(&shape("", json!({})), &json!({}));
+    let before = estimate(&world, &app, TENANT, &short());
+    assert_eq!(before.earlier_calls, 0);
+    run(&world, &app, &anew(&short()));
+    let after = estimate(&world, &app, TENANT, &short());
+    assert_eq!(
+        (after.earlier_calls, after.stages[0].earlier_calls),
+        (40, 40)
+    );
+    assert_ne!(after.likely_usd, before.likely_usd);
+    // Nobody else's.
+    let other = estimate(&world, &app, "another", &short());
+    assert_eq!(other, before);
+    // Not of texts ten times as long, nor told something else.
+    let long = read_whole(prose(40, 6_000));
+    assert_eq!(estimate(&world, &app, TENANT, &long).earlier_calls, 0);
+    let mut told = short();
+    told["stages"][0]["instructions"] = json!("Say what is missing.");
+    assert_eq!(estimate(&world, &app, TENANT, &told).earlier_calls, 0);
+    run(&world, &app, &anew(&long)).assert_within("long texts after short ones");
+    // Whatever was answered from the ledger teaches nothing.
+    run(&world, &app, &short());
+    assert_eq!(run(&world, &app, &short()).view.usage.calls, 0);
+    assert!(estimate(&world, &app, TENANT, &short()).earlier_calls > 0);
+}
+
+#[test]
+fn a_job_at_work_tells_what_it_will_have_cost_by_what_it_took_so_far() {
+    let (world, app) = world_of(&shape("", json!({})), &json!({}));
+    let body = with(
+        read_whole(prose(60, 600)),
+        json!({"limits": {"concurrency": 5}}),
+    );
+    let id = submitted(&world, &app, &body);
+    let expected = estimate(&world, &app, TENANT, &body).likely_usd.unwrap();
+    let close = |one: f64, other: f64| (one / other - 1.0).abs();
+    let at_first = view(&world, &app, &id).cost.likely_usd.unwrap();
+    assert!(close(at_first, expected) < 1e-3, "{at_first} {expected}");
+    let over_tasks = || {
+        let sql = format!("SELECT succeeded FROM stages WHERE job = '{id}'");
+        world.query(&sql)[0]["succeeded"].as_u64().unwrap()
+    };
+    world.run(&app, 10_000, 3_600_000, || over_tasks() >= 20);
+    let half = view(&world, &app, &id).cost;
+    world.run(&app, 10_000, 3_600_000, || over(&world, &id));
+    let end = view(&world, &app, &id).cost;
+    assert_eq!(end.likely_usd, None);
+    assert!(half.spent_usd < end.spent_usd * 0.9);
+    let (then, likely) = (
+        close(expected, end.spent_usd),
+        close(half.likely_usd.unwrap(), end.spent_usd),
+    );
+    assert!(likely < 0.15 && likely < then, "{likely} {then}");
 }

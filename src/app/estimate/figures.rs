@@ -35,11 +35,15 @@ const PAGE_BYTES: u64 = 60_000;
 const TOOL_BYTES: u64 = 40_000;
 /// A task with its input's profile, and a plan.
 const PROFILE_BYTES: (u64, u64) = (500, 40_000);
+/// Results that the orchestrator is shown when the plan is thought over: as usual, and at most.
+const DIGEST_BYTES: (u64, u64) = (8_000, 24_000);
 const PLAN_CHARS: (u64, u64) = (300, 12_000);
 /// The least that a text without a schema has.
 const SHORT_TEXT: u64 = 10;
-/// What is usual of these: a report without a schema, an id, frequencies and coverage, a page, a profile, a plan, a text of a worker.
-const USUAL_REPORT: u64 = 2_500;
+/// A report without a schema usually has so many characters, one more for each so many bytes of results, and no more than so many.
+const USUAL_REPORT: (u64, u64, u64) = (800, 20, 6_000);
+/// What is usual of these: a reader's part of it, an id, frequencies and coverage, a page, a profile, a plan, a text of a worker.
+const USUAL_PART: u64 = 2_500;
 const USUAL_ID: u64 = 8;
 const USUAL_COVERAGE: u64 = 400;
 const USUAL_PAGE: u64 = 8_000;
@@ -101,7 +105,8 @@ pub fn figures<P: Ports>(
     figures.extend(kit.plan.as_ref().map(|stage| {
         let pace = known.pace(&stage.model.class, 1, app.config.governor_start);
         let earlier = known.earlier(stage);
-        planning(stage, earlier, pace)
+        let rounds = u64::from(limits.max_rounds.unwrap_or(0));
+        planning(stage, rounds, earlier, pace)
     }));
     for stage in maps_then_synthesis(kit) {
         let pace = known.pace(&stage.model.class, concurrency, app.config.governor_start);
@@ -524,7 +529,12 @@ fn synthesis(
             value_chars(schema, Prose::Long),
             average_chars(schema, Prose::Long).0,
         ),
-        None => ((SHORT_TEXT, u64::MAX), USUAL_REPORT),
+        None => {
+            // As long as what is asked for, and as what there is to say.
+            let asked = stage.instructions.len() as u64;
+            let usual = USUAL_REPORT.0 + asked + results.usual.1 / USUAL_REPORT.1;
+            ((SHORT_TEXT, u64::MAX), usual.min(USUAL_REPORT.2))
+        }
     };
     let mut figures = Figures {
         stage: stage.name.clone(),
@@ -602,7 +612,7 @@ fn tree(
             true => Usual {
                 tasks: results.usual.1.div_ceil(part),
                 bytes: results.usual.1 + results.usual.1 / 7,
-                chars: USUAL_REPORT,
+                chars: USUAL_PART,
             },
             false => Usual::default(),
         },
@@ -621,22 +631,25 @@ fn tree(
     })
 }
 
-/// Making the plan: a profile in, a plan out.
-fn planning(kit: &StageKit, earlier: Option<&Earlier>, pace: Pace) -> Figures {
+/// Making the plan: a profile in, a plan out; and thinking it over, when it is shown what came of it.
+fn planning(kit: &StageKit, rounds: u64, earlier: Option<&Earlier>, pace: Pace) -> Figures {
     let none = Value::Null;
     let request = kit.plan_request(kit.stage.max_tokens, Form::FRESH, &none, None);
     let mut figures = Figures {
         stage: kit.stage.name.clone(),
-        tasks: (1, 1),
+        tasks: (1, 1 + rounds),
         usual: Usual {
-            tasks: 1,
-            bytes: USUAL_PROFILE,
+            tasks: 1 + rounds.min(1),
+            bytes: USUAL_PROFILE + rounds.min(1) * (USUAL_PROFILE + DIGEST_BYTES.0),
             chars: USUAL_PLAN,
         },
         fixed_bytes: request.body().len() as u64,
         shared_bytes: kit.shared_bytes(),
         format: true,
-        item_bytes: PROFILE_BYTES,
+        item_bytes: (
+            PROFILE_BYTES.0,
+            PROFILE_BYTES.1 + rounds * (PROFILE_BYTES.1 + DIGEST_BYTES.1),
+        ),
         answer_chars: PLAN_CHARS,
         max_tokens: kit.stage.max_tokens,
         thinking: thinking(kit, request.thinking),
