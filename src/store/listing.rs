@@ -41,7 +41,8 @@ SELECT json_group_array(json_object('name', name, 'expanded', json(IIF(expanded,
     'done', json(IIF(state = 'done', 'true', 'false')), 'open', pending + queued + running,
     'over', succeeded + failed + skipped + cancelled, 'spent_nano', spent_nano)) AS stages,
   (SELECT json_group_array(json(expected)) FROM plans WHERE job = ?1 AND expected IS NOT NULL) AS rounds
-FROM stages WHERE job = (SELECT id FROM jobs WHERE id = ?1 AND tenant = ?2 AND finished_at IS NULL)";
+FROM stages WHERE job = (SELECT id FROM jobs WHERE id = ?1 AND tenant = ?2 AND finished_at IS NULL)
+HAVING COUNT(*) > 0";
 const JOB_VIEWS: &str = concat!(
     "-- job_views\n",
     job_columns!(),

@@ -23,10 +23,10 @@ pub fn set_shapes(job: &str, shapes: &[(u32, String)]) -> Statement {
 const EARLIER: &str = "-- earlier_stages
 SELECT w.value AS shape, SUM(s.measured) AS calls, SUM(s.measured_bytes) AS bytes, SUM(s.measured_input) AS input,
   SUM(s.measured_output) AS output,
-  SUM(IIF(j.finished_at IS NOT NULL AND j.saved_nano = 0, s.measured, 0)) AS whole_calls,
-  SUM(IIF(j.finished_at IS NOT NULL AND j.saved_nano = 0, s.measured_items, 0)) AS whole_items,
-  SUM(IIF(j.finished_at IS NOT NULL AND j.saved_nano = 0, s.measured_bytes, 0)) AS whole_bytes,
-  SUM(IIF(j.finished_at IS NOT NULL AND j.saved_nano = 0 AND s.measured > 0, j.items_total, 0)) AS came_in
+  SUM(IIF(j.state = 'succeeded' AND j.saved_nano = 0, s.measured, 0)) AS whole_calls,
+  SUM(IIF(j.state = 'succeeded' AND j.saved_nano = 0, s.measured_items, 0)) AS whole_items,
+  SUM(IIF(j.state = 'succeeded' AND j.saved_nano = 0, s.measured_bytes, 0)) AS whole_bytes,
+  SUM(IIF(j.state = 'succeeded' AND j.saved_nano = 0 AND s.measured > 0, j.items_total, 0)) AS came_in
 FROM (SELECT DISTINCT value FROM json_each(?1)) w
   JOIN stages s ON s.shape = w.value
     AND s.job IN (SELECT job FROM stages WHERE shape = w.value ORDER BY job DESC LIMIT 12)

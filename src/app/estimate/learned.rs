@@ -56,7 +56,7 @@ pub struct Earlier {
     bytes: u64,
     input: u64,
     output: u64,
-    /// Of those stages whose job is over and took nothing over from the ledger: calls and items asked for, and the items that came in.
+    /// Of those stages whose job succeeded and took nothing from the ledger, or from an earlier job: calls and items asked for, and the items that came in.
     whole: Whole,
 }
 

@@ -1,11 +1,15 @@
 //! What a plan will take, from its prompts, its models' prices, the input's profile, the limits now known, and what earlier stages of
 //! the same shape took. Nothing is called and nothing is written.
 //!
-//! [`figures`] turns a plan into figures; [`learned`] has what earlier stages took; what the figures come to is worked out in
+//! [`figures`] turns a plan into figures, with a room each for what reaches a stage ([`flow`]), for maps ([`map`]) and for what stands
+//! around them ([`report`]); [`learned`] has what earlier stages took; what the figures come to is worked out in
 //! [`crate::core::estimate`].
 
 mod figures;
+mod flow;
 pub mod learned;
+mod map;
+mod report;
 
 use std::collections::HashMap;
 
