@@ -33,6 +33,9 @@ pub fn whole(cost: &Cost) -> String {
     if let Some(limit) = cost.limit_usd {
         text.push_str(&format!(" of {}", usd(limit)));
     }
+    if let Some(likely) = cost.likely_usd {
+        text.push_str(&format!(", likely {} in the end", usd(likely)));
+    }
     let held = [
         ("reserved", cost.reserved_usd),
         ("possibly paid", cost.possibly_paid_usd),

@@ -191,17 +191,24 @@ fn total(expected: &Expected, delivery: Option<&Choice>, limit: Option<f64>) -> 
         Delivery::Batch => choice.batch,
         _ => choice.live,
     });
-    let (cost, seconds) = match way {
-        Some(way) => (way.cost_usd, way.seconds),
-        None => (expected.cost_usd, expected.seconds),
-    };
-    // Of batches nothing but the range is known.
-    let likely = expected.likely_usd.filter(|_| cost == expected.cost_usd);
+    // The time that most batches take, not the longest that one may.
+    let seconds = way.map_or(expected.seconds, |way| way.seconds);
+    let likely = expected
+        .likely_usd
+        .map(|likely| match expected.earlier_calls {
+            0 => format!(" (likely {})", usd(likely)),
+            1 => format!(" (likely {}, from 1 earlier call)", usd(likely)),
+            calls => format!(
+                " (likely {}, from {} earlier calls)",
+                usd(likely),
+                number(calls)
+            ),
+        });
     let mut text = format!(
         "expected: {} calls, {}{}, {}",
         counts(expected.calls),
-        dollars(cost.low, cost.high),
-        likely.map_or_else(String::new, |likely| format!(" (likely {})", usd(likely))),
+        dollars(expected.cost_usd.low, expected.cost_usd.high),
+        likely.unwrap_or_default(),
         times(seconds),
     );
     if !expected.limits_known {
@@ -381,9 +388,20 @@ mod tests {
             total(&expected, None, Some(5.0)),
             "expected: 7 calls, $1.00 to $2.00 (likely $1.25), 10 s to 20 s; never more than $5.00"
         );
+        // The service reckons with the way; the time is what most batches take.
+        let in_batches = Expected {
+            cost_usd: half.cost_usd,
+            likely_usd: Some(0.63),
+            seconds: Span {
+                low: 60,
+                high: 86_400,
+            },
+            earlier_calls: 1_200,
+            ..expected
+        };
         assert_eq!(
-            total(&expected, Some(&choice), Some(5.0)),
-            "expected: 7 calls, $0.50 to $1.00, 1 min 0 s to 1 h 0 min; never more than $5.00\n\
+            total(&in_batches, Some(&choice), Some(5.0)),
+            "expected: 7 calls, $0.50 to $1.00 (likely $0.63, from 1,200 earlier calls), 1 min 0 s to 1 h 0 min; never more than $5.00\n\
              calls go out in batches (chosen by `auto`): there is no deadline"
         );
     }

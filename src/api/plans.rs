@@ -263,6 +263,7 @@ pub mod examples {
             more: 1.0,
             fee_nano: 0,
             pace,
+            learned: None,
         };
         let report = Figures {
             stage: "report".to_owned(),
@@ -283,6 +284,7 @@ pub mod examples {
             more: 1.0,
             fee_nano: 0,
             pace,
+            learned: None,
         };
         [classify, report]
     }

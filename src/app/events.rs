@@ -9,8 +9,9 @@ use serde_json::Value;
 use super::view::ProgressEvent;
 use super::{App, AppError, query};
 use crate::core::state::JobState;
-use crate::ports::Ports;
+use crate::ports::{Db, Ports};
 use crate::store::events as sql;
+use crate::store::listing;
 use crate::store::row::Columns;
 
 /// Something that happened to a job.
@@ -43,8 +44,16 @@ pub async fn pulse<P: Ports>(
     job: &str,
     after: u64,
 ) -> Result<Pulse, AppError> {
-    let rows = query::rows(app, sql::pulse(job, tenant, after)).await?;
-    let row = rows.first().ok_or(AppError::NotFound("job"))?;
+    let statements = vec![
+        sql::pulse(job, tenant, after),
+        listing::standing(job, tenant),
+    ];
+    let mut answers = app.ports.db().batch(statements).await?.into_iter();
+    let mut rows = || answers.next().unwrap_or_default().rows;
+    let (pulse, standing) = (rows(), rows());
+    let row = pulse.first().ok_or(AppError::NotFound("job"))?;
+    let mut cost = query::cost(row);
+    query::foresee(&mut cost, standing.first());
     let events: Vec<Event> = row.json("events").unwrap_or_default();
     let state = row.text("state");
     let last = row.tokens("last_seq");
@@ -59,7 +68,7 @@ pub async fn pulse<P: Ports>(
             progress: query::progress(row),
             calls: row.tokens("calls"),
             usage: query::usage(row),
-            cost: query::cost(row),
+            cost,
         },
         events,
     })

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::drive::Loaded;
-use super::estimate::{self, Paces};
+use super::estimate::{self, Known};
 use super::kit::Kit;
 use super::{App, AppError, follow, gather, submit};
 use crate::claude::models::Model;
@@ -75,25 +75,25 @@ pub(super) async fn judge<P: Ports>(
         }
         Err(error) => return Err(error),
     };
-    let paces = Paces::known(app).await?;
     let kit = with_stages(app, loaded, resolved)?;
+    let learned = Known::of(app, &loaded.job.tenant, &kit).await?;
     let mut figures = estimate::figures(
         app,
         &kit,
         profile,
         &spec.limits,
-        &paces,
+        &learned,
         known_items.as_ref(),
     );
     // What is done is paid.
     figures.retain(|figure| figure.stage != PLAN && !known.contains(&figure.stage));
-    let cost = expected(&figures).cost_usd;
-    let middle = f64::midpoint(cost.low, cost.high);
+    let whole = expected(&figures);
+    let likely = whole.likely_usd.unwrap_or(whole.cost_usd.low);
     if let Some(left) = left_usd(&loaded.job)
-        && middle > left
+        && likely > left
     {
         return Ok(Judged::Unsound(vec![format!(
-            "it is expected to cost {middle:.2} dollars or more, and {left:.2} are left: larger chunks, fewer or shorter fields, or the tier \"worker\" make it cheaper"
+            "it is likely to cost {likely:.2} dollars, and {left:.2} are left: larger chunks, fewer or shorter fields, or the tier \"worker\" make it cheaper"
         )]));
     }
     Ok(Judged::Sound {

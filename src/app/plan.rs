@@ -6,7 +6,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::drive::{self, Loaded};
-use super::estimate::{self, Paces};
+use super::estimate::{self, Known};
 use super::kit::Kit;
 use super::submit::{self, Submit};
 use super::view::JobView;
@@ -20,6 +20,7 @@ use crate::core::state::{JobEvent, JobState, job_states_that_accept};
 use crate::core::time::rfc3339;
 use crate::core::{plain_plan, planner};
 use crate::ports::{Clock, Db, Ports};
+use crate::store::measures;
 use crate::store::plans::{self, Round};
 use crate::store::row::Columns;
 
@@ -108,7 +109,7 @@ pub async fn estimate_items<P: Ports>(
 ) -> Result<EstimateView, AppError> {
     extend::look_up(app, tenant, &mut submit).await?;
     let mut kit = submit::kit_of(app, &submit)?;
-    let mut profiler = submit::profiler(submit.mode);
+    let mut profiler = submit::profiler(submit.mode, &kit);
     for item in items {
         let item = item.into_wire();
         profiler.add(&item, item.to_string().len() as u64);
@@ -121,20 +122,16 @@ pub async fn estimate_items<P: Ports>(
         spec.stages = submit::resolve_stages(app, &stages, submit.input)?;
         kit = Kit::new(app, spec)?;
     }
-    let paces = Paces::known(app).await?;
+    let known = Known::of(app, tenant, &kit).await?;
     let spec = &kit.spec;
-    let now = app.ports.clock().now_ms();
-    let deadline_at = spec
-        .limits
-        .deadline_seconds
-        .map(|s| now.saturating_add_unsigned(s.saturating_mul(1_000)));
+    let deadline_at = submit::deadline_at(&spec.limits, app.ports.clock().now_ms());
     Ok(EstimateView {
         mode: submit.mode,
         items: profile.items,
         stages: pinned(&kit),
-        expected: estimate::expected(app, &kit, &profile, &spec.limits, &paces),
-        delivery: batch::choice::of(app, &kit, &profile, &paces, deadline_at).map(Choice::shown),
-        alternatives: estimate::alternatives(app, &kit, &profile, &spec.limits, &paces)?,
+        expected: estimate::expected(app, &kit, &profile, &known, deadline_at),
+        delivery: batch::choice::of(app, &kit, &profile, &known, deadline_at).map(Choice::shown),
+        alternatives: estimate::alternatives(app, &kit, &profile, &spec.limits, &known)?,
         limit_usd: spec.limits.max_cost_usd,
     })
 }
@@ -145,16 +142,16 @@ pub async fn plan<P: Ports>(app: &App<P>, tenant: &str, id: &str) -> Result<Plan
     let loaded = load(app, id).await?;
     let (rounds, profile) = history(app, id).await?;
     let spec = &loaded.kit.spec;
-    let paces = Paces::known(app).await?;
+    let known = Known::of(app, tenant, &loaded.kit).await?;
     let alternatives = if spec.stages.is_empty() {
         Vec::new()
     } else {
-        estimate::alternatives(app, &loaded.kit, &profile, &spec.limits, &paces)?
+        estimate::alternatives(app, &loaded.kit, &profile, &spec.limits, &known)?
     };
     let deadline_at = loaded.job.deadline_at;
     let delivery = match &loaded.job.choice {
         Some(choice) => Some(choice.clone()),
-        None => batch::choice::of(app, &loaded.kit, &profile, &paces, deadline_at),
+        None => batch::choice::of(app, &loaded.kit, &profile, &known, deadline_at),
     };
     let delivery = delivery.map(Choice::shown);
     Ok(view(&loaded, rounds, alternatives, delivery))
@@ -196,7 +193,7 @@ pub async fn replace<P: Ports>(
     }
     let kit = Kit::new(app, spec)?;
     let spec = &kit.spec;
-    let paces = Paces::known(app).await?;
+    let known = Known::of(app, tenant, &kit).await?;
     let round = Round {
         round: 0,
         source: "caller".to_owned(),
@@ -207,8 +204,8 @@ pub async fn replace<P: Ports>(
             app,
             &kit,
             &profile,
-            &spec.limits,
-            &paces,
+            &known,
+            loaded.job.deadline_at,
         )),
         at: now,
     };
@@ -219,6 +216,7 @@ pub async fn replace<P: Ports>(
         &submit::classes(app, spec),
         submit::synthesis_price(&kit),
     );
+    statements.push(measures::set_shapes(id, &estimate::shapes(tenant, &kit)));
     statements.push(plans::keep(id, &round));
     control::act(
         app,

@@ -7,11 +7,11 @@
 use serde_json::{Value, json};
 
 use super::drive::{self, Loaded, Step};
-use super::estimate::{self, Paces};
+use super::estimate::{self, Known};
 use super::judge::{Judged, bounds, chosen, judge, left_usd, reads, with_stages};
 use super::kit::{StageKit, nano};
 use super::{App, AppError, ask, bodies, gather, plan, pump, query, submit};
-use crate::core::estimate::{expected_cached, usual_tokens_per_byte};
+use crate::core::estimate::usual_tokens_per_byte;
 use crate::core::plain_plan;
 use crate::core::plan::{InputKind, Limits, Mode, PLAN_STAGE, ResolvedStage, Stage};
 use crate::core::planner::PLAN;
@@ -22,6 +22,7 @@ use crate::ports::{Db, DbError, Ports};
 use crate::store::admission::Body;
 use crate::store::jobs::{self, JobRow};
 use crate::store::listing;
+use crate::store::measures;
 use crate::store::plans::{self, Round};
 use crate::store::row::Columns;
 use crate::store::tasks::{self, NewTask};
@@ -361,20 +362,25 @@ async fn take<P: Ports>(
             submit::resolve_stages(app, stages, reads(&loaded.kit.spec))?,
         )?;
         let spec = &kit.spec;
-        let paces = Paces::known(app).await?;
-        let known = chosen(app, loaded, stages).await?;
+        let known = Known::of(app, &job.tenant, &kit).await?;
+        let counted = chosen(app, loaded, stages).await?;
         let mut figures =
-            estimate::figures(app, &kit, profile, &spec.limits, &paces, known.as_ref());
+            estimate::figures(app, &kit, profile, &spec.limits, &known, counted.as_ref());
         figures.retain(|figure| {
             round.stages.contains(&figure.stage) || (from == 0 && figure.stage == PLAN)
         });
-        round.expected = Some(expected_cached(&figures));
+        let expected = estimate::delivered(app, &kit, &figures, job.deadline_at);
+        round.expected = Some(expected);
         statements.extend(plans::set_stages(
             &job.id,
             &spec.stages,
             from,
             &submit::classes(app, spec),
             submit::synthesis_price(&kit),
+        ));
+        statements.push(measures::set_shapes(
+            &job.id,
+            &estimate::shapes(&job.tenant, &kit),
         ));
         if job.state == JobState::Running {
             let drive_at = app.drive_at(round.at);

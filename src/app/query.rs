@@ -9,6 +9,7 @@ use super::view::{
 };
 use super::{App, AppError, bodies, drive};
 use crate::core::cache::CacheTtl;
+use crate::core::forecast::{self, Standing};
 use crate::core::money::Nano;
 use crate::core::plan::StageKind;
 use crate::core::purpose::Purpose;
@@ -23,8 +24,24 @@ use crate::store::row::{Columns, Row};
 
 /// One job.
 pub async fn job<P: Ports>(app: &App<P>, tenant: &str, id: &str) -> Result<JobView, AppError> {
-    let rows = rows(app, listing::job(id, tenant)).await?;
-    rows.first().map(job_view).ok_or(AppError::NotFound("job"))
+    let statements = vec![listing::job(id, tenant), listing::standing(id, tenant)];
+    let mut answers = app.ports.db().batch(statements).await?.into_iter();
+    let mut rows = || answers.next().unwrap_or_default().rows;
+    let mut view = rows()
+        .first()
+        .map(job_view)
+        .ok_or(AppError::NotFound("job"))?;
+    foresee(&mut view.cost, rows().first());
+    Ok(view)
+}
+
+/// Adds what the job will likely have cost, by how its stages stand.
+pub fn foresee(cost: &mut Cost, standing: Option<&Row>) {
+    cost.likely_usd = standing.and_then(|standing| {
+        let stages: Vec<Standing> = standing.json("stages")?;
+        let to_come = forecast::to_come(&stages, &standing.json::<Vec<_>>("rounds")?)?;
+        Some(((cost.spent_usd + to_come) * 1e6).round() / 1e6)
+    });
 }
 
 /// Jobs, newest first. `after` is what the last page's cursor held: (created_at in ms, id).
@@ -329,6 +346,7 @@ pub fn cost(row: &Row) -> Cost {
         limit_usd: row.maybe_int("limit_nano").map(|nano| Nano(nano).usd()),
         saved_usd: Nano(row.int("saved_nano")).usd(),
         cache_saved_usd: Nano(row.int("cache_saved_nano")).usd(),
+        likely_usd: None,
     }
 }
 

@@ -106,6 +106,10 @@ pub struct Cost {
     /// written has not been read yet.
     #[serde(default)]
     pub cache_saved_usd: f64,
+    /// Of one job that is not over: what it will likely have cost in the end. What is spent, its open tasks at what those before them
+    /// took, and the stages to come as the plan expects them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub likely_usd: Option<f64>,
 }
 
 /// Why a job stands still.

@@ -34,6 +34,9 @@ pub struct Alternative {
     pub way: Way,
     pub calls: Span,
     pub cost_usd: Dollars,
+    /// As in what the plan is expected to take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub likely_usd: Option<f64>,
     pub seconds: Span,
 }
 
@@ -41,15 +44,19 @@ pub struct Alternative {
 /// that makes a difference.
 pub fn table(single: &[Figures], cascade: Option<&[Figures]>) -> Vec<Alternative> {
     let live = of(Way::Live, single);
+    let (cost_usd, likely_usd) = cached(single);
     let cached = Alternative {
         way: Way::Cached,
-        cost_usd: cached(single),
+        cost_usd,
+        likely_usd: Some(likely_usd),
         ..live.clone()
     };
+    let (cost_usd, likely_usd) = batched(single);
     let batch = Alternative {
         way: Way::Batch,
         calls: live.calls,
-        cost_usd: batched(single),
+        cost_usd,
+        likely_usd: Some(likely_usd),
         seconds: Span {
             low: live.seconds.low.max(BATCH_SECONDS.0),
             high: BATCH_SECONDS.1.saturating_mul(single.len() as u64),
@@ -66,36 +73,47 @@ fn of(way: Way, figures: &[Figures]) -> Alternative {
         way,
         calls: whole.calls,
         cost_usd: whole.cost_usd,
+        likely_usd: whole.likely_usd,
         seconds: whole.seconds,
     }
 }
 
-fn cached(figures: &[Figures]) -> Dollars {
-    let mut sum = Dollars::default();
+fn cached(figures: &[Figures]) -> (Dollars, f64) {
+    let (mut sum, mut likely) = (Dollars::default(), 0.0);
     for stage in figures {
         let whole = expected(std::slice::from_ref(stage));
-        let (low, high) = stage.saved_by_cache(whole.calls, 1 + whole.seconds.high / CACHE_SECONDS);
+        let writes = 1 + whole.seconds.high / CACHE_SECONDS;
+        let (low, usual, high) = stage.saved_by_cache(whole.calls, writes);
         // Either end may save more or less than the other: what was cheaper stays the lower one.
-        sum.low += (whole.cost_usd.low - low).max(0.0);
+        let low = (whole.cost_usd.low - low).max(0.0);
+        sum.low += low;
         sum.high += (whole.cost_usd.high - high).max(0.0);
+        likely += (whole.likely_usd.unwrap_or(0.0) - usual).max(low);
     }
-    millionths(sum)
+    (millionths(sum), rounded(likely))
 }
 
-fn batched(figures: &[Figures]) -> Dollars {
-    let mut sum = Dollars::default();
+fn batched(figures: &[Figures]) -> (Dollars, f64) {
+    let (mut sum, mut likely) = (Dollars::default(), 0.0);
     for stage in figures {
         let whole = expected(std::slice::from_ref(stage));
         let share = stage.price.batch_percent as f64 / 100.0;
-        let (saved, _) = stage.saved_by_cache(whole.calls, 1);
-        sum.low += (whole.cost_usd.low - saved).max(0.0) * share;
+        let (saved, usual, _) = stage.saved_by_cache(whole.calls, 1);
+        let low = (whole.cost_usd.low - saved).max(0.0) * share;
+        sum.low += low;
         sum.high += whole.cost_usd.high * share;
+        // Some find what others wrote.
+        let some = (whole.likely_usd.unwrap_or(0.0) - usual / 2.0) * share;
+        likely += some.max(low);
     }
-    millionths(sum)
+    (millionths(sum), rounded(likely))
+}
+
+fn rounded(usd: f64) -> f64 {
+    (usd * 1e6).round() / 1e6
 }
 
 fn millionths(sum: Dollars) -> Dollars {
-    let rounded = |usd: f64| (usd * 1e6).round() / 1e6;
     Dollars {
         low: rounded(sum.low),
         high: rounded(sum.high),
@@ -136,6 +154,7 @@ mod tests {
                 concurrency: 50,
                 limits: None,
             },
+            learned: None,
         }
     }
 
@@ -160,12 +179,14 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_that_is_too_short_or_read_once_saves_nothing() {
-        for figures in [stage(1_000, 500), stage(1, 10_000)] {
+    fn a_prefix_that_is_too_short_saves_nothing_and_one_read_once_only_if_it_is_there_already() {
+        for (figures, there) in [(stage(1_000, 500), false), (stage(1, 10_000), true)] {
             let table = table(&[figures], None);
-            let (live, cached) = (cost(&table, Way::Live), cost(&table, Way::Cached));
-            assert_eq!(live.low, cached.low);
-            assert!(cached.high <= live.high);
+            let row = |way| table.iter().find(|row| row.way == way).unwrap();
+            let (live, cached) = (row(Way::Live), row(Way::Cached));
+            assert_eq!(cached.cost_usd.low < live.cost_usd.low, there);
+            assert_eq!(cached.likely_usd, live.likely_usd);
+            assert!(cached.cost_usd.high <= live.cost_usd.high);
         }
     }
 }

@@ -119,6 +119,49 @@ pub struct Question<'a> {
     pub times: Times,
 }
 
+/// Within so many seconds a batch ends, whatever becomes of it.
+const LONGEST_BATCH_SECONDS: u64 = 86_400;
+
+/// What a plan takes whose stages of such a kind go out in batches. Where what they have not brought `may_go_live`, the upper end is
+/// that of going live.
+#[must_use]
+pub fn in_batches(
+    mut expected: Expected,
+    batchable: &[bool],
+    percent: u64,
+    may_go_live: bool,
+) -> Expected {
+    let share = percent as f64 / 100.0;
+    let rounded = |usd: f64| (usd * 1e6).round() / 1e6;
+    let batched = batchable.iter().copied().chain(std::iter::repeat(false));
+    let mut whole = (Dollars::default(), 0.0, Span::default());
+    for (stage, batched) in expected.stages.iter_mut().zip(batched) {
+        if batched && stage.tasks.high > 0 {
+            stage.cost_usd.low = rounded(stage.cost_usd.low * share);
+            if !may_go_live {
+                stage.cost_usd.high = rounded(stage.cost_usd.high * share);
+            }
+            stage.likely_usd = stage.likely_usd.map(|likely| rounded(likely * share));
+            stage.seconds = Span {
+                low: 60,
+                high: stage.seconds.high.saturating_add(LONGEST_BATCH_SECONDS),
+            };
+        }
+        whole.0.low += stage.cost_usd.low;
+        whole.0.high += stage.cost_usd.high;
+        whole.1 += stage.likely_usd.unwrap_or(0.0);
+        whole.2.low += stage.seconds.low;
+        whole.2.high = whole.2.high.saturating_add(stage.seconds.high);
+    }
+    expected.cost_usd = Dollars {
+        low: rounded(whole.0.low),
+        high: rounded(whole.0.high),
+    };
+    expected.likely_usd = expected.likely_usd.map(|_| rounded(whole.1));
+    expected.seconds = whole.2;
+    expected
+}
+
 /// Decides. Batches are chosen where, should they bring nothing in the time that most take, all of it could still go out
 /// live before the deadline; and where there is only time for one of the two, if the budget has room for batches alone.
 pub fn choose(question: &Question<'_>) -> Choice {

@@ -4,23 +4,29 @@
 //! lower end is a run in which everything goes well and texts are easy; the upper end allows for dense texts, talkative
 //! answers and the faults of a bad day (one call in ten fails, one answer in fifty must be mended). Neither end is a
 //! promise: the promise is the budget, which is kept by reservation, not by this. Between them stands what is likely: texts and
-//! answers of usual length, and hardly a fault.
+//! answers of usual length, and hardly a fault. Where earlier calls of the same shape are known, what they took stands in the place
+//! of what is usual, and the ends come nearer to it the more of them there were.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Tokens for a byte of a prompt. The newest tokenizer takes 2.5 characters of English for a token; markup, code and
-/// figures take fewer, scripts of several bytes a character more bytes.
+/// Tokens for a byte of a prompt. Of the newest tokenizer it is said that it takes 2.5 characters of English for a token, and that a
+/// million of them are 555,000 words, which is 3.2: what is usual lies between. Markup, code and figures take fewer, scripts of
+/// several bytes a character more bytes.
 const TOKENS_PER_BYTE: (f64, f64) = (0.24, 0.52);
-const USUAL_TOKENS_PER_BYTE: f64 = 0.3;
+const USUAL_TOKENS_PER_BYTE: f64 = 0.36;
 /// What the API puts before a prompt that asks for a schema: a few hundred tokens were seen.
 const FORMAT_TOKENS: (f64, f64) = (20.0, 400.0);
 const USUAL_FORMAT_TOKENS: f64 = 150.0;
 /// Tokens for a character of an answer, which is JSON or prose.
 const TOKENS_PER_CHAR: (f64, f64) = (0.24, 0.55);
-const USUAL_TOKENS_PER_CHAR: f64 = 0.3;
+const USUAL_TOKENS_PER_CHAR: f64 = 0.36;
 /// Of what a call may spend on thinking, so much is usual; and what repairs and second tries add to the usual bill.
 const USUAL_THINKING: f64 = 0.2;
+/// Tokens of a prompt of which half of that is usual.
+const MUCH_TO_THINK_OF: f64 = 2_000.0;
+/// Of many calls not each thinks for as long as one may: so much of it they may all take, the rest dwindles with their number.
+const STEADY_THINKING: f64 = 0.5;
 const USUAL_MORE: f64 = 1.03;
 /// Calls beyond one for each task: failed ones, repairs and halves, and three more that any small job may meet.
 const MORE_CALLS: f64 = 0.3;
@@ -32,6 +38,10 @@ const TOKENS_PER_SECOND: (f64, f64) = (40.0, 300.0);
 const FIRST_TOKEN: (f64, f64) = (0.1, 4.0);
 /// Waits that no figure foresees: backoff, a message that comes late, a consumer that dies and is missed.
 const SLACK_SECONDS: f64 = 90.0;
+/// How far the tokens of a byte differ between two inputs of one kind, and how far the answers of one shape do on average: the
+/// second shrinks with the number of calls that are known.
+const SAME_TEXTS: (f64, f64) = (0.8, 1.25);
+const SAME_ANSWERS: (f64, f64) = (1.3, 1.5);
 
 /// From `low` to `high`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -61,6 +71,9 @@ pub struct Expected {
     pub likely_usd: Option<f64>,
     /// From the first call on, at the limits known when this was worked out, if no other job wants them too.
     pub seconds: Span,
+    /// So many answered calls of earlier jobs, of the same shape, the figures of some stages go by; absent where there were none.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub earlier_calls: u64,
     /// Whether the account's rate limits were known for every model of the plan; where not, only the number
     /// of calls side by side bounds the time.
     pub limits_known: bool,
@@ -79,6 +92,14 @@ pub struct ExpectedStage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub likely_usd: Option<f64>,
     pub seconds: Span,
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub earlier_calls: u64,
+}
+
+// Serde hands over a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What a model charges, in nano-dollars per token.
@@ -128,6 +149,21 @@ pub struct Usual {
     pub chars: u64,
 }
 
+/// What earlier calls of the same shape took: the same model, told the same in the same form, for as much input each.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Learned {
+    pub calls: u64,
+    /// Tokens for a byte of a request.
+    pub input: f64,
+    /// Tokens of a call's answer, with its thinking.
+    pub output: f64,
+}
+
+/// By how much an average over other calls may differ from one over so many.
+pub fn margin(calls: u64) -> f64 {
+    SAME_ANSWERS.0 + SAME_ANSWERS.1 / (calls.max(1) as f64).sqrt()
+}
+
 /// One stage, in figures.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figures {
@@ -154,17 +190,19 @@ pub struct Figures {
     /// Besides tokens, for one call at most.
     pub fee_nano: u64,
     pub pace: Pace,
+    pub learned: Option<Learned>,
 }
 
 impl Figures {
-    /// Dollars that the prompt cache saves, at the lower end of what the stage takes and at the upper one: what all calls share is
-    /// written at most `writes` times and otherwise read.
-    pub fn saved_by_cache(&self, calls: Span, writes: u64) -> (f64, f64) {
+    /// Dollars that the prompt cache saves: at the lower end of what the stage takes, as usual, and at the upper end. What all calls
+    /// share is written once, at most `writes` times, and otherwise read; at the lower end it is there already.
+    pub fn saved_by_cache(&self, calls: Span, writes: u64) -> (f64, f64, f64) {
+        let least = self.shared_bytes as f64 * TOKENS_PER_BYTE.0;
+        if least < self.price.min_cacheable as f64 {
+            return (0.0, 0.0, 0.0);
+        }
         let of = |calls: u64, writes: u64, per_byte: f64| {
             let shared = self.shared_bytes as f64 * per_byte;
-            if shared < self.price.min_cacheable as f64 || calls < 2 {
-                return 0.0;
-            }
             let writes = writes.min(calls);
             let reads = (calls - writes) as f64;
             let price = &self.price;
@@ -172,36 +210,79 @@ impl Figures {
             let lost = writes as f64 * price.cache_write.saturating_sub(price.input) as f64;
             ((won - lost) * shared / 1e9).max(0.0)
         };
-        // Calls beyond one for each task read no less, but not all of them are sent in full.
-        let high = of(self.tasks.1, writes, TOKENS_PER_BYTE.1);
-        (of(calls.low, 1, TOKENS_PER_BYTE.0), high)
+        let [lowest, usual, highest] = self.per_byte();
+        (
+            of(calls.low, 0, lowest),
+            of(self.usual.tasks, 1, usual),
+            // Calls beyond one for each task read no less, but not all of them are sent in full.
+            of(self.tasks.1, writes, highest),
+        )
+    }
+
+    /// Tokens of a request's byte: at least, as usual, and at most.
+    fn per_byte(&self) -> [f64; 3] {
+        match &self.learned {
+            Some(learned) => [SAME_TEXTS.0, 1.0, SAME_TEXTS.1].map(|far| learned.input * far),
+            None => [TOKENS_PER_BYTE.0, USUAL_TOKENS_PER_BYTE, TOKENS_PER_BYTE.1],
+        }
+    }
+
+    /// Tokens of one call of the average size, put in and taken out: at least, as usual, and at most.
+    fn call(&self) -> [(f64, f64); 3] {
+        let bytes = |tasks: u64, item_bytes: u64| {
+            self.fixed_bytes as f64 + item_bytes as f64 / (tasks as f64).max(1.0)
+        };
+        let per_byte = self.per_byte();
+        // What is learned of a request's bytes has the form in it.
+        let format = if self.format && self.learned.is_none() {
+            [FORMAT_TOKENS.0, USUAL_FORMAT_TOKENS, FORMAT_TOKENS.1]
+        } else {
+            [0.0; 3]
+        };
+        let input = [
+            bytes(self.tasks.0, self.item_bytes.0) * per_byte[0] + format[0],
+            bytes(self.usual.tasks, self.usual.bytes) * per_byte[1] + format[1],
+            bytes(self.tasks.1, self.item_bytes.1) * per_byte[2] + format[2],
+        ];
+        let output = match &self.learned {
+            Some(learned) => {
+                let margin = margin(learned.calls);
+                [
+                    learned.output / margin,
+                    learned.output,
+                    learned.output * margin,
+                ]
+            }
+            None => {
+                let chars = |chars: u64, per_char: f64| chars as f64 * per_char;
+                let thinking = f64::from(self.thinking);
+                // Of little there is little to think about.
+                let usual = USUAL_THINKING * input[1] / (input[1] + MUCH_TO_THINK_OF);
+                let all =
+                    STEADY_THINKING + (1.0 - STEADY_THINKING) / (self.tasks.1.max(1) as f64).sqrt();
+                [
+                    chars(self.answer_chars.0, TOKENS_PER_CHAR.0),
+                    chars(self.usual.chars, USUAL_TOKENS_PER_CHAR) + thinking * usual,
+                    chars(self.answer_chars.1, TOKENS_PER_CHAR.1) + thinking * all,
+                ]
+            }
+        };
+        let most = f64::from(self.max_tokens);
+        [
+            (input[0], output[0].min(most)),
+            (input[1], output[1].min(most)),
+            (input[2], output[2].min(most)),
+        ]
     }
 
     /// What this stage takes.
     fn expected(&self) -> ExpectedStage {
         let tasks = (self.tasks.0 as f64, self.tasks.1 as f64);
-        let format = if self.format {
-            FORMAT_TOKENS
-        } else {
-            (0.0, 0.0)
-        };
-        // Of one call of the average size.
-        let each = |tasks: f64, per_byte: f64, format: f64, item_bytes: u64| {
-            (self.fixed_bytes as f64 + item_bytes as f64 / tasks.max(1.0)) * per_byte + format
-        };
-        let most = f64::from(self.max_tokens);
-        let input = (
-            each(tasks.0, TOKENS_PER_BYTE.0, format.0, self.item_bytes.0),
-            each(tasks.1, TOKENS_PER_BYTE.1, format.1, self.item_bytes.1),
-        );
-        let output = (
-            (self.answer_chars.0 as f64 * TOKENS_PER_CHAR.0).min(most),
-            (self.answer_chars.1 as f64 * TOKENS_PER_CHAR.1 + f64::from(self.thinking)).min(most),
-        );
-        // One call of the middle size more than its share, so that a single repair of a single call is within the range.
-        let more = |least: f64, most: f64| {
-            tasks.1 * MORE_TOKENS * self.more * most + f64::midpoint(least, most)
-        };
+        let [least, usual, most] = self.call();
+        let (input, output) = ((least.0, most.0), (least.1, most.1));
+        // One usual call more than their share, so that a single repair of a single call is within the range.
+        let more =
+            |usual: f64, most: f64| tasks.1 * MORE_TOKENS * self.more * most + usual.min(most);
         let dearest = self.price.dearest_percent as f64 / 100.0;
         let calls = Span {
             low: self.tasks.0,
@@ -215,8 +296,8 @@ impl Figures {
             low: dollars(tasks.0 * self.price.of_call(input.0, output.0)),
             high: dollars(
                 more(
-                    self.price.of_call(input.0, output.0),
-                    self.price.of_call(input.1, output.1) + self.fee_nano as f64,
+                    self.price.of_call(usual.0, usual.1),
+                    self.price.of_call(most.0, most.1) + self.fee_nano as f64,
                 ) * dearest,
             ),
         };
@@ -227,33 +308,21 @@ impl Figures {
                 high: self.tasks.1,
             },
             calls,
-            input_tokens: span(tasks.0 * input.0, more(input.0, input.1)),
-            output_tokens: span(tasks.0 * output.0, more(output.0, output.1)),
+            input_tokens: span(tasks.0 * input.0, more(usual.0, most.0)),
+            output_tokens: span(tasks.0 * output.0, more(usual.1, most.1)),
             cost_usd,
-            likely_usd: Some(self.likely().clamp(cost_usd.low, cost_usd.high)),
+            likely_usd: Some(self.likely(usual).clamp(cost_usd.low, cost_usd.high)),
             seconds: self.seconds(calls, input, output),
+            earlier_calls: self.learned.map_or(0, |learned| learned.calls),
         }
     }
 
     /// Dollars, where all is as usual.
-    fn likely(&self) -> f64 {
-        let usual = &self.usual;
-        let tasks = usual.tasks as f64;
-        let format = if self.format {
-            USUAL_FORMAT_TOKENS
-        } else {
-            0.0
-        };
-        let bytes = self.fixed_bytes as f64 + usual.bytes as f64 / tasks.max(1.0);
-        let input = bytes * USUAL_TOKENS_PER_BYTE + format;
-        let output =
-            usual.chars as f64 * USUAL_TOKENS_PER_CHAR + f64::from(self.thinking) * USUAL_THINKING;
-        let call = self
-            .price
-            .of_call(input, output.min(f64::from(self.max_tokens)));
+    fn likely(&self, call: (f64, f64)) -> f64 {
+        let call = self.price.of_call(call.0, call.1);
         // Checks are for some of the results.
         let more = USUAL_MORE * f64::midpoint(1.0, self.more);
-        dollars(tasks * more * (call + self.fee_nano as f64 / 2.0))
+        dollars(self.usual.tasks as f64 * more * (call + self.fee_nano as f64 / 2.0))
     }
 
     /// The slowest of what bounds it: calls side by side, and each rate limit.
@@ -282,23 +351,25 @@ impl Figures {
     }
 }
 
-/// Of what a cascade's model is asked, so much at most is taken to go on to the next one. All of it may: then the cascade was
-/// no good idea, and its bill is the dear model's besides.
-const HANDED_ON: f64 = 0.4;
+/// Of what a cascade's model is asked, so much is usually handed on to the next one, and so much at the least may be: what fails is
+/// handed on whatever the share of flagged results that may be asked for again.
+const HANDED_ON: f64 = 0.2;
+const FAILING: f64 = 0.1;
 
 /// The part of a dearer model of a cascade, from what the whole stage would take of it: nothing where the model before it
-/// manages everything.
+/// manages everything; all of it where it manages nothing.
 pub fn handed_on(whole: Figures, model: &str, share: f64) -> Figures {
-    let share = share.clamp(0.0, 1.0) * HANDED_ON;
-    let part = |most: u64| (most as f64 * share).ceil() as u64;
+    let share = share.clamp(0.0, 1.0);
+    let most = |of: u64| (of as f64 * share.max(FAILING)).ceil() as u64;
+    let usual = |of: u64| (of as f64 * share * HANDED_ON).ceil() as u64;
     Figures {
         stage: format!("{} ({model})", whole.stage),
         // Failed answers go on task by task, with few items each.
-        tasks: (0, part(whole.tasks.1)),
-        item_bytes: (0, part(whole.item_bytes.1)),
+        tasks: (0, most(whole.tasks.1)),
+        item_bytes: (0, most(whole.item_bytes.1)),
         usual: Usual {
-            tasks: part(whole.usual.tasks) / 2,
-            bytes: part(whole.usual.bytes) / 2,
+            tasks: usual(whole.usual.tasks),
+            bytes: usual(whole.usual.bytes),
             ..whole.usual
         },
         ..whole
@@ -325,25 +396,26 @@ pub fn expected(stages: &[Figures]) -> Expected {
         whole.cost_usd.high = rounded(whole.cost_usd.high + stage.cost_usd.high);
         let likely = whole.likely_usd.unwrap_or(0.0) + stage.likely_usd.unwrap_or(0.0);
         whole.likely_usd = Some(rounded(likely));
+        whole.earlier_calls += stage.earlier_calls;
         whole.stages.push(stage);
     }
     whole
 }
 
-/// The same where what the calls of a stage share goes through the prompt cache: the lower end pays for it once, and does
+/// The same where what the calls of a stage share goes through the prompt cache: the lower end finds it there, and does
 /// not wait for permits that reading it does not take. The upper end stays, for it may be that no call finds anything.
 pub fn expected_cached(stages: &[Figures]) -> Expected {
     let mut whole = expected(stages);
     for (part, figures) in whole.stages.iter_mut().zip(stages) {
-        let (saved, _) = figures.saved_by_cache(part.calls, 1);
-        if saved <= 0.0 {
+        let (saved, usually, _) = figures.saved_by_cache(part.calls, 1);
+        if saved <= 0.0 && usually <= 0.0 {
             continue;
         }
         let low = rounded((part.cost_usd.low - saved).max(0.0));
         whole.cost_usd.low = rounded(whole.cost_usd.low - part.cost_usd.low + low);
         part.cost_usd.low = low;
         let likely = part.likely_usd.unwrap_or(0.0);
-        let lower = rounded((likely - saved).max(low));
+        let lower = rounded((likely - usually).max(low));
         part.likely_usd = Some(lower);
         whole.likely_usd = Some(rounded(whole.likely_usd.unwrap_or(0.0) - likely + lower));
         let waves = part
@@ -384,6 +456,16 @@ pub fn prompt_tokens_at_most(bytes: u64) -> u64 {
     (bytes as f64 * TOKENS_PER_BYTE.1).ceil() as u64
 }
 
+/// Bytes that so many tokens are at the least: a text of them is read for no more than it was written.
+pub fn bytes_read(tokens: u64) -> u64 {
+    (tokens as f64 / TOKENS_PER_BYTE.1).ceil() as u64
+}
+
+/// Bytes that so many tokens of an answer usually are.
+pub fn bytes_of(tokens: u64) -> u64 {
+    (tokens as f64 / USUAL_TOKENS_PER_CHAR).ceil() as u64
+}
+
 /// Tokens that so many bytes of a prompt have at the least.
 pub fn prompt_tokens_at_least(bytes: u64) -> u64 {
     (bytes as f64 * TOKENS_PER_BYTE.0).floor() as u64
@@ -395,145 +477,5 @@ pub fn usual_tokens_per_byte() -> f64 {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
-mod tests {
-    use super::*;
-
-    fn figures() -> Figures {
-        Figures {
-            stage: "classify".into(),
-            tasks: (100, 100),
-            fixed_bytes: 2_000,
-            shared_bytes: 1_500,
-            format: true,
-            item_bytes: (200_000, 200_000),
-            answer_chars: (1_000, 2_000),
-            usual: Usual {
-                tasks: 100,
-                bytes: 200_000,
-                chars: 1_500,
-            },
-            max_tokens: 4_096,
-            thinking: 0,
-            price: Price {
-                input: 100,
-                output: 500,
-                cache_write: 125,
-                cache_read: 10,
-                min_cacheable: 512,
-                batch_percent: 50,
-                long: None,
-                dearest_percent: 110,
-            },
-            more: 1.0,
-            fee_nano: 0,
-            pace: Pace {
-                concurrency: 50,
-                limits: None,
-            },
-        }
-    }
-
-    #[test]
-    fn what_calls_share_is_paid_once_at_the_lower_end() {
-        let sharing = [Figures {
-            fixed_bytes: 42_000,
-            shared_bytes: 40_000,
-            ..figures()
-        }];
-        let (cached, plain) = (expected_cached(&sharing), expected(&sharing));
-        // 9,600 tokens: written once, read 99 times.
-        let saved = 9_600.0 * (99.0 * 90.0 - 25.0) / 1e9;
-        assert!((plain.cost_usd.low - cached.cost_usd.low - saved).abs() < 1e-5);
-        assert_eq!(cached.cost_usd, cached.stages[0].cost_usd);
-        assert_eq!(
-            plain.cost_usd.high.to_bits(),
-            cached.cost_usd.high.to_bits()
-        );
-        let short = [figures()];
-        assert_eq!(expected_cached(&short), expected(&short));
-    }
-
-    #[test]
-    fn ranges_are_ranges_and_sums_are_sums() {
-        let two = expected(&[figures(), figures()]);
-        let one = expected(&[figures()]);
-        for (sum, part) in [
-            (two.calls, one.calls),
-            (two.input_tokens, one.input_tokens),
-            (two.output_tokens, one.output_tokens),
-            (two.seconds, one.seconds),
-        ] {
-            assert!(part.low < part.high, "{part:?}");
-            assert_eq!((sum.low, sum.high), (part.low * 2, part.high * 2));
-        }
-        assert_eq!(
-            one.calls,
-            Span {
-                low: 100,
-                high: 133
-            }
-        );
-        // 100 × 4,000 bytes of prompt: 0.24 to 0.52 tokens each, and what the schema adds.
-        assert_eq!(one.input_tokens.low, 96_000 + 2_000);
-        assert!(one.cost_usd.low > 0.0 && one.cost_usd.high < one.cost_usd.low * 8.0);
-        let likely = one.likely_usd.unwrap();
-        assert!(likely > one.cost_usd.low && likely < one.cost_usd.high / 2.0);
-        assert!((two.likely_usd.unwrap() - 2.0 * likely).abs() < 1e-9);
-    }
-
-    #[test]
-    fn an_answer_never_takes_more_than_its_tokens() {
-        let talkative = Figures {
-            answer_chars: (1_000_000, 2_000_000),
-            thinking: 50_000,
-            ..figures()
-        };
-        let whole = expected(&[talkative]);
-        assert_eq!(whole.output_tokens.low, 100 * 4_096);
-        assert_eq!(whole.output_tokens.high, 121 * 4_096);
-    }
-
-    #[test]
-    fn rate_limits_bound_the_time() {
-        let slow = Figures {
-            pace: Pace {
-                concurrency: 1_000,
-                limits: Some((10.0, 1e9, 1e9)),
-            },
-            ..figures()
-        };
-        let seconds = expected(std::slice::from_ref(&slow)).seconds;
-        // 100 calls at 10 a minute, the first ten at once.
-        assert_eq!(seconds.low, 540);
-        assert!(seconds.high >= 600);
-        assert!(expected(&[slow]).limits_known && !expected(&[figures()]).limits_known);
-    }
-
-    #[test]
-    fn nothing_to_do_costs_nothing() {
-        let nothing = Figures {
-            tasks: (0, 0),
-            item_bytes: (0, 0),
-            usual: Usual::default(),
-            ..figures()
-        };
-        let whole = expected(&[nothing]);
-        assert_eq!(
-            (whole.calls.high, whole.cost_usd.low, whole.seconds.high),
-            (0, 0.0, 0)
-        );
-    }
-
-    #[test]
-    fn what_is_handed_on_is_a_part_and_perhaps_nothing() {
-        let part = expected(&[handed_on(figures(), "sonnet", 1.0)]);
-        let whole = expected(&[figures()]);
-        assert_eq!((part.calls.low, part.cost_usd.low), (0, 0.0));
-        assert_eq!(part.stages[0].tasks.high, 40);
-        assert!(part.cost_usd.high < whole.cost_usd.high / 2.0 && part.cost_usd.high > 0.0);
-        assert_eq!(part.stages[0].stage, "classify (sonnet)");
-        let none = expected(&[handed_on(figures(), "sonnet", 0.0)]);
-        assert_eq!(none.calls.high, 0);
-    }
-}
+#[path = "estimate_tests.rs"]
+mod tests;

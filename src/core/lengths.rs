@@ -1,12 +1,18 @@
 //! How long a result is, as far as its schema tells: at least, at most, and usually.
+//!
+//! Two upper ends are told apart. What one value may come to is the sum of its longest parts. What the values of many answers come
+//! to on average is less: they do not all have every list full and every text as long as texts get, so there the lengths beyond
+//! the usual ones are added as independent ones are, by their squares.
 
 use serde_json::Value;
 
 /// How long a text is that nothing bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prose {
-    /// A field of a worker's result.
+    /// A field of a worker's result for one item.
     Brief,
+    /// A field of a result for many items together.
+    Gathered,
     /// A part of a report.
     Long,
 }
@@ -15,21 +21,38 @@ impl Prose {
     fn chars(self) -> (u64, u64) {
         match self {
             Prose::Brief => (2, 240),
+            Prose::Gathered => (2, 400),
             Prose::Long => (60, 4_000),
         }
     }
 
     fn usual(self) -> u64 {
         match self {
-            Prose::Brief => 60,
+            Prose::Brief => 70,
+            Prose::Gathered => 90,
             Prose::Long => 1_000,
+        }
+    }
+
+    /// A text that is one of a list is a point, not a part.
+    fn listed(self, items: Option<&Value>) -> Prose {
+        let text = |items: &Value| items.get("type").is_some_and(|kind| kind == "string");
+        match self {
+            Prose::Long if items.is_none_or(text) => Prose::Gathered,
+            other => other,
+        }
+    }
+
+    /// Elements of a list that nothing bounds: at most, and usually. Where many items come together, lists gather.
+    fn elements(self) -> (u64, u64) {
+        match self {
+            Prose::Brief => (6, 2),
+            Prose::Gathered => (20, 4),
+            Prose::Long => (12, 4),
         }
     }
 }
 
-/// Elements of a list that nothing bounds.
-const ELEMENTS: (u64, u64) = (0, 6);
-const USUAL_ELEMENTS: u64 = 2;
 /// Schemas within schemas are followed this far.
 const DEPTH: u32 = 12;
 
@@ -73,9 +96,11 @@ fn chars(schema: &Value, prose: Prose, depth: u32) -> (u64, u64) {
         "integer" => (1, 8),
         "number" => (1, 12),
         "array" => {
-            let element = schema.get("items").map_or(text, of);
-            let most = number("maxItems").unwrap_or(ELEMENTS.1).min(100);
-            let least = number("minItems").unwrap_or(ELEMENTS.0).min(most);
+            let items = schema.get("items");
+            let listed = prose.listed(items);
+            let element = items.map_or(listed.chars(), |items| chars(items, listed, depth - 1));
+            let most = number("maxItems").unwrap_or(prose.elements().0).min(100);
+            let least = number("minItems").unwrap_or(0).min(most);
             (
                 2 + least * (element.0 + 1),
                 2 + most.saturating_mul(element.1 + 2),
@@ -113,59 +138,91 @@ fn either(forms: impl Iterator<Item = (u64, u64)>) -> (u64, u64) {
     sum.unwrap_or((0, 0))
 }
 
-/// Characters that one value of a schema usually has.
-pub fn usual_chars(schema: &Value, prose: Prose) -> u64 {
+/// Characters that one value of a schema usually has, and that the values of many answers have on average at most.
+pub fn average_chars(schema: &Value, prose: Prose) -> (u64, u64) {
     let (least, most) = value_chars(schema, prose);
-    usual(schema, prose, DEPTH).clamp(least, most.max(least))
+    let (usual, beyond) = usual(schema, prose, DEPTH);
+    let usual = (usual as u64).clamp(least, most.max(least));
+    let beyond = (usual as f64 + beyond).ceil() as u64;
+    (usual, beyond.clamp(usual, most.max(usual)))
 }
 
-fn usual(schema: &Value, prose: Prose, depth: u32) -> u64 {
+/// What is usual, and how much more it may be on average.
+fn usual(schema: &Value, prose: Prose, depth: u32) -> (f64, f64) {
+    let text = |prose: Prose| {
+        let usual = prose.usual();
+        (usual as f64, (prose.chars().1 - usual) as f64)
+    };
     if depth == 0 {
-        return prose.usual();
+        return text(prose);
     }
     let of = |schema: &Value| usual(schema, prose, depth - 1);
     if let Some(values) = schema.get("enum").and_then(Value::as_array) {
-        let sum: usize = values
-            .iter()
-            .map(|value| value.to_string().chars().count())
-            .sum();
-        return sum as u64 / (values.len() as u64).max(1);
+        let lengths = values.iter().map(|value| value.to_string().chars().count());
+        let (sum, most) = lengths.fold((0, 0), |(sum, most), length| {
+            (sum + length, length.max(most))
+        });
+        let usual = sum as f64 / (values.len() as f64).max(1.0);
+        return (usual, most as f64 - usual);
     }
     if let Some(value) = schema.get("const") {
-        return value.to_string().chars().count() as u64;
+        return (value.to_string().chars().count() as f64, 0.0);
     }
+    let longest = |one: (f64, f64), other: (f64, f64)| match one.0 + one.1 > other.0 + other.1 {
+        true => one,
+        false => other,
+    };
     if let Some(forms) = ["anyOf", "oneOf"]
         .iter()
         .find_map(|name| schema.get(*name)?.as_array())
     {
-        return forms.iter().map(of).max().unwrap_or(0);
+        return forms.iter().map(of).fold((0.0, 0.0), longest);
     }
     let kinds: Vec<&str> = match schema.get("type") {
         Some(Value::String(kind)) => vec![kind],
         Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).collect(),
         _ if schema.get("properties").is_some() => vec!["object"],
-        _ => return prose.usual(),
+        _ => return text(prose),
     };
-    let of_kind = |kind: &&str| match *kind {
-        "null" | "boolean" => 5,
-        "integer" | "number" => 4,
+    let number = |name: &str| schema.get(name).and_then(Value::as_u64);
+    let of_kind = |kind: &str| match kind {
+        "null" | "boolean" => (5.0, 0.0),
+        "integer" => (4.0, 4.0),
+        "number" => (4.0, 8.0),
         "array" => {
-            let element = schema.get("items").map_or(prose.usual(), of);
-            let number = |name: &str| schema.get(name).and_then(Value::as_u64);
-            let least = number("minItems").unwrap_or(0);
-            let most = number("maxItems").unwrap_or(u64::MAX).max(least);
-            2 + USUAL_ELEMENTS.clamp(least, most).min(100) * (element + 2)
+            let items = schema.get("items");
+            let listed = prose.listed(items);
+            let element = items.map_or(text(listed), |items| usual(items, listed, depth - 1));
+            let (unbounded, some) = prose.elements();
+            let most = number("maxItems").unwrap_or(unbounded).min(100);
+            let least = number("minItems").unwrap_or(0).min(most);
+            let count = some.clamp(least, most) as f64;
+            // A full list of usual elements, or a usual list of long ones.
+            let longer = (most as f64 - count) * (element.0 + 2.0);
+            (
+                2.0 + count * (element.0 + 2.0),
+                longer.hypot(count * element.1),
+            )
         }
         "object" => {
             let named = schema.get("properties").and_then(Value::as_object);
-            let fields = named.into_iter().flatten();
-            2 + fields
-                .map(|(name, schema)| name.chars().count() as u64 + 4 + of(schema))
-                .sum::<u64>()
+            let mut sum = (2.0, 0.0_f64);
+            for (name, schema) in named.into_iter().flatten() {
+                let value = of(schema);
+                sum.0 += name.chars().count() as f64 + 4.0 + value.0;
+                sum.1 = sum.1.hypot(value.1);
+            }
+            sum
         }
-        _ => prose.usual() + 2,
+        _ => {
+            let (common, beyond) = text(prose);
+            let most = number("maxLength")
+                .map_or(common + beyond, |most| (most as f64).min(common + beyond));
+            let common = common.min(most);
+            (common + 2.0, most - common)
+        }
     };
-    kinds.iter().map(of_kind).max().unwrap_or(0)
+    kinds.into_iter().map(of_kind).fold((0.0, 0.0), longest)
 }
 
 #[cfg(test)]
@@ -204,19 +261,44 @@ mod tests {
             "kind": {"enum": ["a", "bcd"]}, "why": {"anyOf": [{"type": "string"}, {"type": "null"}]},
             "tags": {"type": "array", "items": {"type": "string", "maxLength": 5}}}});
         for (schema, usual) in [
-            (object, 2 + (8 + 4) + (7 + 62) + (8 + 2 + 2 * 64)),
-            (json!({"type": "string"}), 62),
+            (object, 2 + (8 + 4) + (7 + 72) + (8 + 2 + 2 * 9)),
+            (json!({"type": "string"}), 72),
             (json!({"type": "string", "maxLength": 10}), 12),
             (
                 json!({"type": "array", "items": {"type": "boolean"}, "maxItems": 1}),
                 9,
             ),
-            (json!({}), 60),
+            (json!({}), 70),
         ] {
             let (least, most) = value_chars(&schema, Prose::Brief);
-            let found = usual_chars(&schema, Prose::Brief);
-            assert!((least..=most).contains(&found), "{schema}");
+            let (found, average) = average_chars(&schema, Prose::Brief);
+            assert!(
+                least <= found && found <= average && average <= most.max(found),
+                "{schema}"
+            );
             assert_eq!(found, usual.clamp(least, most), "{schema}");
         }
+    }
+
+    #[test]
+    fn answers_do_not_have_everything_at_its_longest_on_average() {
+        let texts = |count: usize| {
+            let fields = (0..count).map(|n| (format!("f{n}"), json!({"type": "string"})));
+            json!({"type": "object", "properties": fields.collect::<serde_json::Map<_, _>>()})
+        };
+        let beyond = |schema: &Value| {
+            let (usual, average) = average_chars(schema, Prose::Brief);
+            average - usual
+        };
+        // One text may always be long; of sixteen, four times as much comes together.
+        assert_eq!(beyond(&texts(1)), 170);
+        assert_eq!(beyond(&texts(16)), 4 * 170);
+        assert_eq!(value_chars(&texts(16), Prose::Brief).1 / 16, 240 + 2 + 7);
+        // What is listed is as short as the list says, whatever its texts would be elsewhere.
+        let kinds = json!({"type": "array", "items": {"enum": ["ab", "abcd"]}, "maxItems": 3});
+        assert_eq!(average_chars(&kinds, Prose::Long).0, 2 + 3 * 7);
+        // Where many items come together, lists are longer.
+        let list = json!({"type": "array", "items": {"type": "string"}});
+        assert!(average_chars(&list, Prose::Gathered).1 > 2 * average_chars(&list, Prose::Brief).1);
     }
 }

@@ -16,7 +16,7 @@
 //! - [`verdict`]: what becomes of a task after an answer or an error
 //! - [`merge`]: the deterministic fan-in
 //! - [`lengths`]: how long results are, by their schemas
-//! - [`profile`]: an input in figures; [`estimate`]: what a plan is expected to take; [`alternatives`]: and in other ways
+//! - [`profile`]: an input in figures; [`estimate`]: what a plan is expected to take; [`alternatives`]: and in other ways; [`forecast`]: what a job at work will have taken
 //! - [`schedule`]: what a schedule is made of
 //! - [`webhook`]: who is told, and how a message is signed
 //! - [`cron`]: when a schedule is due
@@ -38,6 +38,7 @@ pub mod delivery;
 pub mod estimate;
 pub mod extension;
 pub mod flags;
+pub mod forecast;
 pub mod guard;
 pub mod ids;
 pub mod lengths;

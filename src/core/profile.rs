@@ -84,6 +84,20 @@ impl Profile {
         self.largest
     }
 
+    /// How many different values a field has over all items, where that is known; that it is missing, or null, is a value too.
+    pub fn different(&self, field: &str) -> Option<u64> {
+        let known = self.fields.get(field)?;
+        let plain = known
+            .types
+            .iter()
+            .all(|kind| kind == "string" || kind == "null");
+        if known.free || !plain {
+            return None;
+        }
+        let none = known.present < self.items || known.types.contains("null");
+        Some(known.values.len() as u64 + u64::from(none))
+    }
+
     /// As the orchestrator is shown it; `tokens_per_byte` turns sizes into what it thinks in.
     pub fn told(&self, tokens_per_byte: f64) -> Value {
         let tokens = |bytes: u64| (bytes as f64 * tokens_per_byte).ceil() as u64;
@@ -171,6 +185,8 @@ pub struct Profiler {
     profile: Profile,
     /// Fields and a sample are wanted too.
     whole: bool,
+    /// Of one field its values are wanted.
+    only: Option<String>,
     every: u32,
 }
 
@@ -180,7 +196,17 @@ impl Profiler {
         Profiler {
             profile: Profile::default(),
             whole: false,
+            only: None,
             every: 1,
+        }
+    }
+
+    /// Sizes, and the values of the field that the items are grouped by.
+    #[must_use]
+    pub fn grouped_by(field: Option<&str>) -> Profiler {
+        Profiler {
+            only: field.map(str::to_owned),
+            ..Profiler::of_sizes()
         }
     }
 
@@ -211,6 +237,13 @@ impl Profiler {
         let text = fields.len() == 2 && fields.get("text").is_some_and(Value::is_string);
         profile.texts = profile.texts.saturating_add(u32::from(text));
         if !self.whole {
+            let wanted = self
+                .only
+                .as_ref()
+                .and_then(|name| fields.get_key_value(name));
+            if let Some((name, value)) = wanted {
+                profile.fields.entry(name.clone()).or_default().add(value);
+            }
             return;
         }
         for (name, value) in fields.iter().filter(|(name, _)| *name != "id") {
@@ -333,5 +366,28 @@ mod tests {
         let profile = profile((0..1_000).map(|n| json!({format!("field {n}"): n})));
         assert_eq!(profile.fields.len(), MOST_FIELDS);
         assert!(profile.more_fields);
+    }
+
+    #[test]
+    fn groups_are_counted_where_their_field_has_few_values() {
+        let of = |items: &[Value]| {
+            let mut profiler = Profiler::grouped_by(Some("plan"));
+            for item in items {
+                profiler.add(item, 10);
+            }
+            profiler.finish()
+        };
+        let named = |n: usize| json!({"id": "x", "plan": format!("plan {n}"), "other": n});
+        let few: Vec<Value> = (0..30).map(|n| named(n % 3)).collect();
+        assert_eq!(of(&few).different("plan"), Some(3));
+        assert_eq!(
+            (of(&few).different("other"), of(&few).sample.len()),
+            (None, 0)
+        );
+        let with_none = [&few[..], &[json!({"id": "y"})]].concat();
+        assert_eq!(of(&with_none).different("plan"), Some(4));
+        let many: Vec<Value> = (0..30).map(named).collect();
+        assert_eq!(of(&many).different("plan"), None);
+        assert_eq!(of(&[json!({"id": "x", "plan": 7})]).different("plan"), None);
     }
 }

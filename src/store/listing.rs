@@ -35,6 +35,14 @@ const JOB_VIEW: &str = concat!(
     job_columns!(),
     "WHERE j.id = ?1 AND j.tenant = ?2"
 );
+// What its likely cost is worked out from: a row for each stage and round.
+const STANDING: &str = "-- job_standing
+SELECT json_group_array(json_object('name', name, 'expanded', json(IIF(expanded, 'true', 'false')),
+    'done', json(IIF(state = 'done', 'true', 'false')), 'open', pending + queued + running,
+    'over', succeeded + failed + skipped + cancelled, 'spent_nano', spent_nano)) AS stages,
+  (SELECT json_group_array(json(expected)) FROM plans WHERE job = ?1 AND expected IS NOT NULL) AS rounds
+FROM stages WHERE job = (SELECT id FROM jobs WHERE id = ?1 AND tenant = ?2 AND finished_at IS NULL)
+HAVING COUNT(*) > 0";
 const JOB_VIEWS: &str = concat!(
     "-- job_views\n",
     job_columns!(),
@@ -45,6 +53,11 @@ ORDER BY j.created_at DESC, j.id DESC LIMIT ?5"
 /// One job with its counts.
 pub fn job(id: &str, tenant: &str) -> Statement {
     sql(JOB_VIEW, params![id, tenant])
+}
+
+/// How the stages of a job that is not over stand, and what was expected of it.
+pub fn standing(id: &str, tenant: &str) -> Statement {
+    sql(STANDING, params![id, tenant])
 }
 
 /// Jobs, newest first.

@@ -22,6 +22,7 @@
 //! - [`plans`]: rounds of planning, the stages they bring, approval
 //! - [`deliveries`]: webhooks and what they are told
 //! - [`schedules`]: schedules and their runs
+//! - [`measures`]: what stages took, by what they have in common
 //! - [`removals`]: jobs that are taken away, and what is forgotten with age
 //! - [`listing`]: what callers read
 //! - [`tokens`]: who may call, and how often
@@ -40,6 +41,7 @@ pub mod follow;
 pub mod inputs;
 pub mod jobs;
 pub mod listing;
+pub mod measures;
 pub mod overview;
 pub mod plans;
 pub mod prefixes;
@@ -58,7 +60,7 @@ use serde_json::Value;
 use crate::ports::Statement;
 
 /// The migrations, in order: what `wrangler d1 migrations apply` runs, for native databases.
-pub const MIGRATIONS: [&str; 15] = [
+pub const MIGRATIONS: [&str; 16] = [
     include_str!("../../migrations/0001_jobs.sql"),
     include_str!("../../migrations/0002_plans.sql"),
     include_str!("../../migrations/0003_inputs.sql"),
@@ -74,6 +76,7 @@ pub const MIGRATIONS: [&str; 15] = [
     include_str!("../../migrations/0017_sizes.sql"),
     include_str!("../../migrations/0018_named.sql"),
     include_str!("../../migrations/0019_amends.sql"),
+    include_str!("../../migrations/0020_measures.sql"),
 ];
 
 /// A statement with its values.

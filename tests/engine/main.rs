@@ -14,6 +14,7 @@ mod commands;
 mod crash;
 mod door;
 mod dynamic;
+mod estimates;
 mod extend;
 mod flows;
 mod found;

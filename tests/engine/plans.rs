@@ -376,8 +376,15 @@ fn an_estimate_shows_what_the_same_job_costs_in_other_ways() {
         cost(&sonnet, Way::Live).unwrap(),
         cost(&sonnet, Way::Cascade).unwrap(),
     );
+    // At worst the cheap model does nothing, and is paid besides.
     assert!(
-        cascade.high < live.high && cascade.low < live.low,
+        cascade.low < live.low && cascade.high > live.high,
         "{cascade:?} {live:?}"
     );
+    let likely = |way| {
+        let row = sonnet.alternatives.iter().find(|row| row.way == way);
+        row.unwrap().likely_usd.unwrap()
+    };
+    assert!(likely(Way::Cascade) < likely(Way::Live));
+    assert!(likely(Way::Batch) < likely(Way::Cached) && likely(Way::Cached) < likely(Way::Live));
 }

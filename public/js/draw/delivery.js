@@ -37,8 +37,8 @@ export function delivery(given, level = 'h2') {
     choice.live_from ? h('p', { class: 'soft small' }, `What batches have not brought by ${moment(choice.live_from)} goes out live.`) : null);
 }
 
-/** The figures that hold for a plan: those of the way that was chosen. */
+/** The figures that hold for a plan, with the time that the way chosen takes as a rule. */
 export function expectedBy(expected, choice) {
   const way = choice?.[choice.chosen];
-  return expected && way ? { ...expected, cost_usd: way.cost_usd, likely_usd: choice.chosen === 'batch' ? null : expected.likely_usd, seconds: way.seconds } : expected;
+  return expected && way ? { ...expected, seconds: way.seconds } : expected;
 }

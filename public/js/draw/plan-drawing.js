@@ -2,7 +2,7 @@
 // its model, its chunks, its expected calls and cost. On a wide screen it runs from left to right, on a narrow one downwards.
 
 import { h, put, s } from '../dom.js';
-import { compact, duration, money, range } from '../format.js';
+import { compact, duration, money, plural, range } from '../format.js';
 import { models } from '../words.js';
 
 /** Half of what a single task, and the input as a whole, is wide. */
@@ -181,7 +181,7 @@ export function totals(expected) {
   if (!expected) return null;
   const fact = (name, value) => h('div', { class: 'total' }, h('span', { class: 'soft small' }, name), h('strong', {}, value));
   return h('div', { class: 'totals' },
-    expected.likely_usd ? fact('Likely cost', money(expected.likely_usd)) : null,
+    expected.likely_usd ? fact(expected.earlier_calls ? `Likely cost, from ${plural(expected.earlier_calls, 'earlier call')}` : 'Likely cost', money(expected.likely_usd)) : null,
     fact('Cost', range(expected.cost_usd.low, expected.cost_usd.high, money)),
     fact('Calls', range(expected.calls.low, expected.calls.high, compact)),
     fact('Time', range(Math.max(1, expected.seconds.low) * 1000, expected.seconds.high * 1000, duration)),

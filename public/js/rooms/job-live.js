@@ -103,7 +103,8 @@ function makeGauges() {
     const { spent_usd: paid, reserved_usd: held, limit_usd: cap } = job.cost;
     put(spent.big, money(paid), cap === null ? null : h('small', {}, ` of ${money(cap)}`));
     setBar(bars.spent, cap ? [['spent', paid / cap], ['held', held / cap]] : [['spent', paid ? 1 : 0]]);
-    say(spent.under, savings(job.cost) || (cap === null ? 'no cap' : `${percent(paid, cap)} of the cap`));
+    const end = over || !job.cost.likely_usd ? '' : `likely ${money(job.cost.likely_usd)} in the end`;
+    say(spent.under, [end, savings(job.cost)].filter(Boolean).join('; ') || (cap === null ? 'no cap' : `${percent(paid, cap)} of the cap`));
     const { input_tokens: fresh, output_tokens: out, cache_read_input_tokens: read, cache_creation_input_tokens: written } = job.usage;
     const all = fresh + read + written;
     put(tokens.big, compact(all + out));

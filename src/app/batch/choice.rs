@@ -2,10 +2,11 @@
 //! a batch job must go live, so that what is left is done by the deadline.
 
 use super::super::drive::Loaded;
-use super::super::estimate::{self, Paces, maps_then_synthesis};
+use super::super::estimate::{self, Known, maps_then_synthesis};
 use super::super::kit::Kit;
 use super::super::{App, AppError, log, plan};
 use crate::core::delivery::{Choice, Delivery, Question, Times, choose, live_from};
+use crate::core::estimate::{Expected, ExpectedStage, expected_cached};
 use crate::core::plan::StageKind;
 use crate::core::profile::Profile;
 use crate::ports::{Clock, Db, Ports};
@@ -23,42 +24,56 @@ pub fn of<P: Ports>(
     app: &App<P>,
     kit: &Kit,
     profile: &Profile,
-    paces: &Paces,
+    known: &Known,
+    deadline_at: Option<i64>,
+) -> Option<Choice> {
+    let figures = estimate::figures(app, kit, profile, &kit.spec.limits, known, None);
+    over(app, kit, &expected_cached(&figures), deadline_at)
+}
+
+/// The same for what the plan takes if it goes out live.
+pub fn over<P: Ports>(
+    app: &App<P>,
+    kit: &Kit,
+    live: &Expected,
     deadline_at: Option<i64>,
 ) -> Option<Choice> {
     let spec = &kit.spec;
     if spec.delivery.is_live() || spec.stages.is_empty() {
         return None;
     }
-    let expected = estimate::expected(app, kit, profile, &spec.limits, paces);
-    // The tree of a synthesis has the synthesis' name, and comes before it.
-    let batchable: Vec<bool> = expected
-        .stages
-        .iter()
-        .enumerate()
-        .map(|(at, stage)| {
-            let kit = maps_then_synthesis(kit).find(|kit| kit.stage.name == stage.stage);
-            kit.is_some_and(|kit| kit.stage.kind == StageKind::Map)
-                || (kit.is_some() && at + 1 < expected.stages.len())
-        })
-        .collect();
-    // Models of one plan may differ; the least of their discounts is the one to count on.
-    let percent = kit
-        .stages
-        .iter()
-        .filter(|stage| stage.stage.kind == StageKind::Map)
-        .map(|stage| stage.model.prices.batch_percent)
-        .max();
     Some(choose(&Question {
         asked: spec.delivery,
         now: app.ports.clock().now_ms(),
         deadline_at,
         limit_usd: spec.limits.max_cost_usd,
-        expected: &expected,
-        batchable: &batchable,
-        percent: percent.unwrap_or(100),
+        expected: live,
+        batchable: &batchable(kit, live),
+        percent: percent(kit),
         times: times(app),
     }))
+}
+
+/// For each of the expected stages: whether its calls may go out in batches.
+pub fn batchable(kit: &Kit, expected: &Expected) -> Vec<bool> {
+    // The tree of a synthesis has the synthesis' name, and comes before it; what goes to a cascade's dearer model has its name besides.
+    let may = |(at, stage): (usize, &ExpectedStage)| {
+        let name = stage.stage.split(" (").next().unwrap_or_default();
+        let kit = maps_then_synthesis(kit).find(|kit| kit.stage.name == name);
+        kit.is_some_and(|kit| kit.stage.kind == StageKind::Map)
+            || (kit.is_some() && at + 1 < expected.stages.len())
+    };
+    expected.stages.iter().enumerate().map(may).collect()
+}
+
+/// What a batch costs. Models of one plan may differ; the least of their discounts is the one to count on.
+pub fn percent(kit: &Kit) -> u64 {
+    let maps = kit
+        .stages
+        .iter()
+        .filter(|stage| stage.stage.kind == StageKind::Map);
+    let percents = maps.map(|stage| stage.model.prices.batch_percent);
+    percents.max().unwrap_or(100)
 }
 
 /// Decides, and writes it down, where that is still to be done. True where it was.
@@ -68,8 +83,8 @@ pub async fn decide<P: Ports>(app: &App<P>, loaded: &Loaded) -> Result<bool, App
         return Ok(false);
     }
     let (_, profile) = plan::history(app, &job.id).await?;
-    let paces = Paces::known(app).await?;
-    let choice = of(app, &loaded.kit, &profile, &paces, job.deadline_at).unwrap_or_default();
+    let known = Known::of(app, &job.tenant, &loaded.kit).await?;
+    let choice = of(app, &loaded.kit, &profile, &known, job.deadline_at).unwrap_or_default();
     let text = serde_json::to_string(&choice).unwrap_or_default();
     let chosen = choice.chosen.as_str();
     app.ports

@@ -9,7 +9,7 @@ pub use self::resolve::{check, classes, kit_of, replaced, resolve_stages, synthe
 
 use serde_json::{Map, Value};
 
-use super::estimate::Paces;
+use super::estimate::Known;
 use super::intake::Intake;
 use super::kit::Kit;
 use super::view::JobView;
@@ -24,6 +24,7 @@ use crate::ports::{Clock, Db, DbError, Ports, Queue};
 use crate::store::deliveries;
 use crate::store::extend as extend_sql;
 use crate::store::jobs::{self, NewJob};
+use crate::store::measures;
 use crate::store::plans::Round;
 use crate::store::reduce as reduce_sql;
 use crate::store::row::Columns;
@@ -157,7 +158,7 @@ pub async fn begin<'a, P: Ports>(
     let first = kit.spec.stages.first();
     let grouped = first.and_then(|stage| stage.group_by.clone());
     Ok(Draft {
-        intake: Intake::new(app, tenant, &id, profiler(submit.mode), grouped),
+        intake: Intake::new(app, tenant, &id, profiler(submit.mode, &kit), grouped),
         id,
         tenant: tenant.to_owned(),
         token: token.map(str::to_owned),
@@ -202,7 +203,7 @@ pub async fn finish<P: Ports>(
     let spec = &kit.spec;
     let now = app.ports.clock().now_ms();
     let round = match spec.mode {
-        Mode::Static => Some(first_round(app, kit, &profile, now).await?),
+        Mode::Static => Some(first_round(app, kit, &profile, tenant, now).await?),
         Mode::Dynamic => None,
     };
     let synthesis = synthesis_price(kit);
@@ -211,9 +212,7 @@ pub async fn finish<P: Ports>(
         id,
         tenant,
         now,
-        deadline_at: limits
-            .deadline_seconds
-            .map(|s| now.saturating_add_unsigned(s.saturating_mul(1_000))),
+        deadline_at: deadline_at(limits, now),
         drive_at: now.saturating_add_unsigned(app.config.intervals.drive_stale_ms),
         concurrency: limits
             .concurrency
@@ -241,6 +240,7 @@ pub async fn finish<P: Ports>(
         let kept = jobs::to_json(extension);
         statements.extend(extend_sql::begin(id, tenant, &extension.job, &kept));
     }
+    statements.push(measures::set_shapes(id, &estimate::shapes(tenant, kit)));
     let webhook = draft.webhook.as_ref();
     statements.extend(webhook.map(|webhook| deliveries::insert(id, tenant, webhook)));
     let token = draft.token.as_deref();
@@ -298,10 +298,19 @@ async fn known_job<P: Ports>(
     }))
 }
 
-/// A plan is made from fields and samples; what a given one costs follows from sizes alone.
-pub fn profiler(mode: Mode) -> Profiler {
+/// When a job that comes in now must be done.
+pub fn deadline_at(limits: &Limits, now: i64) -> Option<i64> {
+    let seconds = limits.deadline_seconds?;
+    Some(now.saturating_add_unsigned(seconds.saturating_mul(1_000)))
+}
+
+/// A plan is made from fields and samples; what a given one costs follows from sizes alone, and from how many groups there are.
+pub fn profiler(mode: Mode, kit: &Kit) -> Profiler {
+    let first = || estimate::maps_then_synthesis(kit).next();
     match mode {
-        Mode::Static => Profiler::of_sizes(),
+        Mode::Static => {
+            Profiler::grouped_by(first().and_then(|first| first.stage.group_by.as_deref()))
+        }
         Mode::Dynamic => Profiler::whole(),
     }
 }
@@ -311,10 +320,12 @@ async fn first_round<P: Ports>(
     app: &App<P>,
     kit: &Kit,
     profile: &Profile,
+    tenant: &str,
     now: i64,
 ) -> Result<Round, AppError> {
-    let paces = Paces::known(app).await?;
+    let known = Known::of(app, tenant, kit).await?;
     let spec = &kit.spec;
+    let deadline_at = deadline_at(&spec.limits, now);
     Ok(Round {
         round: 0,
         source: if spec.recipe.is_some() {
@@ -326,7 +337,7 @@ async fn first_round<P: Ports>(
         rationale: None,
         stages: spec.stages.iter().map(|stage| stage.name.clone()).collect(),
         faults: Vec::new(),
-        expected: Some(estimate::expected(app, kit, profile, &spec.limits, &paces)),
+        expected: Some(estimate::expected(app, kit, profile, &known, deadline_at)),
         at: now,
     })
 }
