@@ -1,6 +1,8 @@
-//! Claims that come too late: what their consumer saw has changed since it looked, and each guard holds by itself.
+//! Claims and drives that come too late: what they saw has changed since they looked, and each guard holds by itself.
 
+use fanwise::core::state::JobState;
 use fanwise::store::admission::{self, Claim, Take};
+use fanwise::store::jobs;
 use serde_json::json;
 
 use crate::flows::{stages, texts};
@@ -99,4 +101,34 @@ fn two_consumers_that_saw_the_same_money_of_the_day_do_not_both_spend_it() {
         "60 of 100 are reserved"
     );
     assert!(claims(&world, "second", second, Some(120)));
+}
+
+/// Two drives of a job in the same moment: the stage after the maps opens once, so that there is one synthesis. The slice that the
+/// second one would write has a guard of its own, so no story sees this one fail.
+#[test]
+fn a_drive_that_finds_its_job_further_on_writes_nothing() {
+    let world = waiting(1);
+    let job = world.query("SELECT id, run, stage FROM jobs").remove(0);
+    let id = job["id"].as_str().unwrap();
+    let (run, stage) = (
+        job["run"].as_u64().unwrap() as u32,
+        job["stage"].as_u64().unwrap() as u32,
+    );
+    let writes = |run, state, stage| {
+        let guarded = vec![
+            jobs::guard_at(id, run, state, stage),
+            jobs::open_stage(id, stage),
+        ];
+        world.batch_now(guarded).is_ok()
+    };
+    assert!(writes(run, JobState::Running, stage));
+    assert!(
+        !writes(run, JobState::Synthesizing, stage),
+        "it is not there yet"
+    );
+    assert!(!writes(run, JobState::Running, stage + 1), "nor there");
+    assert!(
+        !writes(run + 1, JobState::Running, stage),
+        "that is another run"
+    );
 }
