@@ -174,7 +174,7 @@ check('what was used and saved, and how calls go out, is to be seen', async (pag
   await shown.getByText('chosen by time and money').waitFor();
   await shown.getByText(delivery.why.slice(1)).waitFor();
   assert.match(await shown.locator('tr.chosen').innerText(), /^Batches/);
-  assert.ok((await shown.locator('tr.chosen').innerText()).includes((await page.locator('.total', { hasText: 'Cost' }).locator('strong').innerText())));
+  assert.ok((await shown.locator('tr.chosen').innerText()).includes((await page.locator('.total', { has: page.getByText('Cost', { exact: true }) }).locator('strong').innerText())));
 
   // And it can be chosen where a job begins.
   await page.evaluate(() => { location.hash = '#/jobs/new?recipe=support-tickets'; });

@@ -49,19 +49,18 @@ fn plans_good_and_bad_are_carried_out_or_sent_back() {
     let world = World::start().unwrap();
     // A bad one is corrected once; one over budget too; where both answers are bad a plain plan stands in.
     let cases = [
-        ("bad_plan", 1, "orchestrator", "no_such_field"),
-        ("dear_plan", 1, "orchestrator", "dollars"),
-        ("bad_plan", 2, "default", "no_such_field"),
+        ("bad_plan", 1, 120, "orchestrator", "no_such_field"),
+        // A call of the strongest model for each item is likely to cost more than the budget.
+        ("dear_plan", 1, 300, "orchestrator", "dollars"),
+        ("bad_plan", 2, 122, "default", "no_such_field"),
     ];
-    for (place, (fault, times, source, told)) in cases.into_iter().enumerate() {
+    for (fault, times, items, source, told) in cases {
         plays(
             &world,
             json!([{"match": {"role": "orchestrator"}, "fault": fault, "times": times}]),
         );
         let limits = json!({"max_rounds": 0, "max_cost_usd": 1.5});
-        let job = world
-            .run_job(&dynamic(120 + place, limits), WITHIN)
-            .unwrap();
+        let job = world.run_job(&dynamic(items, limits), WITHIN).unwrap();
         assert_eq!(job["state"], "succeeded", "{fault}: {job}");
         let plan = plan_of(&world, &job);
         assert_eq!(plan["source"], source, "{plan}");
