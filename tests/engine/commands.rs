@@ -2,6 +2,7 @@
 
 use fanwise::app::{App, AppError, control, query, report, view::JobView};
 use fanwise::core::plan::Limits;
+use fanwise::store::control as rows;
 use serde_json::{Value, json};
 
 use crate::flows::{over, stages, texts};
@@ -359,4 +360,17 @@ fn commands_say_which_state_forbids_them() {
         .world
         .block_on(async move { control::cancel(&app, "other", &id).await.unwrap_err() });
     assert_eq!(error, AppError::NotFound("job"));
+}
+
+/// Before a command is carried out its job is looked up among the tenant's own; what is written asks for that once more.
+#[test]
+fn a_command_holds_for_the_tenant_s_own_job_alone() {
+    let story = Story::begin(standin::Config::default(), &[], 1, 1, json!({}));
+    let states = ["queued"];
+    let holds = |tenant| {
+        let guard = rows::guard(&story.id, tenant, &states);
+        story.world.batch_now(vec![guard]).is_ok()
+    };
+    assert!(holds(TENANT));
+    assert!(!holds("stranger"));
 }
