@@ -175,10 +175,10 @@ check('what was used and saved, and how calls go out, is to be seen', async (pag
   await shown.getByText(delivery.why.slice(1)).waitFor();
   assert.match(await shown.locator('tr.chosen').innerText(), /^Batches/);
   // The plan goes on at the price of batches, up to what it would be if none of them came by the deadline.
-  const cost = await page.locator('.total', { has: page.getByText('Cost', { exact: true }) }).locator('strong').innerText();
-  const [least, most] = cost.split(' – ');
-  assert.ok((await shown.locator('tr.chosen').innerText()).includes(`${least} – `), cost);
-  assert.ok((await shown.locator('tr', { hasText: 'Live' }).innerText()).includes(` – ${most}`), cost);
+  const total = await page.locator('.total', { has: page.getByText('Cost', { exact: true }) }).locator('strong').innerText();
+  const [least, most] = total.split(' – ');
+  assert.ok((await shown.locator('tr.chosen').innerText()).includes(`${least} – `), total);
+  assert.ok((await shown.locator('tr', { hasText: 'Live' }).innerText()).includes(` – ${most}`), total);
 
   // And it can be chosen where a job begins.
   await page.evaluate(() => { location.hash = '#/jobs/new?recipe=support-tickets'; });
