@@ -7,6 +7,7 @@
 //! (`simulation::planned`, `simulation::tiered`, `simulation::batched`, `simulation::crowded`, `simulation::wide`: of those kinds).
 
 mod check;
+mod fates;
 mod kinds;
 mod run;
 mod story;

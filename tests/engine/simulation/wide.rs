@@ -188,11 +188,11 @@ fn page(dice: &mut Dice, n: &str, sites: &mut Vec<(String, Vec<Site>)>) -> (Stri
     let html =
         format!("<html><head><title>Site {n}</title></head><body><p>{text}</p></body></html>");
     let good = Site::page("text/html; charset=utf-8", &html).after(dice.pick(&[5, 300]));
-    let busy = Site::new(503).header("Retry-After", &dice.pick(&["0", "7", "600"]));
+    let busy = Site::new(503).header("Retry-After", dice.pick(&["0", "7", "600"]));
     let (answers, readable) = match dice.range(0, 15) {
         0 => (vec![Site::new(404)], false),
         1 => (vec![Site::new(0)], false),
-        2 => (vec![Site::redirect(&dice.pick(&INWARD))], false),
+        2 => (vec![Site::redirect(dice.pick(&INWARD))], false),
         3 => (vec![Site::redirect("/")], false),
         4 => (vec![good.clone().ending(End::Endless)], false),
         5 => (vec![good.clone().ending(End::Silent)], false),
