@@ -207,7 +207,7 @@ fn engine(dir: &Path, test: &str) -> Command {
     cargo
         .args(["test", "--package", "fanwise", "--test", "engine"])
         .args([test, "--", "--exact", "--nocapture"])
-        .env("CARGO_TARGET_DIR", target_dir())
+        .env("CARGO_TARGET_DIR", target_dir(dir))
         .current_dir(dir)
         .stderr(Stdio::null());
     cargo
@@ -275,9 +275,13 @@ fn violation(line: &str) -> Option<(u64, String)> {
     Some((seed.parse().ok()?, by))
 }
 
-/// The project's own: dependencies need not be compiled again.
-fn target_dir() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root::dir().join("target"), PathBuf::from)
+/// The copy has one of its own, for cargo takes equal packages of equal names for one and the same, wherever they stand: what was
+/// broken would be run for the project's own from then on.
+fn target_dir(dir: &Path) -> PathBuf {
+    if dir != root::dir() {
+        return root::tools_dir().join("mutations-target");
+    }
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| dir.join("target"), PathBuf::from)
 }
 
 #[cfg(test)]
@@ -294,6 +298,12 @@ mod tests {
             assert_ne!(mutation.apply(&whole)?, whole);
         }
         Ok(())
+    }
+
+    #[test]
+    fn what_is_broken_is_compiled_where_nothing_else_is() {
+        let own = target_dir(root::dir());
+        assert_ne!(target_dir(&root::tools_dir().join("mutations")), own);
     }
 
     #[test]
