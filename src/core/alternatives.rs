@@ -124,37 +124,18 @@ fn millionths(sum: Dollars) -> Dollars {
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
-    use crate::core::estimate::{Pace, Price, Usual};
+    use crate::core::estimate::Usual;
+    use crate::core::estimate::tests::figures;
 
     fn stage(tasks: u64, shared_bytes: u64) -> Figures {
         Figures {
-            stage: "classify".into(),
             tasks: (tasks, tasks),
             fixed_bytes: shared_bytes + 500,
             shared_bytes,
-            format: true,
             item_bytes: (tasks * 500, tasks * 500),
             answer_chars: (60, 120),
             usual: Usual::default(),
-            max_tokens: 4_096,
-            thinking: 0,
-            price: Price {
-                input: 100,
-                output: 500,
-                cache_write: 125,
-                cache_read: 10,
-                min_cacheable: 512,
-                batch_percent: 50,
-                long: None,
-                dearest_percent: 110,
-            },
-            more: 1.0,
-            fee_nano: 0,
-            pace: Pace {
-                concurrency: 50,
-                limits: None,
-            },
-            learned: None,
+            ..figures()
         }
     }
 

@@ -311,7 +311,7 @@ impl Figures {
             input_tokens: span(tasks.0 * input.0, more(usual.0, most.0)),
             output_tokens: span(tasks.0 * output.0, more(usual.1, most.1)),
             cost_usd,
-            likely_usd: Some(self.likely(usual).clamp(cost_usd.low, cost_usd.high)),
+            likely_usd: Some(self.likely(usual).max(cost_usd.low).min(cost_usd.high)),
             seconds: self.seconds(calls, input, output),
             earlier_calls: self.learned.map_or(0, |learned| learned.calls),
         }
@@ -478,4 +478,4 @@ pub fn usual_tokens_per_byte() -> f64 {
 
 #[cfg(test)]
 #[path = "estimate_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -2,7 +2,8 @@
 
 use super::*;
 
-fn figures() -> Figures {
+/// A stage of a hundred calls.
+pub fn figures() -> Figures {
     Figures {
         stage: "classify".into(),
         tasks: (100, 100),

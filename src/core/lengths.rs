@@ -55,6 +55,9 @@ impl Prose {
 
 /// Schemas within schemas are followed this far.
 const DEPTH: u32 = 12;
+/// No answer has a thousandth of these characters, and as many in each of a million results can still be counted. Lists of a hundred
+/// lists of a hundred lists soon could not.
+const MOST_CHARS: u64 = 1_000_000_000;
 
 /// Characters of one value of a schema, at least and at most, as far as the schema tells.
 pub fn value_chars(schema: &Value, prose: Prose) -> (u64, u64) {
@@ -62,6 +65,11 @@ pub fn value_chars(schema: &Value, prose: Prose) -> (u64, u64) {
 }
 
 fn chars(schema: &Value, prose: Prose, depth: u32) -> (u64, u64) {
+    let (least, most) = unbounded_chars(schema, prose, depth);
+    (least.min(MOST_CHARS), most.min(MOST_CHARS))
+}
+
+fn unbounded_chars(schema: &Value, prose: Prose, depth: u32) -> (u64, u64) {
     let text = prose.chars();
     if depth == 0 {
         return text;
@@ -101,10 +109,7 @@ fn chars(schema: &Value, prose: Prose, depth: u32) -> (u64, u64) {
             let element = items.map_or(listed.chars(), |items| chars(items, listed, depth - 1));
             let most = number("maxItems").unwrap_or(prose.elements().0).min(100);
             let least = number("minItems").unwrap_or(0).min(most);
-            (
-                2 + least * (element.0 + 1),
-                2 + most.saturating_mul(element.1 + 2),
-            )
+            (2 + least * (element.0 + 1), 2 + most * (element.1 + 2))
         }
         "object" => {
             let named = schema.get("properties").and_then(Value::as_object);
@@ -231,6 +236,27 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn lists_within_lists_stay_within_what_can_be_counted() {
+        let mut schema = json!({"type": "string", "minLength": u64::MAX, "maxLength": u64::MAX});
+        for _ in 0..20 {
+            schema =
+                json!({"type": "array", "items": schema, "minItems": 1_000, "maxItems": 1_000});
+        }
+        let wide: Value = (0..50)
+            .map(|n| (format!("f{n}"), schema.clone()))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
+        let schema = json!({"type": "object", "properties": wide, "required": ["f0", "f1"]});
+        for prose in [Prose::Brief, Prose::Gathered, Prose::Long] {
+            let (least, most) = value_chars(&schema, prose);
+            let (usual, average) = average_chars(&schema, prose);
+            assert!(least <= usual && usual <= average && average <= most);
+            // An item's worth of it in each of a hundred thousand results can be counted, too.
+            assert!(most.checked_mul(1_000_000).is_some());
+        }
+    }
 
     #[test]
     fn a_schema_says_how_long_its_values_are() {

@@ -11,7 +11,7 @@ use crate::app::kit::{Kit, StageKit};
 use crate::claude::models::{Model, ThinkingMode};
 use crate::claude::request::{Effort, MessagesRequest, Thinking};
 use crate::core::amend::schema_over;
-use crate::core::estimate::{self, Figures, Learned, Price};
+use crate::core::estimate::{self, Figures, Learned, Pace, Price, Usual};
 use crate::core::plan::{InputKind, Limits, Output, StageKind};
 use crate::core::planner::PLAN;
 use crate::core::profile::Profile;
@@ -122,6 +122,28 @@ pub fn figures<P: Ports>(
     figures
 }
 
+/// What is known of a stage by its request alone; the rest is nothing yet.
+pub(super) fn of_request(kit: &StageKit, request: &MessagesRequest, pace: Pace) -> Figures {
+    let config = request.output_config.as_ref();
+    Figures {
+        stage: kit.stage.name.clone(),
+        tasks: (0, 0),
+        usual: Usual::default(),
+        fixed_bytes: request.body().len() as u64,
+        shared_bytes: kit.shared_bytes(),
+        format: config.is_some_and(|config| config.format.is_some()),
+        item_bytes: (0, 0),
+        answer_chars: (0, 0),
+        max_tokens: kit.stage.max_tokens,
+        thinking: thinking(kit, request.thinking),
+        price: price(&kit.model),
+        more: 1.0,
+        fee_nano: 0,
+        pace,
+        learned: None,
+    }
+}
+
 fn is_planning(figures: &Figures) -> bool {
     figures.stage == PLAN
 }
@@ -159,7 +181,7 @@ pub(super) fn on_top(kit: &StageKit, request: &MessagesRequest) -> u64 {
 }
 
 /// What a call may spend on thinking; it is paid as output.
-pub(super) fn thinking(kit: &StageKit, asked: Option<Thinking>) -> u32 {
+fn thinking(kit: &StageKit, asked: Option<Thinking>) -> u32 {
     let modes = &kit.model.thinking;
     let thinks = match asked {
         Some(Thinking::Adaptive) => true,
@@ -182,7 +204,7 @@ pub(super) fn thinking(kit: &StageKit, asked: Option<Thinking>) -> u32 {
     }
 }
 
-pub(super) fn price(model: &Model) -> Price {
+fn price(model: &Model) -> Price {
     let prices = &model.prices;
     Price {
         input: prices.standard.input,

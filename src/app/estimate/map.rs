@@ -1,6 +1,6 @@
 //! A map stage in figures: its tasks, what they read, how long their answers are, and what it hands on.
 
-use super::figures::{SHORT_TEXT, learned, on_top, price, thinking};
+use super::figures::{SHORT_TEXT, learned, of_request, on_top};
 use super::flow::{Flow, groups};
 use super::learned::Earlier;
 use crate::app::kit::StageKit;
@@ -108,31 +108,20 @@ pub(super) fn map(
     };
     let request = kit.worker_request(Form::FRESH, &[], None);
     let mut figures = Figures {
-        stage: stage.name.clone(),
         tasks,
         usual: Usual {
             tasks: usual_tasks,
             bytes: again(stage.chunk, input.usual.1) + tool_bytes(stage, usual_tasks) / 4,
             chars: AROUND_ANSWER + usual_results * usual_one / usual_tasks.max(1),
         },
-        fixed_bytes: request.body().len() as u64,
-        shared_bytes: kit.shared_bytes(),
-        format: request
-            .output_config
-            .as_ref()
-            .is_some_and(|config| config.format.is_some()),
         item_bytes: (
             input.bytes.0,
             again(stage.chunk, input.dense()) + tool_bytes(stage, tasks.1),
         ),
         answer_chars: answer,
-        max_tokens: stage.max_tokens,
-        thinking: thinking(kit, request.thinking),
-        price: price(&kit.model),
         more: 1.0 + checks,
         fee_nano: uses(stage).0 * kit.model.prices.web_search,
-        pace: place.pace,
-        learned: None,
+        ..of_request(kit, &request, place.pace)
     };
     let on_top = on_top(kit, &request);
     figures.learned = earlier.and_then(|earlier| learned(earlier, &figures, on_top, stage.output));
@@ -146,6 +135,8 @@ pub(super) fn map(
         written: Some(written.saturating_add(around)),
         schema: stage.output_schema.clone(),
     };
+    // A schema may ask for more than an answer can have: then it has no more than that.
+    out.bytes.0 = out.bytes.0.min(out.dense());
     if let Some(learned) = figures.learned {
         // As an answer's tokens, thinking apart, which is read by nobody.
         let all = (learned.output * usual_tasks as f64) as u64;

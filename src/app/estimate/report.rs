@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Known;
-use super::figures::{SHORT_TEXT, learned, on_top, price, thinking};
+use super::figures::{SHORT_TEXT, learned, of_request, on_top};
 use super::flow::Flow;
 use super::learned::Earlier;
 use crate::app::kit::{Kit, StageKit};
@@ -63,19 +63,12 @@ pub(super) fn synthesis(
         }
     };
     let mut figures = Figures {
-        stage: stage.name.clone(),
         tasks: (1, 1),
         usual: Usual {
             tasks: 1,
             bytes: results.usual.1.min(room) + USUAL_COVERAGE,
             chars: usual,
         },
-        fixed_bytes: request.body().len() as u64,
-        shared_bytes: kit.shared_bytes(),
-        format: request
-            .output_config
-            .as_ref()
-            .is_some_and(|config| config.format.is_some()),
         item_bytes: (
             least + COVERAGE_BYTES.0,
             results.dense().min(room)
@@ -83,13 +76,7 @@ pub(super) fn synthesis(
                 + COVERAGE_BYTES.2 * results.items.1.min(NAMED),
         ),
         answer_chars: answer,
-        max_tokens: stage.max_tokens,
-        thinking: thinking(kit, request.thinking),
-        price: price(&kit.model),
-        more: 1.0,
-        fee_nano: 0,
-        pace,
-        learned: None,
+        ..of_request(kit, &request, pace)
     };
     let on_top = on_top(kit, &request);
     let fixed = figures.fixed_bytes + on_top;
@@ -122,6 +109,7 @@ pub(super) fn tree(
         return None;
     }
     let request = reader.worker_request(Form::FRESH, &[], None);
+    let pace = known.pace(&reader.model.class, concurrency, governor_start);
     // Each level leaves an eighth: all of them read a seventh more than the first.
     let most = results.bytes.1 + results.bytes.1 / 7;
     let dense = results.dense();
@@ -142,18 +130,9 @@ pub(super) fn tree(
             },
             false => Usual::default(),
         },
-        fixed_bytes: request.body().len() as u64,
-        shared_bytes: reader.shared_bytes(),
-        format: false,
         item_bytes: (least, dense + dense / 7),
         answer_chars: (SHORT_TEXT, u64::MAX),
-        max_tokens: reader.stage.max_tokens,
-        thinking: thinking(reader, request.thinking),
-        price: price(&reader.model),
-        more: 1.0,
-        fee_nano: 0,
-        pace: known.pace(&reader.model.class, concurrency, governor_start),
-        learned: None,
+        ..of_request(reader, &request, pace)
     })
 }
 
@@ -167,28 +146,18 @@ pub(super) fn planning(
     let none = Value::Null;
     let request = kit.plan_request(kit.stage.max_tokens, Form::FRESH, &none, None);
     let mut figures = Figures {
-        stage: kit.stage.name.clone(),
         tasks: (1, 1 + rounds),
         usual: Usual {
             tasks: 1 + rounds.min(1),
             bytes: USUAL_PROFILE + rounds.min(1) * (USUAL_PROFILE + DIGEST_BYTES.0),
             chars: USUAL_PLAN,
         },
-        fixed_bytes: request.body().len() as u64,
-        shared_bytes: kit.shared_bytes(),
-        format: true,
         item_bytes: (
             PROFILE_BYTES.0,
             PROFILE_BYTES.1 + rounds * (PROFILE_BYTES.1 + DIGEST_BYTES.1),
         ),
         answer_chars: PLAN_CHARS,
-        max_tokens: kit.stage.max_tokens,
-        thinking: thinking(kit, request.thinking),
-        price: price(&kit.model),
-        more: 1.0,
-        fee_nano: 0,
-        pace,
-        learned: None,
+        ..of_request(kit, &request, pace)
     };
     let on_top = on_top(kit, &request);
     figures.learned = earlier.and_then(|earlier| learned(earlier, &figures, on_top, Output::Chunk));

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use serde_json::Value;
+use serde_json::{Value, json};
 use xtask::build;
 use xtask::client::Client;
 use xtask::dev::{NO_KEY, claude_vars};
@@ -120,6 +120,32 @@ pub fn id_of(job: &Value) -> Result<String> {
     let id = job.get("id").and_then(Value::as_str);
     id.map(str::to_owned)
         .ok_or_else(|| anyhow!("a job without an id: {job}"))
+}
+
+/// So many tickets of four kinds, each of its own.
+pub fn tickets(count: usize) -> Vec<String> {
+    let kinds = [
+        "I was charged twice for my plan",
+        "The app crashes when I upload a photo",
+        "The password reset mail never comes",
+        "My parcel is marked delivered but is not here",
+    ];
+    kinds
+        .into_iter()
+        .cycle()
+        .take(count)
+        .enumerate()
+        .map(|(n, kind)| format!("{kind} (case {n})"))
+        .collect()
+}
+
+/// How the stand-in plays from now on.
+pub fn plays(world: &World, rules: Value) -> Result<()> {
+    let control = Client::new(world.standin.url(), None);
+    control
+        .post("/control/config", &json!({ "rules": rules }))?
+        .ok()?;
+    Ok(())
 }
 
 /// Tools and builds, once for each test program.

@@ -4,33 +4,13 @@
 
 use std::time::Duration;
 
-use e2e::{World, id_of};
+use e2e::{World, id_of, plays, tickets};
 use serde_json::{Value, json};
-use xtask::client::Client;
 
 const WITHIN: Duration = Duration::from_secs(120);
 
-fn tickets(count: usize) -> Vec<String> {
-    let kinds = [
-        "I was charged twice for my plan",
-        "The app crashes when I upload a photo",
-        "The password reset mail never comes",
-        "My parcel is marked delivered but is not here",
-    ];
-    (0..count)
-        .map(|n| format!("{} (case {n})", kinds[n % kinds.len()]))
-        .collect()
-}
-
 fn dynamic(count: usize, limits: Value) -> Value {
     json!({"task": "Find the recurring issues in these support tickets", "input": {"items": tickets(count)}, "limits": limits})
-}
-
-/// How the stand-in plays the orchestrator from now on.
-fn plays(world: &World, rules: Value) {
-    let control = Client::new(world.standin.url(), None);
-    let answer = control.post("/control/config", &json!({"rules": rules}));
-    answer.unwrap().ok().unwrap();
 }
 
 fn plan_of(world: &World, job: &Value) -> Value {
@@ -58,7 +38,8 @@ fn plans_good_and_bad_are_carried_out_or_sent_back() {
         plays(
             &world,
             json!([{"match": {"role": "orchestrator"}, "fault": fault, "times": times}]),
-        );
+        )
+        .unwrap();
         let limits = json!({"max_rounds": 0, "max_cost_usd": 1.5});
         let job = world.run_job(&dynamic(items, limits), WITHIN).unwrap();
         assert_eq!(job["state"], "succeeded", "{fault}: {job}");
@@ -79,7 +60,7 @@ fn a_plan_that_is_thought_over_digs_into_one_cluster() {
     plays(
         &world,
         json!([{"match": {"role": "orchestrator", "text": "What now"}, "fault": "follow_up", "times": 1}]),
-    );
+    ).unwrap();
     let body = dynamic(100, json!({"max_rounds": 2}));
     let job = world.run_job(&body, WITHIN).unwrap();
     assert_eq!(job["state"], "succeeded", "{job}");

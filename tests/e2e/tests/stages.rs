@@ -4,23 +4,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use e2e::{World, id_of};
+use e2e::{World, id_of, plays, tickets};
 use serde_json::{Value, json};
-use xtask::client::Client;
 
 const WITHIN: Duration = Duration::from_secs(120);
-
-fn tickets(count: usize) -> Vec<String> {
-    let kinds = [
-        "I was charged twice for my plan",
-        "The app crashes when I upload a photo",
-        "The password reset mail never comes",
-        "My parcel is marked delivered but is not here",
-    ];
-    (0..count)
-        .map(|n| format!("{} (case {n})", kinds[n % kinds.len()]))
-        .collect()
-}
 
 fn schema(field: &str, values: &[&str]) -> Value {
     let mut one = json!({"type": "string"});
@@ -47,12 +34,6 @@ fn body(count: usize, stages: Value, more: Value) -> Value {
     let fields = body.as_object_mut().unwrap();
     fields.extend(more.as_object().unwrap().clone());
     body
-}
-
-fn plays(world: &World, rules: Value) {
-    let control = Client::new(world.standin.url(), None);
-    let answer = control.post("/control/config", &json!({"rules": rules}));
-    answer.unwrap().ok().unwrap();
 }
 
 fn get(world: &World, path: &str) -> Value {
@@ -86,7 +67,7 @@ fn results_are_judged_followed_up_grouped_and_cited() {
     plays(
         &world,
         json!([{"match": {"role": "worker", "text": "Classify"}, "fault": "invented_id", "times": 1}]),
-    );
+    ).unwrap();
     let stages = json!([
         classify(json!({"verify": {"sample": 0.5}})),
         {"name": "refunds", "kind": "map", "instructions": "Say why a refund was asked for.", "output_schema": schema("why", &[]),
@@ -165,7 +146,8 @@ fn workers_may_search_and_a_turn_that_pauses_is_gone_on_with() {
     plays(
         &world,
         json!([{"match": {"role": "worker"}, "fault": "pause", "times": 2}]),
-    );
+    )
+    .unwrap();
     let tools = json!({"web_search": {"max_uses": 2, "allowed_domains": ["example.com"]}, "web_fetch": {"max_uses": 1, "max_content_tokens": 2_000}});
     let job = body(
         40,

@@ -142,3 +142,27 @@ fn a_job_that_brings_nothing_says_why() {
     let begins = "0 of 3 items have a result; at least one is wanted; budget in 3 tasks (the rest of the work does not fit max_cost_usd: a call of it may cost more than the $0.0";
     assert!(told.starts_with(begins), "{told}");
 }
+
+/// No answer is as long as this schema says: the figures stay a range, and nobody is told of a fault of ours.
+#[test]
+fn a_schema_without_end_is_reckoned_with() {
+    let door = Door::open(&[]);
+    let mut schema = json!({"type": "string"});
+    for _ in 0..9 {
+        schema = json!({"type": "array", "items": schema, "minItems": 100, "maxItems": 100});
+    }
+    let schema = json!({"type": "object", "properties": {"all": schema}, "required": ["all"], "additionalProperties": false});
+    let stages = json!([
+        map(json!({"output_schema": schema})),
+        {"name": "report", "kind": "synthesis", "instructions": "Sum up."}
+    ]);
+    let body = json!({"task": "x", "input": {"items": ["a", "b"]}, "stages": stages});
+    let reply = door.call(SECRET, "POST", "/v1/estimates", body);
+    let expected = reply.expect(200).json()["expected"].clone();
+    let usd = |name: &str| expected["cost_usd"][name].as_f64().unwrap();
+    let likely = expected["likely_usd"].as_f64().unwrap();
+    assert!(
+        usd("low") > 0.0 && usd("low") <= likely && likely <= usd("high"),
+        "{expected}"
+    );
+}

@@ -1,9 +1,9 @@
-//! What must hold when a story is over, and of every request on its way.
+//! What must hold when a story is over, and of every request on its way: money, limits, the ledger, secrets. What became of its items
+//! is looked at in [`super::fates`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use fanwise::core::plan::PLAN_STAGE;
-use futures::executor::LocalPool;
 use serde_json::Value;
 
 use super::fates::{fates, valid};
@@ -13,7 +13,7 @@ use super::wide::INWARD;
 use crate::world::{KEY, START};
 
 /// All violations at the end.
-pub fn end(run: &Run, _pool: &mut LocalPool) -> Vec<String> {
+pub fn end(run: &Run) -> Vec<String> {
     let mut faults = Vec::new();
     for (what, sql) in COUNTERS {
         for row in run.world.query(sql) {

@@ -99,7 +99,7 @@ pub fn play(story: Story, record: bool) -> Outcome {
     if violations.is_empty() {
         // By then the last blob can be read everywhere.
         run.world.advance_to(run.world.now() + 60_000);
-        violations = check::end(&run, &mut pool);
+        violations = check::end(&run);
         violations.append(&mut run.world.chaos().violations);
     }
     let count = |sql: &str| run.world.query(sql)[0]["n"].as_u64().unwrap();
