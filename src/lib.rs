@@ -1,12 +1,15 @@
 //! Fanwise: fans a large job out to Claude and brings one whole answer back.
 //!
+//! Its layers, bottom to top: `core`, `config`, `claude`, `ports`, `store`, `app`, `api`, `platform`, `lib.rs`. Each imports only
+//! layers below it; a test checks that (`tests/architecture`).
+//!
 //! - [`core`]: jobs, plans, states and every decision, pure
+//! - [`config`]: typed configuration
 //! - [`claude`]: the Messages API, pure half
 //! - [`ports`]: the edges of the engine, as traits
 //! - [`store`]: the SQL and the rows
 //! - [`app`]: the use cases, generic over the ports
 //! - [`api`]: HTTP, pure half
-//! - [`config`]: typed configuration
 //! - `platform` (Wasm only): what fills the ports on Cloudflare
 
 pub mod api;
@@ -23,12 +26,13 @@ pub mod platform;
 #[cfg(target_arch = "wasm32")]
 mod events {
     use tower::ServiceExt;
-    use worker::{Context, Env, MessageBatch, Result, ScheduleContext, ScheduledEvent};
-    use worker::{event, web_sys};
+    use worker::{
+        Context, Env, MessageBatch, Result, ScheduleContext, ScheduledEvent, event, web_sys,
+    };
 
     use crate::api::problem::ApiError;
     use crate::api::{health, unrouted};
-    use crate::app::sweep;
+    use crate::app::job::sweep;
     use crate::platform::clock::EdgeClock;
     use crate::platform::entropy::WebCrypto;
     use crate::platform::http::HttpResponse;
@@ -75,7 +79,11 @@ mod events {
     #[event(queue)]
     async fn queue(batch: MessageBatch<()>, env: Env, _context: Context) -> Result<()> {
         match env::engine(&env) {
-            Ok(engine) => messages::settle(&engine.app, &batch).await,
+            Ok(engine) => {
+                let app = engine.for_invocation();
+                messages::settle(&app, &batch).await;
+                app.ports.log.end();
+            }
             Err(_) => messages::put_off(&batch, PUT_OFF_SECONDS),
         }
         Ok(())
@@ -84,10 +92,13 @@ mod events {
     /// Every minute: whatever was lost is picked up again.
     #[event(scheduled)]
     async fn scheduled(_event: ScheduledEvent, env: Env, _context: ScheduleContext) {
-        if let Ok(env::Engine { app, .. }) = env::engine(&env)
-            && let Err(error) = sweep::sweep(&app).await
-        {
+        let Ok(engine) = env::engine(&env) else {
+            return;
+        };
+        let app = engine.for_invocation();
+        if let Err(error) = sweep::sweep(&app).await {
             app.log_fault("sweep", &error.to_string());
         }
+        app.ports.log.end();
     }
 }

@@ -10,8 +10,8 @@ use futures::stream::BoxStream;
 use serde_json::{Map, Value};
 
 use crate::claude::headers::Headers;
-use crate::core::guard::PublicUrl;
-use crate::core::readable::Page;
+use crate::core::net::url_guard::PublicUrl;
+use crate::core::text::html_to_text::Page;
 
 /// One SQL statement with its bound values: `Null`, `Bool`, `Number` or `String`, nothing else.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +26,8 @@ pub struct Answer {
     pub rows: Vec<Map<String, Value>>,
     /// Rows the database had to read, where it says so (D1 does, and bills by it).
     pub rows_read: u64,
+    /// Bytes of the whole database after the statement, where it says so.
+    pub size: Option<u64>,
 }
 
 /// Why the database did not answer.
@@ -40,6 +42,9 @@ pub enum DbError {
     /// It can take no more at present; send less.
     #[error("the database is overloaded: {0}")]
     Overloaded(String),
+    /// It has reached its largest size: nothing that adds to it is written until something is deleted.
+    #[error("the database is full: {0}")]
+    Full(String),
     /// The statement itself is wrong: a fault of ours.
     #[error("the database refused a statement: {0}")]
     Refused(String),
@@ -169,7 +174,7 @@ pub struct WebRequest {
 /// The open web: pages to read, webhooks to call.
 pub trait Web: Clone + Send + Sync + 'static {
     /// One hop: a redirect comes back as the answer it is, for the guard to see where it leads. Returns when the head
-    /// is there; dropping the future or the body ends the request. Knows no limits of its own: see [`crate::app::web`].
+    /// is there; dropping the future or the body ends the request. Knows no limits of its own: see [`crate::app::outbound::http`].
     fn send(
         &self,
         request: WebRequest,

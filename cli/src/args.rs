@@ -4,15 +4,15 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use fanwise::core::state::{JobState, TaskState};
+use fanwise::core::job::state::{JobState, TaskState};
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 all went well (of a job: it succeeded), 1 an error, 2 a command line that is not
-understood, 3 the job is partial, 4 it failed, 5 it was cancelled, 130 interrupted.
+Exit codes: 0 success (a job that was waited for succeeded), 1 an error, 2 a command line that is
+not understood, 3 the job is partial, 4 it failed, 5 it was cancelled, 130 interrupted.
 
 JOB is a job's id, the beginning of one among the newest 200, or `last` for the newest.";
 
-/// Fans a large job out to Claude and brings one whole answer back.
+/// Runs one job over many items with Claude: a table in, a table and a report out.
 #[derive(Parser, Debug)]
 #[command(name = "fanwise", version, after_help = AFTER_HELP, max_term_width = 100)]
 pub struct Cli {
@@ -24,10 +24,10 @@ pub struct Cli {
 
 #[derive(Args, Debug)]
 pub struct Common {
-    /// Address of the deployment; else FANWISE_URL, else what `fanwise login` has kept
+    /// Address of the deployment; without it FANWISE_URL, then the address that `fanwise login` kept
     #[arg(long, global = true, value_name = "URL", help_heading = "Everywhere")]
     pub url: Option<String>,
-    /// Bearer token. Others on this machine can see a command line: rather use FANWISE_TOKEN or `fanwise login`
+    /// Bearer token. Other users of this machine can see it: better use FANWISE_TOKEN or `fanwise login`
     #[arg(long, global = true, value_name = "TOKEN", help_heading = "Everywhere")]
     pub token: Option<String>,
     /// JSON on standard output, as the API gives it
@@ -47,7 +47,7 @@ impl Common {
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// A job from its input to its report
+    /// Run a job from its input to its report
     Run(RunArgs),
     /// Watch a job until it is over
     Watch {
@@ -56,33 +56,33 @@ pub enum Command {
     },
     /// List jobs, newest first
     Jobs(JobsArgs),
-    /// A job as it stands
+    /// Show a job: its state, progress and cost
     Show {
         #[arg(default_value = "last")]
         job: String,
     },
     /// List the tasks of a job
     Tasks(TasksArgs),
-    /// One task whole: its input and output side by side, and every call made for it
+    /// Show one task: its input beside its output, and every call
     Task {
         /// Its number in the job, as `fanwise tasks` shows it
         index: u32,
         #[arg(default_value = "last")]
         job: String,
     },
-    /// What the workers found, item by item
+    /// Show the items beside their results
     Results(ResultsArgs),
-    /// The report of a job that is over
+    /// Show the report of a job that is over
     Report(ReportArgs),
-    /// Do again what is missing in a job that is partial, failed or cancelled
+    /// Do the missing part of a job that is partial, failed or cancelled
     Retry(AgainArgs),
-    /// End a job: no new call begins
+    /// Cancel a job: no new call begins
     Cancel { job: String },
-    /// Let a job stand still: calls in flight end, no new one begins
+    /// Pause a job: calls in flight end, no new one begins
     Pause { job: String },
-    /// Go on with a paused job
+    /// Continue a paused job
     Resume(AgainArgs),
-    /// Let a plan that waits for it go to work
+    /// Approve a plan that waits
     Approve {
         #[arg(default_value = "last")]
         job: String,
@@ -96,19 +96,19 @@ pub enum Command {
     },
     /// Print a job's plan, edit it, or send another
     Plan(PlanArgs),
-    /// What a job would take. Nothing starts and nothing is paid
+    /// Estimate cost and time of a job. Nothing starts and nothing is paid
     Estimate(SpecArgs),
-    /// Jobs that come in by themselves
+    /// Schedules: jobs that run by themselves
     Schedules(SchedulesArgs),
-    /// Ready plans: all of them, or one with its stages
+    /// List the recipes, or show one with its stages
     Recipes { name: Option<String> },
-    /// Who may call
+    /// Tokens of callers
     Tokens(TokensArgs),
-    /// What the account allows, and what is left of it
+    /// Show the rate limits of the account, and what is left of them
     Limits,
     /// Keep address and token in your configuration folder
     Login(LoginArgs),
-    /// Into your Cloudflare account, step by step; may be run again at any time
+    /// Deploy to your Cloudflare account, step by step; may be run again at any time
     Deploy(DeployArgs),
     /// A completion script for a shell, on standard output
     Completions { shell: clap_complete::Shell },
@@ -131,14 +131,14 @@ pub struct SpecArgs {
     /// What the job is for. Without a recipe and stages, Claude makes the plan from it
     #[arg(long, short)]
     pub task: Option<String>,
-    /// The body of a submit as JSON, with or without its `input`; what else is said here is laid over it
+    /// The body of a submit as JSON, with or without its `input`; other options are laid over it
     #[arg(long, value_name = "FILE")]
     pub job: Option<PathBuf>,
     /// Sets a field of the body: `limits.concurrency=20`, `stages.classify.model=sonnet`, `stages.classify.chunk.items=5`.
     /// The value is JSON, or else a text
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Dollars that are never passed
+    /// The cap in dollars; it is never passed
     #[arg(long, value_name = "USD")]
     pub max_cost: Option<f64>,
     #[command(flatten)]
@@ -148,19 +148,19 @@ pub struct SpecArgs {
 /// How the input is read.
 #[derive(Args, Debug, Default, Clone)]
 pub struct Reading {
-    /// Form of the input, where its name does not tell
+    /// Format of the input, if its name does not say
     #[arg(long, value_enum)]
     pub format: Option<Form>,
-    /// The column or field that is an item's id; found where it is named like one and its values differ
+    /// The column or field with the item's id; found if it is named like one and its values differ
     #[arg(long, value_name = "COLUMN")]
     pub id: Option<String>,
-    /// The column or field that is an item's text; found where it is named like one, or is the only one
+    /// The column or field with the item's text; found if it is named like one, or is the only one
     #[arg(long, value_name = "COLUMN")]
     pub text: Option<String>,
     /// Send only these columns or fields besides id and text; all if left out
     #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
     pub columns: Vec<String>,
-    /// Send columns under the names they have, but for those named by --id and --text
+    /// Keep all column names, except those named by --id and --text
     #[arg(long)]
     pub as_is: bool,
 }
@@ -182,16 +182,16 @@ pub struct RunArgs {
     /// Do not ask before the plan is paid
     #[arg(long, short, conflicts_with = "approve")]
     pub yes: bool,
-    /// Leave the plan waiting for `fanwise approve`, by you or somebody else
+    /// Leave the plan waiting for `fanwise approve`
     #[arg(long)]
     pub approve: bool,
-    /// Watch the job until it is over (what happens anyway)
+    /// Watch the job until it is over (the default)
     #[arg(long, conflicts_with = "detach")]
     pub watch: bool,
     /// Do not wait for its end; its id goes to standard output
     #[arg(long, short)]
     pub detach: bool,
-    /// Where results (.csv, .jsonl) or the report (.md, .json) go in the end; may be given several times
+    /// Write results (.csv, .jsonl) or the report (.md, .json) to this file at the end; may be repeated
     #[arg(long, short, value_name = "FILE")]
     pub output: Vec<PathBuf>,
     /// Sending the same input with the same key again gives the same job, not a second one
@@ -239,9 +239,21 @@ pub struct ResultsArgs {
     /// A table on a terminal, else JSON lines, if left out
     #[arg(long, value_enum)]
     pub format: Option<ResultForm>,
-    /// Into this file (.csv or .jsonl), not to standard output
+    /// Into this file (.csv, .jsonl or .xlsx), not to standard output
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// The results alone, without the items that they belong to
+    #[arg(long, conflicts_with = "flags")]
+    pub bare: bool,
+    /// CSV has a column with the flags that checks gave
+    #[arg(long)]
+    pub flags: bool,
+    /// Nested fields become fields of their own: `a.b`
+    #[arg(long)]
+    pub flatten: bool,
+    /// CSV begins with a byte order mark, so that Excel reads it as UTF-8
+    #[arg(long)]
+    pub bom: bool,
 }
 
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,6 +261,7 @@ pub enum ResultForm {
     Table,
     Csv,
     Jsonl,
+    Xlsx,
 }
 
 #[derive(Args, Debug)]
@@ -298,7 +311,7 @@ pub struct SchedulesArgs {
 
 #[derive(Subcommand, Debug)]
 pub enum SchedulesCommand {
-    /// All of them (what happens if nothing is said)
+    /// List all (the default)
     List,
     /// One with its next times and last runs
     Show { id: String },
@@ -322,7 +335,7 @@ pub enum SchedulesCommand {
 
 #[derive(Args, Debug)]
 pub struct ScheduleArgs {
-    /// The body as JSON; what else is said is laid over it
+    /// The body as JSON; other options are laid over it
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     #[arg(long)]
@@ -333,7 +346,7 @@ pub struct ScheduleArgs {
     /// Of the IANA database: `Europe/Berlin`
     #[arg(long)]
     pub time_zone: Option<String>,
-    /// What happens to a run that is due while an earlier one is at work: skip, queue, parallel
+    /// The policy for a run that is due while an earlier one is at work: skip, queue, parallel
     #[arg(long)]
     pub overlap: Option<String>,
     /// A public address that is read at each run
@@ -355,13 +368,13 @@ pub struct TokensArgs {
 
 #[derive(Subcommand, Debug)]
 pub enum TokensCommand {
-    /// All of them (what happens if nothing is said)
+    /// List all (the default)
     List,
     /// One, without its text
     Show { id: String },
     /// Make one; its text is shown this once, on standard output
     Make {
-        /// What it is for
+        /// Its purpose
         name: String,
         /// Whose jobs it reads and submits
         #[arg(long)]
@@ -377,7 +390,7 @@ pub enum TokensCommand {
         #[command(flatten)]
         bounds: TokenBounds,
     },
-    /// Refuse it from now on
+    /// Revoke one at once
     Revoke { id: String },
 }
 
@@ -386,7 +399,7 @@ pub struct TokenBounds {
     /// read, run, admin
     #[arg(long, value_delimiter = ',')]
     pub scopes: Vec<String>,
-    /// From then on it is refused: `2030-01-01T00:00:00Z`; `none` takes the bound away, here and below
+    /// The time from which it is refused: `2030-01-01T00:00:00Z`; `none` removes a bound, here and below
     #[arg(long)]
     pub expires_at: Option<String>,
     /// Dollars that its jobs may spend in a UTC day
@@ -405,13 +418,19 @@ pub struct LoginArgs {
 
 #[derive(Args, Debug)]
 pub struct DeployArgs {
-    /// Say what would be done, step by step, and do nothing
+    /// Print every step and do nothing
     #[arg(long)]
     pub dry_run: bool,
     /// The folder that wrangler.toml is in
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     pub dir: PathBuf,
+    /// Dollars that all jobs together may spend on a UTC day; asked for where wrangler.toml has no cap
+    #[arg(long, value_name = "USD", value_parser = crate::deploy::daily_cap::dollars)]
+    pub daily_cap: Option<f64>,
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
+    /// Region of a new database, and of the Worker in front of it: choose the one closest to you. A database never moves
+    #[arg(long, value_name = "REGION")]
+    pub location: Option<crate::deploy::location::Location>,
 }

@@ -4,35 +4,24 @@
 //! for the person who waits goes to standard error.
 //!
 //! - [`args`]: the command line itself
-//! - [`settings`]: which deployment, and with which token
-//! - [`api`]: the HTTP client, and errors as they are told
-//! - [`out`]: tables, colours, what is made safe for a terminal
+//! - [`commands`]: one file for each group of commands
+//! - [`deploy`]: from an account to a deployment
+//! - [`api`]: the HTTP client, and errors in full
+//! - [`settings`]: the address and token of the deployment
 //! - [`spec`]: the body of a submit, from files and `--set`
-//! - [`input`]: CSV, JSON lines, folders, standard input on their way up
-//! - [`run`], [`watch`], [`progress`]: a job from its file to its report
-//! - [`jobs`], [`plans`], [`control`], [`schedules`], [`tokens`], [`service`]: one group of commands each
-//! - [`deploy`], [`wrangler`]: into a Cloudflare account
-//! - [`ask`]: questions to the person at the terminal
+//! - [`input`]: CSV, JSON lines, folders and standard input as they are uploaded
+//! - [`terminal`]: tables, colours, questions, progress
 
 mod api;
 mod args;
-mod ask;
-mod control;
+mod commands;
 mod deploy;
 mod input;
-mod jobs;
-mod money;
-mod out;
-mod plans;
-mod progress;
-mod run;
-mod schedules;
-mod service;
+#[cfg(test)]
+mod reference;
 mod settings;
 mod spec;
-mod tokens;
-mod watch;
-mod wrangler;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -40,7 +29,10 @@ use clap::{CommandFactory as _, Parser as _};
 
 use crate::api::Api;
 use crate::args::{Cli, Command};
-use crate::out::Out;
+use crate::commands::{
+    control, job_id, jobs, login, plans, results, run, schedules, service, tokens, watch,
+};
+use crate::terminal::output::{self, Out};
 
 /// Errors of every kind; 2 is clap's, for a command line it does not understand.
 const FAILED: u8 = 1;
@@ -63,7 +55,7 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(code) => ExitCode::from(code),
-        Err(error) if out::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             out.error(&error);
             ExitCode::from(FAILED)
@@ -76,7 +68,7 @@ async fn dispatch(cli: Cli, out: &Out) -> anyhow::Result<u8> {
     let common = &cli.common;
     // What needs no deployment.
     match &cli.command {
-        Command::Login(args) => return settings::login(common, args, out).await.map(|()| 0),
+        Command::Login(args) => return login::run(common, args, out).await.map(|()| 0),
         Command::Completions { shell } => {
             let mut command = Cli::command();
             clap_complete::generate(*shell, &mut command, "fanwise", &mut std::io::stdout());
@@ -93,15 +85,15 @@ async fn dispatch(cli: Cli, out: &Out) -> anyhow::Result<u8> {
     match cli.command {
         Command::Run(args) => run::run(&api, args, out).await,
         Command::Watch { job } => {
-            let job = jobs::resolve(&api, &job).await?;
+            let job = job_id::resolve(&api, &job).await?;
             watch::to_end(&api, &job, &[], out).await
         }
         Command::Jobs(args) => jobs::list(&api, &args, out).await.map(|()| 0),
         Command::Show { job } => jobs::show(&api, &job, out).await.map(|()| 0),
         Command::Tasks(args) => jobs::tasks(&api, &args, out).await.map(|()| 0),
         Command::Task { index, job } => jobs::task(&api, &job, index, out).await.map(|()| 0),
-        Command::Results(args) => jobs::results(&api, &args, out).await.map(|()| 0),
-        Command::Report(args) => jobs::report(&api, &args, out).await.map(|()| 0),
+        Command::Results(args) => results::results(&api, &args, out).await.map(|()| 0),
+        Command::Report(args) => results::report(&api, &args, out).await.map(|()| 0),
         Command::Retry(args) => control::retry(&api, &args, out).await,
         Command::Resume(args) => control::resume(&api, &args, out).await,
         Command::Cancel { job } => control::plain(&api, &job, "cancel", out).await,

@@ -1,17 +1,14 @@
-//! Which deployment is spoken to, and with which token: from the command line, the environment, or what `login` has kept.
+//! The address and the token of the deployment: from the command line, the environment, or the file that `login` writes.
 //!
-//! The file is in the operating system's folder for configuration. Nobody but its owner can read it, and it is whole at any time.
+//! The file is in the operating system's folder for configuration. Only its owner can read it, and it is whole at any time.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::api::Api;
-use crate::args::{Common, LoginArgs};
-use crate::ask;
-use crate::out::Out;
+use crate::args::Common;
 
 /// What is kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,39 +59,8 @@ pub fn resolve(common: &Common) -> Result<Settings> {
     Ok(settings)
 }
 
-fn trimmed(url: &str) -> &str {
+pub fn trimmed(url: &str) -> &str {
     url.trim_end_matches('/')
-}
-
-/// `fanwise login`: asks for what is missing, tries it, and keeps it.
-pub async fn login(common: &Common, args: &LoginArgs, out: &Out) -> Result<()> {
-    let kept = load().unwrap_or_default();
-    let given = args.address.clone().or_else(|| common.url.clone());
-    let url = match given {
-        Some(url) => url,
-        None if ask::possible() => ask::text("Address of the deployment", kept.url).await?,
-        None => bail!("say the address: `fanwise login https://…`"),
-    };
-    let token = match &common.token {
-        Some(token) => token.clone(),
-        None if ask::possible() => ask::secret("Token").await?,
-        None if !std::io::stdin().is_terminal() => std::io::read_to_string(std::io::stdin())?,
-        None => bail!("the token is missing: give it on standard input or in FANWISE_TOKEN"),
-    };
-    let settings = Settings {
-        url: Some(trimmed(url.trim()).to_owned()),
-        token: Some(token.trim().to_owned()),
-    };
-    let api = Api::new(settings.clone())?;
-    api.get("/v1/jobs?limit=1")
-        .await
-        .context("nothing was kept, because it does not work")?;
-    let path = keep(&settings)?;
-    out.note(format!("kept in {}", path.display()));
-    if out.json {
-        out.json(&serde_json::json!({"url": settings.url, "path": path}))?;
-    }
-    Ok(())
 }
 
 /// Writes the file, readable by its owner alone from its first byte on.

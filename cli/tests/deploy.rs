@@ -240,11 +240,34 @@ fn a_dry_run_looks_says_every_step_and_does_nothing() {
     }
 }
 
-/// The names in the README's table of secrets.
+#[test]
+fn a_daily_cap_is_written_kept_and_missed() {
+    let world = World::new();
+    let url = healthy();
+    // Nobody is there to ask: the command says what that means.
+    let said = text(&world.deploy(&["--dry-run"]).stdout);
+    let missed = "would leave out: ACCOUNT_DAILY_USD";
+    assert!(
+        said.contains(missed) && said.contains("without end"),
+        "{said}"
+    );
+    let capped = world.deploy(&["--url", &url, "--daily-cap", "12.5"]);
+    assert!(capped.status.success(), "{}", text(&capped.stderr));
+    let config = world.config();
+    assert!(config.contains("ACCOUNT_DAILY_USD = \"12.5\""), "{config}");
+    // A later deploy leaves it as it is.
+    let again = world.deploy(&["--url", &url]);
+    assert!(text(&again.stderr).contains("is there: a daily cap, ACCOUNT_DAILY_USD"));
+    assert_eq!(world.config(), config);
+    let wrong = world.deploy(&["--daily-cap", "much"]);
+    assert_eq!(wrong.status.code(), Some(2), "{}", text(&wrong.stderr));
+}
+
+/// The names in the reference's table of secrets.
 fn secrets() -> Vec<String> {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-    let readme = std::fs::read_to_string(readme).unwrap();
-    let (_, table) = readme
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/configuration.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (_, table) = page
         .split_once("\n| secret | meaning |\n|---|---|\n")
         .unwrap();
     let names = table
@@ -381,4 +404,66 @@ fn nobody_logged_in_and_nobody_to_ask_is_an_error_with_the_remedy() {
         text(&output.stderr)
     );
     assert_eq!(world.account("calls"), "whoami --json\n");
+}
+
+/// The region is chosen before the database is made, because a database never moves.
+#[test]
+fn the_database_is_made_in_the_region_and_the_worker_runs_near_it() {
+    let world = World::new();
+    let url = healthy();
+    let first = world.deploy(&["--url", &url, "--location", "weur"]);
+    assert!(first.status.success(), "{}", text(&first.stderr));
+    let calls = world.account("calls");
+    assert!(
+        calls.contains("d1 create fanwise --location weur\n"),
+        "{calls}"
+    );
+    let config = world.config();
+    assert!(
+        config.contains("[placement]\nregion = \"aws:eu-west-1\""),
+        "{config}"
+    );
+    let second = world.deploy(&["--url", &url, "--location", "weur"]);
+    assert!(second.status.success(), "{}", text(&second.stderr));
+    assert_eq!(world.config(), config);
+}
+
+/// Each call of wrangler that changes something fails once, and the next run goes on from there.
+#[test]
+fn it_can_stop_at_any_step_and_go_on() {
+    let world = World::new();
+    let url = healthy();
+    let stops = [
+        "d1 create",
+        "kv namespace create",
+        "queues create",
+        "d1 migrations",
+        "secret put",
+        "deploy",
+    ];
+    for stop in stops {
+        let broken = WRANGLER.replace(
+            "case \"$*\" in\n",
+            &format!("case \"$*\" in\n  \"{stop}\"*) echo 'no network' >&2; exit 1 ;;\n"),
+        );
+        let program = world.folder.join("bin/wrangler");
+        std::fs::write(&program, broken).unwrap();
+        let stopped = world.deploy(&["--url", &url, "--location", "enam"]);
+        assert!(!stopped.status.success(), "{stop}");
+        let said = text(&stopped.stderr);
+        assert!(said.contains("stopped at `"), "{stop}: {said}");
+        assert!(
+            said.contains("run `fanwise deploy` again"),
+            "{stop}: {said}"
+        );
+        std::fs::write(&program, WRANGLER).unwrap();
+    }
+    let whole = world.deploy(&["--url", &url, "--location", "enam"]);
+    assert!(whole.status.success(), "{}", text(&whole.stderr));
+    // Nothing was made twice.
+    assert_eq!(world.account("d1"), "fanwise\n");
+    assert_eq!(world.account("kv"), "fanwise-kv\n");
+    let secrets = world.account("secrets");
+    let tokens = secrets.lines().filter(|l| l.starts_with("FANWISE_TOKEN "));
+    assert_eq!(tokens.count(), 1, "{secrets}");
 }

@@ -1,5 +1,5 @@
-// The start, and the change of rooms: which room an address opens, drawn into `main`. Without a token every address opens the
-// sign-in, and leads on to where one wanted to go. Rooms are loaded when they are first entered.
+// The start, and the change of pages: the page that an address opens, drawn into `main`. Without a token every address opens the
+// sign-in first. Pages are loaded when they are first opened.
 
 import { onRefused } from './api.js';
 import { h, put } from './dom.js';
@@ -11,8 +11,8 @@ import { empty, problemNote, toast } from './ui.js';
 const main = document.getElementById('main');
 const top = document.getElementById('top');
 
-/** Address → the module of its room, and what tells it from the same room elsewhere. */
-function roomOf({ parts }) {
+/** Address → the module of its page, and a key that differs between pages of the same module. */
+function pageOf({ parts }) {
   const [first = 'jobs', second] = parts;
   if (first === 'jobs' && second === 'new') return ['jobs', 'new-job', ''];
   if (first === 'jobs' && second) return ['jobs', 'job', second];
@@ -29,36 +29,36 @@ async function enter() {
   const mine = turn;
   const address = here();
   const signedIn = token() !== null;
-  const [nav, name, key] = signedIn ? roomOf(address) : ['', 'sign-in', ''];
-  if (current?.name === name && current.key === key && current.room.update) {
-    current.room.update(address);
+  const [nav, name, key] = signedIn ? pageOf(address) : ['', 'sign-in', ''];
+  if (current?.name === name && current.key === key && current.page.update) {
+    current.page.update(address);
     return;
   }
-  current?.room.leave?.();
+  current?.page.leave?.();
   current = null;
   drawTop(top, nav, signedIn ? leave : null);
   if (!name) {
-    show({ element: h('div', {}, h('h1', { class: 'hush' }, 'Not found'), empty('There is nothing here', 'The address leads to no room of this page.', h('a', { class: 'button', href: to('jobs') }, 'To the jobs'))), title: 'Not found' });
+    show({ element: h('div', {}, h('h1', { class: 'hush' }, 'Not found'), empty('There is nothing here', 'There is no page at this address.', h('a', { class: 'button', href: to('jobs') }, 'To the jobs'))), title: 'Not found' });
     return;
   }
-  let room;
+  let page;
   try {
-    const module = await import(`./rooms/${name}.js`);
+    const module = await import(`./pages/${name}.js`);
     if (mine !== turn) return;
-    room = module.open(address, enter);
+    page = module.open(address, enter);
   } catch (error) {
     if (mine !== turn) return;
-    show({ element: problemNote({ message: `This room could not be opened: ${error.message}` }, () => location.reload()), title: 'Error' });
+    show({ element: problemNote({ message: `This page could not be opened: ${error.message}` }, () => location.reload()), title: 'Error' });
     return;
   }
-  current = { name, key, room };
-  show(room);
+  current = { name, key, page };
+  show(page);
 }
 
-/** Puts a room in place; who reads with a screen reader, or goes by keyboard, is taken along. */
-function show(room) {
-  document.title = room.title ? `${room.title} · Fanwise` : 'Fanwise';
-  put(main, room.element);
+/** Puts a page in place and moves the focus to it, for screen readers and keyboards. */
+function show(page) {
+  document.title = page.title ? `${page.title} · Fanwise` : 'Fanwise';
+  put(main, page.element);
   window.scrollTo(0, 0);
   // At the start the keyboard begins at the top, as on any page.
   if (turn > 1 && !main.contains(document.activeElement)) main.focus({ preventScroll: true });

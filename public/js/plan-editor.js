@@ -11,7 +11,7 @@ const EFFORTS = [['', 'Default'], ['low', 'Low'], ['medium', 'Medium'], ['high',
 
 export const BLANK = [
   { name: 'read', kind: 'map', output: 'item', chunk: { items: 1 }, instructions: 'Say in one sentence what this is about.' },
-  { name: 'report', kind: 'synthesis', instructions: 'Write a report in Markdown: what recurs, what stands out, what to do.', citations: true },
+  { name: 'report', kind: 'synthesis', instructions: 'Write a report in Markdown: what recurs, what is unusual, what to do.', citations: true },
 ];
 
 /** The editor of these stages. */
@@ -91,8 +91,8 @@ export function planEditor(given, onchange) {
     const element = h('details', { class: 'stage-edit', open: open.has(one), ontoggle: () => (element.open ? open.add(one) : open.delete(one)) },
       h('summary', {}, title, summary),
       h('div', { class: 'inside' },
-        field('Instructions', (id) => h('textarea', { id, class: 'area', rows: String(Math.min(16, Math.max(4, one.instructions.split('\n').length + 1))), value: one.instructions, oninput: (event) => set('instructions', event.target.value) }),
-          map ? 'What each worker is told. Its items come with it.' : 'What is made of all results.'),
+        field('Instructions', (id) => h('textarea', { id, class: 'area', rows: String(Math.min(16, Math.max(4, (one.instructions ?? '').split('\n').length + 1))), value: one.instructions ?? '', oninput: (event) => set('instructions', event.target.value) }),
+          map ? 'The instructions for each worker; its items come with them. {{task}} stands for the task; without instructions, the task itself is the work.' : 'The instructions for the report over all results.'),
         h('div', { class: 'fields' },
           field('Name', text('name')),
           one.models ? field('Models, the cheapest first', (id) => h('input', { id, class: 'input', value: one.models.join(', '), spellcheck: 'false', oninput: (event) => set('models', list(event.target.value)) }), 'The next one gets what the one before could not do.') : field('Model', (id) => select(id, MODELS.some(([key]) => key === (one.model ?? '')) ? MODELS : [...MODELS, [one.model, one.model]], one.model ?? '', (value) => set('model', value))),

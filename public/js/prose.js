@@ -10,9 +10,38 @@ const CITATION = /\[\[([^[\]\n]{1,200})\]\]/g;
 /** Deeper than anybody writes, shallower than the stack. */
 const DEEPEST = 40;
 
+/** Quotes and lists inside of each other: the parser reads the text again for each level. */
+const MOST_NESTED = 20;
+/** Characters that open something, in one run: the parser's work grows with the cube of a run of brackets. */
+const LONG_RUN = /[[\](!<]{40}|[*_~`]{400}/;
+/** Emphasis marks in one word: for each the parser looks through the rest of the word, and more than once. */
+const MOST_MARKS = 100;
+
 /** `cite(id)` is called when a citation is pressed. */
 export function prose(markdown, cite) {
-  return blocks(lexer(markdown), { cite, depth: 0 });
+  const context = { cite, depth: 0 };
+  if (!isPlainEnough(markdown)) return [h('pre', { tabindex: '0' }, cited(markdown, context))];
+  try {
+    return blocks(lexer(markdown), context);
+  } catch {
+    // A text that the parser cannot read is shown as it is.
+    return [h('pre', { tabindex: '0' }, cited(markdown, context))];
+  }
+}
+
+/** Whether the parser can read a text without running out of stack or time. */
+export function isPlainEnough(markdown) {
+  if (LONG_RUN.test(markdown)) return false;
+  const marks = (word) => word.split(/[*_]/).length - 1;
+  if (markdown.split(/\s+/).some((word) => marks(word) > MOST_MARKS)) return false;
+  return markdown.split('\n').every((line) => {
+    const marks = /^(?:[ \t]*(?:>|(?:[-+*]|\d{1,9}[.)])(?=[ \t]|$)))+/.exec(line);
+    if (!marks) return true;
+    // A list's item lies in as many others as it is indented by two.
+    const indent = /^[ \t]*/.exec(line)[0].replaceAll('\t', '    ').length;
+    const own = marks[0].replace(/[ \t\d]/g, '').length;
+    return own + indent / 2 <= MOST_NESTED;
+  });
 }
 
 function blocks(tokens, context) {

@@ -1,5 +1,5 @@
-// Addresses within the page: `#/jobs/ID/report?task=7`. Which room an address opens, and the change from one to another. A room is
-// `{element, title, update?, leave?}`; `update` takes a new address of the same room without drawing it anew.
+// Addresses within the page: `#/jobs/ID/report?task=7`. Reading and changing them. A page's module
+// gives `{element, title, update?, leave?}`; `update` takes a new address of the same page without drawing it anew.
 
 /** Path segments and parameters of the address now. */
 export function here() {

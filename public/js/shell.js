@@ -3,17 +3,18 @@
 import { h, icon, put } from './dom.js';
 import { to } from './router.js';
 
-const ROOMS = [['jobs', 'Jobs'], ['schedules', 'Schedules'], ['recipes', 'Recipes'], ['limits', 'Limits']];
+const PAGES = [['jobs', 'Jobs'], ['schedules', 'Schedules'], ['recipes', 'Recipes'], ['limits', 'Limits']];
 const SCHEMES = ['auto', 'light', 'dark'];
 const PICTURES = { auto: 'auto', light: 'sun', dark: 'moon' };
 
 /** Draws the bar; without `signOut` nobody is signed in. */
-export function drawTop(top, room, signOut) {
+export function drawTop(top, page, signOut) {
   put(top, h('div', { class: 'top-in' },
     h('a', { class: 'brand', href: to('jobs') }, h('img', { src: 'icon.svg', alt: '' }), 'Fanwise'),
-    signOut ? h('nav', { class: 'nav-box', 'aria-label': 'Rooms' }, h('ul', { class: 'nav' }, ROOMS.map(([name, text]) =>
-      h('li', {}, h('a', { href: to(name), 'aria-current': name === room ? 'page' : null }, text))))) : null,
+    signOut ? h('nav', { class: 'nav-box', 'aria-label': 'Pages' }, h('ul', { class: 'nav' }, PAGES.map(([name, text]) =>
+      h('li', {}, h('a', { href: to(name), 'aria-current': name === page ? 'page' : null }, text))))) : null,
     h('div', { class: 'top-end' },
+      h('a', { class: 'button quiet', href: '/docs/' }, 'Help'),
       schemeButton(),
       signOut ? h('button', { class: 'button quiet icon', type: 'button', 'aria-label': 'Sign out', title: 'Sign out', onclick: signOut }, icon('out')) : null)));
 }

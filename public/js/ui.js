@@ -1,4 +1,4 @@
-// Small parts of which rooms are made, as functions from what they show to elements: pills, bars, notes, empty and waiting states,
+// Small parts of pages, as functions from what they show to elements: pills, bars, notes, empty and waiting states,
 // dialogs, tables that sort.
 
 import { fresh, h, icon, put, s } from './dom.js';
@@ -51,7 +51,7 @@ export function waiting(what) {
   return h('div', { class: 'wait', role: 'status' }, h('i'), h('i'), h('i'), h('span', { class: 'hush' }, `Loading ${what}`));
 }
 
-/** A room with nothing in it, and what to do about it. */
+/** A page with nothing in it, and what to do about it. */
 export function empty(title, text, ...actions) {
   const line = (d, opacity) => s('path', { d, opacity });
   return h('div', { class: 'empty' },

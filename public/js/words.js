@@ -27,6 +27,7 @@ const REASONS = {
   deadline: 'The deadline passed',
   cancelled: 'The job was cancelled',
   crashed: 'The workers on it died again and again',
+  pending: 'Not done yet',
   not_started: 'The job ended before it began',
   dead_link: 'The server has no such page, or does not give it',
   url_refused: 'An address that must not be asked',
@@ -57,6 +58,7 @@ const REASONS = {
   truncated: 'The answer was cut off at its largest size',
   refused: 'The model refused',
   schema_refused: 'Claude could not take the schema',
+  part_refused: 'The endpoint does not take a part of the call',
   invalid_request: 'Claude found a fault in the call',
   prompt_too_long: 'The prompt was too long',
   request_too_large: 'The call was too large',
@@ -65,7 +67,7 @@ const REASONS = {
   billing_failed: 'The account cannot pay',
   permission_denied: 'The account may not do this',
   spend_limit_reached: 'The account’s spending limit is reached',
-  unknown_end: 'Nobody saw how the call ended; it is possibly paid',
+  unknown_end: 'The end of the call was not seen; it is possibly paid',
   not_sent: 'It was never sent',
 };
 
@@ -76,7 +78,7 @@ export function reason(code) {
 const FLAGS = {
   empty: 'The result says nothing',
   short: 'Far shorter than the others',
-  same_text: 'The same text stands in another item’s result',
+  same_text: 'The same text is in another item’s result',
   invented_id: 'A worker gave a result for an id that is no item',
   failed_verification: 'A second call found it wrong',
   not_followed_up: 'It was to be looked at once more, and was not: it is as it was before',

@@ -1,89 +1,55 @@
-//! The use cases, generic over [`crate::ports`]: what a user or an event asks for, from beginning to end.
+//! The use cases, generic over [`crate::ports`]: each thing that a user or an event asks for, from start to end.
 //!
-//! - [`submit`], [`intake`]: a job comes in, with its input
-//! - [`drive`]: a job is moved on: planned, expanded, fanned in, ended
-//! - [`planning`]: the orchestrator makes a plan, and adds to it; [`judge`]: whether it can be carried out
-//! - [`plan`]: plans are read, replaced, approved; [`estimate`]: what one will take
-//! - [`expand`]: items become tasks, by number or, with [`slice`], by tokens; [`follow`]: so do the results of an earlier stage
-//! - [`coverage`]: which items have their results in every stage, and why others do not
-//! - [`pump`]: waiting tasks are queued
-//! - [`consume`]: messages arrive
-//! - [`work`]: tasks are claimed, called for and settled; [`call`] is one call, [`resolve`] its outcome, [`settle`] what is written
-//! - [`batch`]: tasks go out in batches, and their results come back
-//! - [`gather`]: results are read, counted and looked at; [`synthesise`]: and handed to the synthesis; [`reduce`]: by way of a tree, where they are too many; [`sample`]: what is shown of them
-//! - [`check`]: results are judged, and asked for once more where they look wrong
-//! - [`cite`]: what a report rests on is looked up
-//! - [`sweep`]: what cron puts right
-//! - [`schedules`]: jobs that come in by themselves
-//! - [`notify`]: what happened is told to webhooks
-//! - [`remove`]: jobs are taken away, and what is old is forgotten
-//! - [`control`]: pause, resume, cancel, retry, new limits
-//! - [`tokens`]: who may call
-//! - [`events`]: what watchers of a job are told; [`health`]: whether all of it works
-//! - [`fetch`]: tasks that read a page first; [`web`]: pages are read, webhooks called
-//! - [`query`], [`report`]: jobs, tasks, results and reports are read; [`limits`]: what the account allows
-//! - [`ask`], [`kit`]: what is asked of Claude, and what a stage needs for it
-//! - [`bodies`], [`message`], [`view`], [`log`]: stored texts, queue messages, what callers see, what the log says
+//! Each part imports only parts below it. From bottom to top: `error.rs`, `mod.rs`, `support`, `view`, `account`,
+//! `outbound`, `stage`, `results`, `expand`, `estimate`, `submit`, `planning`, `attempt`, `batch`, `worker`, `job`,
+//! `read`, `dispatch.rs`. (`tests/architecture` reads the imports.)
+//!
+//! 1. [`support`]: the database round trip, stored texts, queue messages, log lines
+//! 2. [`view`]: the JSON that callers see
+//! 3. [`account`]: tokens, limits and health of the deployment
+//! 4. [`outbound`]: requests to other servers: pages, webhooks, a trace collector
+//! 5. [`stage`]: a job as it is stored, and what its stages need for their calls
+//! 6. [`results`]: results are read, checked, counted and brought to the synthesis
+//! 7. [`expand`]: items, documents and earlier results become tasks
+//! 8. [`estimate`]: expected calls, tokens, cost and time of a plan
+//! 9. [`submit`]: a job comes in, from a caller or a schedule
+//! 10. [`planning`]: a plan is made by Claude, checked, replaced, approved
+//! 11. [`attempt`]: one call to Claude, and every row that follows from it
+//! 12. [`batch`]: calls go out as Message Batches, and their results come back
+//! 13. [`worker`]: a consumer claims tasks, calls and settles until nothing is left
+//! 14. [`job`]: a job is driven, commanded, swept, removed
+//! 15. [`read`]: callers read jobs, tasks, reports and events
+//! 16. [`dispatch`]: a queue message finds its use case
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+pub use crate::app::error::AppError;
 use crate::claude::models::Catalogue;
 use crate::config::Config;
-use crate::core::ids;
-use crate::core::webhook::SigningKey;
-use crate::ports::{Clock, DbError, Entropy, Log, Ports};
+use crate::core::net::webhook::SigningKey;
+use crate::core::value::ids;
+use crate::ports::{Clock, Entropy, Log, Ports};
 
-pub mod ask;
+mod error;
+
+pub mod account;
+pub mod attempt;
 pub mod batch;
-pub mod bodies;
-pub mod call;
-pub mod check;
-pub mod cite;
-pub mod consume;
-pub mod control;
-pub mod coverage;
-pub mod drive;
+pub mod dispatch;
 pub mod estimate;
-pub mod events;
 pub mod expand;
-pub mod extend;
-pub mod fetch;
-pub mod follow;
-pub mod gather;
-pub mod health;
-pub mod intake;
-pub mod judge;
-pub mod kit;
-pub mod limits;
-pub mod log;
-pub mod message;
-pub mod notify;
-pub mod overview;
-pub mod places;
-pub mod plan;
+pub mod job;
+pub mod outbound;
 pub mod planning;
-pub mod pump;
-pub mod query;
-pub mod reduce;
-pub mod remove;
-pub mod report;
-pub mod resolve;
+pub mod read;
 pub mod results;
-pub mod sample;
-pub mod schedules;
-pub mod settle;
-pub mod shares;
-pub mod slice;
+pub mod stage;
 pub mod submit;
-pub mod sweep;
-pub mod synthesise;
-pub mod tokens;
-pub mod traces;
+pub mod support;
 pub mod view;
-pub mod web;
-pub mod work;
+pub mod worker;
 
 /// The engine: its edges, its configuration and the models it knows. Cheap to clone.
 #[derive(Clone)]
@@ -97,38 +63,17 @@ pub struct App<P: Ports> {
     pub otlp_headers: Vec<(String, String)>,
 }
 
-/// Why a use case did not do what it was asked.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum AppError {
-    /// No such job or task for this tenant.
-    #[error("there is no such {0}")]
-    NotFound(&'static str),
-    /// The job's state does not allow it.
-    #[error("{0}")]
-    Conflict(String),
-    /// The same idempotency key came with another body.
-    #[error("this Idempotency-Key was used with another body")]
-    IdempotencyKeyReused,
-    /// A value the caller gave is wrong: path and message of each fault.
-    #[error("the request is not valid")]
-    Invalid(Vec<(String, String)>),
-    /// A stored value cannot be read yet, or the database is away; the caller may try again.
-    #[error("try again: {0}")]
-    Unavailable(String),
-}
-
-impl From<DbError> for AppError {
-    fn from(error: DbError) -> AppError {
-        AppError::Unavailable(error.to_string())
-    }
-}
-
 impl<P: Ports> App<P> {
     /// A new id, sortable by time.
     pub fn id(&self, prefix: &str) -> String {
         let mut random = [0; 10];
         self.ports.entropy().fill(&mut random);
         ids::id(prefix, self.ports.clock().now_ms(), random)
+    }
+
+    /// Where calls go: what is learned of a model is learned for its endpoint.
+    pub fn endpoint(&self) -> &str {
+        &self.config.endpoint
     }
 
     /// A random number in 0..1.

@@ -20,7 +20,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-use keywords::Left;
+use crate::claude::api_schema::keywords::Left;
 
 /// Why a schema cannot be sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -8,6 +8,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::claude::error::codes::ErrorCode;
+use crate::claude::error::envelope::{Envelope, short};
 use crate::claude::headers::Headers;
 use crate::claude::request::MessagesRequest;
 use crate::claude::response::{Message, StopReason, Usage};
@@ -16,10 +18,6 @@ mod codes;
 mod envelope;
 #[cfg(test)]
 mod tests;
-
-use envelope::{Envelope, short};
-
-pub use codes::ErrorCode;
 
 /// What to do about a failed call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +81,13 @@ impl CallError {
         if self.class == ErrorClass::Reshape && !had_format {
             self.class = ErrorClass::GiveUp;
             self.code = ErrorCode::InvalidRequest;
+        } else if self.class == ErrorClass::GiveUp
+            && self.code == ErrorCode::InvalidRequest
+            && had_format
+        {
+            // Endpoints word their refusals of a format in many ways: one call without it costs less than to give up.
+            self.class = ErrorClass::Reshape;
+            self.code = ErrorCode::SchemaRefused;
         }
         self
     }
@@ -123,11 +128,16 @@ pub fn classify(status: u16, headers: &Headers, body: &[u8], now_ms: u64) -> Cal
     let envelope = Envelope::read(body);
     let message = match &envelope {
         Some(envelope) => envelope.message.clone(),
-        None => format!("HTTP {status} without a readable error"),
+        None => match envelope::words(body) {
+            Some(words) => format!("HTTP {status}: {words}"),
+            None => format!("HTTP {status} without a readable error"),
+        },
     };
     let verdict = Verdict {
         status,
-        after_ms: headers.retry_after_ms(now_ms),
+        after_ms: headers
+            .retry_after_ms(now_ms)
+            .map(|ms| ms.min(LONGEST_WAIT_MS)),
         now_ms,
         envelope: envelope.as_ref(),
         message: &message,
@@ -142,9 +152,9 @@ pub fn classify(status: u16, headers: &Headers, body: &[u8], now_ms: u64) -> Cal
             .as_ref()
             .and_then(|envelope| envelope.request_id.clone())
     });
-    // An answer of the API's own says that the call failed. A 5xx by somebody in between says
-    // only that they got no answer: the model may well have given one.
-    error.possibly_paid = (500..600).contains(&status) && envelope.is_none();
+    // A status that is no 200 came before any output, and the API bills none of those. A gateway's own timeout says only
+    // that it waited no longer: the model may well have gone on, so that stays possibly paid.
+    error.possibly_paid = matches!(status, 504 | 522 | 524) && envelope.is_none();
     error
 }
 
@@ -271,6 +281,23 @@ pub fn unusable(message: &Message) -> Option<CallError> {
     Some(error)
 }
 
+/// Limits are per minute: who says "in 3,000 years" is asked again in an hour. What lasts longer, as a spending limit does, has
+/// a code of its own.
+const LONGEST_WAIT_MS: u64 = 3_600_000;
+
+/// Machine codes that change what is done about an error.
+const CODES: &[&str] = &[
+    "enforced_spend_limit_reached",
+    "contract_spend_limit_reached",
+    "organization_on_hold",
+    "linked_organization_billing_unavailable",
+    "linked_organization_spend_limit_reached",
+    "cmek_key_disabled",
+    "cmek_key_network_blocked",
+    "cmek_network_blocked",
+    "ramp_limit_exceeded",
+];
+
 /// Everything the decision rests on.
 struct Verdict<'a> {
     status: u16,
@@ -284,9 +311,8 @@ impl Verdict<'_> {
     /// Errors about the account rather than the request. They come first, since the API gives them
     /// statuses that mean something else: a self-set limit is a 400, a tier's cap a 429.
     fn account(&self) -> Option<CallError> {
-        let envelope = self.envelope?;
         let stop = |code, resumes_at_ms| Some(CallError::stop(code, resumes_at_ms, self.message));
-        match envelope.error_code.as_deref().unwrap_or_default() {
+        match self.error_code().unwrap_or_default() {
             "enforced_spend_limit_reached" => {
                 return stop(
                     ErrorCode::SpendLimitReached,
@@ -301,7 +327,7 @@ impl Verdict<'_> {
             | "linked_organization_spend_limit_reached" => {
                 return stop(ErrorCode::BillingFailed, None);
             }
-            "cmek_key_disabled" | "cmek_key_network_blocked" => {
+            "cmek_key_disabled" | "cmek_key_network_blocked" | "cmek_network_blocked" => {
                 return stop(ErrorCode::EncryptionKeyUnusable, None);
             }
             _ => {}
@@ -310,9 +336,9 @@ impl Verdict<'_> {
         if !matches!(self.status, 400 | 403 | 429) {
             return None;
         }
-        let text = envelope.message.to_ascii_lowercase();
+        let text = self.message.to_ascii_lowercase();
         if text.contains("reached your specified") && text.contains("usage limits") {
-            let regained = envelope::regained_at_ms(&envelope.message);
+            let regained = envelope::regained_at_ms(self.message);
             return stop(ErrorCode::UsageLimitReached, regained);
         }
         if text.contains("credit balance is too low") {
@@ -324,7 +350,21 @@ impl Verdict<'_> {
         None
     }
 
-    /// The server's own advice overrules the status, in both directions.
+    /// The machine code: in its own field, or inside the message, where gateways put it that wrap the API's error in theirs.
+    fn error_code(&self) -> Option<&str> {
+        let given = self
+            .envelope
+            .and_then(|envelope| envelope.error_code.as_deref());
+        given.or_else(|| {
+            CODES
+                .iter()
+                .copied()
+                .find(|code| self.message.contains(code))
+        })
+    }
+
+    /// The server's own advice overrules the status, in both directions. But "do not retry" on load or a fault of the
+    /// server speaks of the SDK's quick retries: it is no verdict on the request.
     fn follow(&self, advice: Option<&str>, mut error: CallError) -> CallError {
         match (advice, error.class) {
             (Some("true"), ErrorClass::GiveUp | ErrorClass::Stop { .. }) => {
@@ -332,7 +372,9 @@ impl Verdict<'_> {
                     after_ms: self.after_ms,
                 };
             }
-            (Some("false"), ErrorClass::RetryAfter { .. } | ErrorClass::RetryNow) => {
+            (Some("false"), ErrorClass::RetryAfter { .. } | ErrorClass::RetryNow)
+                if self.status != 429 && self.status < 500 =>
+            {
                 error.class = ErrorClass::GiveUp;
             }
             _ => {}
@@ -360,10 +402,7 @@ impl Verdict<'_> {
             408 => retry(ErrorCode::RequestTimeout),
             409 => retry(ErrorCode::Conflict),
             413 => give_up(ErrorCode::RequestTooLarge),
-            429 => match self
-                .envelope
-                .and_then(|envelope| envelope.error_code.as_deref())
-            {
+            429 => match self.error_code() {
                 Some("ramp_limit_exceeded") => retry(ErrorCode::RampLimited).slowing_the_class(),
                 _ => retry(ErrorCode::RateLimited),
             },

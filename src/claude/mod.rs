@@ -16,6 +16,7 @@
 
 pub mod api_schema;
 pub mod batches;
+pub mod capabilities;
 pub mod error;
 pub mod headers;
 pub mod models;

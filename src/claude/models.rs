@@ -5,6 +5,7 @@
 //! integer nano-dollars: a dollar per million tokens is 1,000 of them per token, and the cheapest
 //! token there is (a cached one of Haiku 5.5) costs 10.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -13,7 +14,7 @@ use serde_json::Value;
 
 use crate::claude::request::{CacheTtl, Effort, Thinking};
 use crate::claude::response::Usage;
-use crate::core::cache::TokenPrice;
+use crate::core::admission::cache::TokenPrice;
 
 /// Billionths of a dollar. A `u64` holds 18 thousand million dollars of them.
 pub type Nano = u64;
@@ -29,13 +30,18 @@ pub struct Catalogue {
     aliases: BTreeMap<String, String>,
 }
 
+/// The row for every name that has none of its own: an endpoint may have more models than anyone would list.
+pub const ANY: &str = "*";
+/// A name that a row stands for goes into requests, rows and headers.
+const LONGEST_NAME: usize = 128;
+
 /// The file's form. Unknown fields are refused: a misspelt price must not pass for a free one.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     as_of: String,
     aliases: BTreeMap<String, String>,
-    models: BTreeMap<String, Model>,
+    models: BTreeMap<String, Value>,
 }
 
 impl Catalogue {
@@ -53,18 +59,27 @@ impl Catalogue {
             }
             merge(&mut data, patch);
         }
-        let file: File = serde_path(data)?;
-        let mut models = file.models;
-        for (id, model) in &mut models {
-            model.id.clone_from(id);
-            model.check()?;
+        let file = File::deserialize(data).map_err(CatalogueError::new)?;
+        let mut models = BTreeMap::new();
+        let mut faults = Vec::new();
+        for (id, row) in file.models {
+            match Model::of_row(&id, row) {
+                Ok(model) => {
+                    models.insert(id, model);
+                }
+                Err(fault) => faults.push(format!("model `{id}`: {fault}")),
+            }
         }
         for (alias, target) in &file.aliases {
-            if !models.contains_key(target) {
-                return Err(CatalogueError(format!(
+            let wrong = faults.iter().any(|fault| fault.contains(target.as_str()));
+            if !models.contains_key(target) && !wrong {
+                faults.push(format!(
                     "alias `{alias}` points to `{target}`, which is no model"
-                )));
+                ));
             }
+        }
+        if !faults.is_empty() {
+            return Err(CatalogueError(faults.join("; ")));
         }
         Ok(Self {
             as_of: file.as_of,
@@ -77,17 +92,42 @@ impl Catalogue {
     ///
     /// # Errors
     /// When there is none; the error names those there are.
-    pub fn resolve(&self, name: &str) -> Result<&Model, UnknownModel> {
-        let id = self.aliases.get(name).map_or(name, String::as_str);
-        self.models.get(id).ok_or_else(|| UnknownModel {
-            name: name.chars().take(64).collect(),
-            known: self.models.keys().cloned().collect(),
-        })
+    pub fn resolve(&self, name: &str) -> Result<Cow<'_, Model>, UnknownModel> {
+        if let Some(model) = self.listed(name) {
+            return Ok(Cow::Borrowed(model));
+        }
+        let sound = !name.is_empty()
+            && name.len() <= LONGEST_NAME
+            && name.bytes().all(|byte| byte.is_ascii_graphic());
+        match self.models.get(ANY).filter(|_| sound) {
+            Some(any) => Ok(Cow::Owned(any.named(name))),
+            None => Err(UnknownModel {
+                name: name.chars().take(64).collect(),
+                known: self.models.keys().cloned().collect(),
+            }),
+        }
     }
 
-    /// All models, by id.
+    /// The model of an id or alias that has a row of its own.
+    #[must_use]
+    pub fn listed(&self, name: &str) -> Option<&Model> {
+        let id = self.aliases.get(name).map_or(name, String::as_str);
+        self.models.get(id).filter(|_| id != ANY)
+    }
+
+    /// All models with rows of their own, by id.
     pub fn models(&self) -> impl Iterator<Item = &Model> {
-        self.models.values()
+        self.models.values().filter(|model| model.id != ANY)
+    }
+
+    /// Which of these names are no models, each with what is wrong with it.
+    #[must_use]
+    pub fn unknown<'n>(&self, names: &[(&'n str, &str)]) -> Vec<(&'n str, String)> {
+        let wrong = |(of, name): &(&'n str, &str)| {
+            let unknown = self.resolve(name).err()?;
+            Some((*of, unknown.to_string()))
+        };
+        names.iter().filter_map(wrong).collect()
     }
 }
 
@@ -131,39 +171,11 @@ fn merge(target: &mut Value, patch: Value) {
     }
 }
 
-fn serde_path(data: Value) -> Result<File, CatalogueError> {
-    // Model by model, so that the message can name the one at fault.
-    for (id, model) in data
-        .get("models")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-    {
-        Model::deserialize(model)
-            .map_err(|error| CatalogueError(format!("model `{id}`: {error}")))?;
-    }
-    File::deserialize(data).map_err(CatalogueError::new)
-}
-
-/// A family of models.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Line {
-    Haiku,
-    Sonnet,
-    Opus,
-    Fable,
-    Mythos,
-}
-
 /// One model, as far as a caller must know it.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     /// What the API calls it; the key in the file.
-    #[serde(skip)]
     pub id: String,
-    pub line: Line,
     /// Models of one class share the account's rate limits.
     pub class: String,
     pub context_tokens: u64,
@@ -177,8 +189,108 @@ pub struct Model {
     pub structured_outputs: bool,
     pub prices: Prices,
     /// What a reader of the file should know.
-    #[serde(default)]
     pub note: Option<String>,
+}
+
+/// A model as the file has it. What is left out is what a model has that is known by nothing but its sizes and price.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    /// The family, for readers.
+    #[serde(default, rename = "line")]
+    _line: Option<String>,
+    /// Left out: the model's own.
+    #[serde(default)]
+    class: Option<String>,
+    context_tokens: u64,
+    max_output_tokens: u32,
+    #[serde(default = "usual_minimum")]
+    min_cacheable_tokens: u64,
+    #[serde(default)]
+    thinking: ThinkingModes,
+    #[serde(default)]
+    efforts: Vec<Effort>,
+    #[serde(default)]
+    default_effort: Option<Effort>,
+    /// An endpoint that ignores or refuses formats is found out.
+    #[serde(default = "yes")]
+    structured_outputs: bool,
+    /// Nano-dollars per token.
+    #[serde(default)]
+    prices: Option<Prices>,
+    /// The same as people write them; it wins.
+    #[serde(default)]
+    usd_per_mtok: Option<Usd>,
+    #[serde(default)]
+    note: Option<String>,
+}
+
+fn usual_minimum() -> u64 {
+    1_024
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Dollars per million tokens.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Usd {
+    input: f64,
+    output: f64,
+    #[serde(default)]
+    cache_write_5m: Option<f64>,
+    #[serde(default)]
+    cache_write_1h: Option<f64>,
+    #[serde(default)]
+    cache_read: Option<f64>,
+    #[serde(default = "whole")]
+    batch_percent: u64,
+    #[serde(default = "whole")]
+    us_percent: u64,
+    /// Dollars for a thousand searches.
+    #[serde(default)]
+    web_searches: Option<f64>,
+}
+
+fn whole() -> u64 {
+    100
+}
+
+/// Dollars for a thousand searches, as Claude's API takes them.
+const USUAL_SEARCHES: f64 = 10.0;
+/// More than any token costs: such a price is one in another unit.
+const MOST_USD: f64 = 100_000.0;
+
+impl Usd {
+    /// Rounded up to whole nano-dollars per token. A cache write that is left out costs what it costs at Claude, a read as
+    /// much as plain input.
+    fn prices(&self) -> Result<Prices, String> {
+        let nano = |field: &str, usd: f64| {
+            if usd.is_finite() && (0.0..=MOST_USD).contains(&usd) {
+                Ok((usd * 1_000.0 - 1e-6).ceil().max(0.0) as Nano)
+            } else {
+                Err(format!("usd_per_mtok.{field}: {usd} is no price"))
+            }
+        };
+        let or = |given: Option<f64>, factor: f64| given.unwrap_or(self.input * factor);
+        Ok(Prices {
+            standard: Rates {
+                input: nano("input", self.input)?,
+                output: nano("output", self.output)?,
+                cache_write_5m: nano("cache_write_5m", or(self.cache_write_5m, 1.25))?,
+                cache_write_1h: nano("cache_write_1h", or(self.cache_write_1h, 2.0))?,
+                cache_read: nano("cache_read", or(self.cache_read, 1.0))?,
+            },
+            long_prompt: None,
+            batch_percent: self.batch_percent,
+            us_percent: self.us_percent,
+            // A thousand of them, so a thousandth of a dollar is a million nano-dollars each.
+            web_search: nano("web_searches", self.web_searches.unwrap_or(USUAL_SEARCHES))?
+                .saturating_mul(1_000),
+        })
+    }
 }
 
 /// Which modes a model takes, and the one it has when a request names none.
@@ -187,6 +299,16 @@ pub struct Model {
 pub struct ThinkingModes {
     pub default: ThinkingMode,
     pub modes: Vec<ThinkingMode>,
+}
+
+/// Requests name none.
+impl Default for ThinkingModes {
+    fn default() -> Self {
+        ThinkingModes {
+            default: ThinkingMode::Disabled,
+            modes: vec![ThinkingMode::Disabled],
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -205,8 +327,42 @@ pub struct Deliberation {
 }
 
 impl Model {
-    fn check(&self) -> Result<(), CatalogueError> {
-        let fault = |text: &str| Err(CatalogueError(format!("model `{}`: {text}", self.id)));
+    fn of_row(id: &str, row: Value) -> Result<Model, String> {
+        let row = Row::deserialize(row).map_err(|error| error.to_string())?;
+        let prices = match (row.usd_per_mtok, row.prices) {
+            (Some(usd), _) => usd.prices()?,
+            (None, Some(prices)) => prices,
+            (None, None) => return Err("missing field `usd_per_mtok`".to_owned()),
+        };
+        let model = Model {
+            id: id.to_owned(),
+            class: row.class.unwrap_or_else(|| id.to_owned()),
+            context_tokens: row.context_tokens,
+            max_output_tokens: row.max_output_tokens,
+            min_cacheable_tokens: row.min_cacheable_tokens,
+            thinking: row.thinking,
+            efforts: row.efforts,
+            default_effort: row.default_effort,
+            structured_outputs: row.structured_outputs,
+            prices,
+            note: row.note,
+        };
+        model.check()?;
+        Ok(model)
+    }
+
+    /// The row of [`ANY`] for that model. Without a class of its own it has the model's.
+    fn named(&self, id: &str) -> Model {
+        let class = if self.class == ANY { id } else { &self.class };
+        Model {
+            id: id.to_owned(),
+            class: class.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let fault = |text: &str| Err(text.to_owned());
         if self.max_output_tokens == 0 || self.context_tokens == 0 {
             return fault("its limits must be above 0");
         }

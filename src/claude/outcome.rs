@@ -5,20 +5,20 @@
 //! text is read tolerantly and every result is checked strictly: what is valid is kept even when
 //! its neighbours are not, and what is wrong is said in words that a repair call can show.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt::Write;
 
 use serde_json::Value;
 
+use crate::claude::outcome::documents::Documents;
 use crate::claude::response::StopReason;
 use crate::claude::worker_schema::{Output, default_schema};
 use crate::core::schema::{Fault, MAX_FAULTS, Schema};
+use crate::core::value::same_text::{match_ids, visible};
 
 mod documents;
 #[cfg(test)]
 mod tests;
-
-use documents::Documents;
 
 /// What a worker was asked for.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +61,8 @@ impl Answer {
 pub fn read(text: &str, stop: &StopReason, wanted: Wanted<'_>) -> Answer {
     let documents = Documents::find(text);
     let mut answer = match wanted.output {
-        Output::Item => items(&documents, wanted),
+        Output::Item if stop.cuts_off() => items(&documents, "", wanted),
+        Output::Item => items(&documents, text.trim(), wanted),
         Output::Chunk => chunk(&documents, text, stop, wanted),
     };
     answer.truncated = stop.cuts_off();
@@ -92,22 +93,22 @@ fn explain(answer: &mut Answer, documents: &Documents) {
 }
 
 /// Reads `output: item`.
-fn items(documents: &Documents, wanted: Wanted<'_>) -> Answer {
-    let expected: HashSet<&str> = wanted.ids.iter().map(String::as_str).collect();
+fn items(documents: &Documents, prose: &str, wanted: Wanted<'_>) -> Answer {
     let mut found: HashMap<&str, Found> = HashMap::new();
     let mut answer = Answer::default();
-    for entry in entries(documents, wanted) {
-        let Some(id) = expected
-            .get(entry.id.trim())
-            .or_else(|| expected.get(entry.id.as_str()))
-        else {
-            if !answer.invented.contains(&entry.id) {
-                answer.invented.push(entry.id);
-            }
+    let mut results = by_id(entries(documents, prose, wanted));
+    let given: Vec<&str> = wanted.ids.iter().map(String::as_str).collect();
+    let answered: Vec<&str> = results.iter().map(|(id, _)| id.as_str()).collect();
+    let places = match_ids(&given, &answered);
+    for ((id, outputs), place) in results.drain(..).zip(places) {
+        let Some(id) = place.and_then(|place| given.get(place)) else {
+            answer.invented.push(id);
             continue;
         };
-        let result = admitted(entry.output, wanted.schema);
-        found.entry(id).or_default().add(result);
+        for output in outputs {
+            let result = admitted(output, wanted.schema);
+            found.entry(id).or_default().add(result);
+        }
     }
     let mut silent = Vec::new();
     for id in wanted.ids {
@@ -178,9 +179,23 @@ struct Entry {
     output: Value,
 }
 
+/// What was answered for each id, the ids as they are written and in their order.
+fn by_id(entries: Vec<Entry>) -> Vec<(String, Vec<Value>)> {
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut results: Vec<(String, Vec<Value>)> = Vec::new();
+    for Entry { id, output } in entries {
+        let place = *places.entry(id.clone()).or_insert(results.len());
+        match results.get_mut(place) {
+            Some((_, outputs)) => outputs.push(output),
+            None => results.push((id, vec![output])),
+        }
+    }
+    results
+}
+
 /// The results in an answer. If one document holds them all, as it should, only that one counts
 /// (the last, if the model began anew); otherwise whatever looks like a result does.
-fn entries(documents: &Documents, wanted: Wanted<'_>) -> Vec<Entry> {
+fn entries(documents: &Documents, prose: &str, wanted: Wanted<'_>) -> Vec<Entry> {
     for list in documents.lists().rev() {
         let entries: Vec<Entry> = list
             .iter()
@@ -197,6 +212,11 @@ fn entries(documents: &Documents, wanted: Wanted<'_>) -> Vec<Entry> {
         ([], [id], [only]) if wanted.schema.admit(only.value.clone()).is_ok() => vec![Entry {
             id: id.clone(),
             output: only.value.clone(),
+        }],
+        // A stage without a schema of its own wants text.
+        ([], [id], []) if wants_text(wanted.schema) && !prose.is_empty() => vec![Entry {
+            id: id.clone(),
+            output: Value::String(prose.to_owned()),
         }],
         _ => entries,
     }
@@ -243,7 +263,7 @@ fn chunk(documents: &Documents, text: &str, stop: &StopReason, wanted: Wanted<'_
     }
     // Without a schema of its own a stage wants text, and text it got.
     let prose = documents.found.is_empty() && !stop.cuts_off() && !text.trim().is_empty();
-    if prose && *wanted.schema.source() == default_schema() {
+    if prose && wants_text(wanted.schema) {
         answer.chunk = Some(serde_json::json!({"text": text.trim()}));
         return answer;
     }
@@ -251,13 +271,51 @@ fn chunk(documents: &Documents, text: &str, stop: &StopReason, wanted: Wanted<'_
     answer
 }
 
+fn wants_text(schema: &Schema) -> bool {
+    *schema.source() == default_schema()
+}
+
 /// A result as it is valid, after the repairs that cannot change its meaning: letter case of
-/// listed strings, and bare text where `{"text"}` was wanted.
+/// listed strings, bare text where `{"text"}` was wanted, and texts that hold the JSON of what was wanted.
 fn admitted(output: Value, schema: &Schema) -> Result<Value, Vec<Fault>> {
-    if output.is_string() && *schema.source() == default_schema() {
+    if output.is_string() && wants_text(schema) {
         return Ok(serde_json::json!({"text": output}));
     }
-    schema.admit(output)
+    let faults = match schema.admit(output.clone()) {
+        Ok(value) => return Ok(value),
+        Err(faults) => faults,
+    };
+    // Only where the whole result is valid then: a text that was meant as a text never comes here.
+    let unwrapped = unwrap(output, schema, &faults);
+    unwrapped
+        .and_then(|value| schema.admit(value).ok())
+        .ok_or(faults)
+}
+
+/// The result with what its faults point at read as JSON, where that is text: some models give numbers, lists or whole
+/// results as strings.
+fn unwrap(mut output: Value, schema: &Schema, faults: &[Fault]) -> Option<Value> {
+    let parsed = |value: &Value| {
+        let parsed: Value = serde_json::from_str(value.as_str()?).ok()?;
+        (!parsed.is_string()).then_some(parsed)
+    };
+    if output.is_string() {
+        let value = parsed(&output)?;
+        return match schema.admit(value.clone()) {
+            Ok(value) => Some(value),
+            Err(faults) => unwrap(value, schema, &faults).filter(|value| !value.is_string()),
+        };
+    }
+    let mut found = false;
+    for fault in faults {
+        if let Some(place) = output.pointer_mut(&fault.path)
+            && let Some(value) = parsed(place)
+        {
+            *place = value;
+            found = true;
+        }
+    }
+    found.then_some(output)
 }
 
 /// A fault of one item's result, found by id: the model knows ids, and positions shift.
@@ -280,7 +338,8 @@ fn listed(ids: &[&String]) -> String {
     let mut text = String::new();
     for (index, id) in ids.iter().take(MOST).enumerate() {
         let id: String = id.chars().take(40).collect();
-        let _ = write!(text, "{}`{id}`", if index == 0 { "" } else { ", " });
+        let comma = if index == 0 { "" } else { ", " };
+        let _ = write!(text, "{comma}`{}`", visible(&id));
     }
     if ids.len() > MOST {
         let _ = write!(text, " and {} more", ids.len() - MOST);

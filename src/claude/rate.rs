@@ -45,11 +45,20 @@ impl RateHeaders {
     }
 }
 
-/// A bucket counts only when both numbers are there: one alone would have to be guessed from.
+/// What gateways put before the names of the headers that they pass on.
+const PREFIXES: [&str; 2] = ["", "llm_provider-"];
+
+/// A bucket counts only when both numbers are there: one alone would have to be guessed from. A limit of 0 is no limit that
+/// anybody could work by: whoever sends it has nothing to say.
 fn bucket(headers: &Headers, name: &str) -> Option<Bucket> {
-    let field = |part: &str| format!("anthropic-ratelimit-{name}-{part}");
+    let of = |prefix: &str| read(headers, &format!("{prefix}anthropic-ratelimit-{name}"));
+    PREFIXES.into_iter().find_map(of)
+}
+
+fn read(headers: &Headers, name: &str) -> Option<Bucket> {
+    let field = |part: &str| format!("{name}-{part}");
     Some(Bucket {
-        limit: headers.number(&field("limit"))?,
+        limit: headers.number(&field("limit")).filter(|limit| *limit > 0)?,
         remaining: headers.number(&field("remaining"))?,
         reset_ms: headers.get(&field("reset")).and_then(rfc3339_ms),
     })
@@ -133,6 +142,18 @@ mod tests {
             assert_eq!(RateHeaders::read(&headers).requests, None);
         }
         assert!(RateHeaders::read(&Headers::none()).is_empty());
+    }
+
+    #[test]
+    fn a_limit_of_nothing_is_unreadable_and_a_prefix_is_known() {
+        let of = |prefix: &str, limit: &str| {
+            let name = |part: &str| format!("{prefix}anthropic-ratelimit-requests-{part}");
+            let headers = [(name("limit"), limit), (name("remaining"), "0")];
+            RateHeaders::read(&headers.into_iter().collect()).requests
+        };
+        assert_eq!(of("", "0"), None);
+        assert_eq!(of("", "7").map(|bucket| bucket.limit), Some(7));
+        assert_eq!(of("llm_provider-", "7").map(|bucket| bucket.limit), Some(7));
     }
 
     #[test]

@@ -11,15 +11,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::claude::models::{Deliberation, Model, Nano};
-pub use crate::core::cache::CacheTtl;
-pub use crate::core::plan::Effort;
+pub use crate::core::admission::cache::CacheTtl;
+pub use crate::core::plan::spec::Effort;
+use crate::core::text::expansion::expanded_bytes;
 
 /// The version every request names.
 pub const API_VERSION: &str = "2026-10-21";
 /// Where a request goes, below the base URL.
 pub const MESSAGES_PATH: &str = "/v1/messages";
-/// The header that carries the key. Its value is a secret, so it is added by whoever sends.
-pub const API_KEY_HEADER: &str = "x-api-key";
 /// The API refuses longer bodies.
 pub const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
 
@@ -213,7 +212,7 @@ impl Role {
 /// ```
 /// # use fanwise::claude::{models::Catalogue, request::{RequestBuilder, Role}};
 /// # let models = Catalogue::load(None).unwrap();
-/// let model = models.resolve("haiku").unwrap();
+/// let model = models.listed("haiku").unwrap();
 /// let request = RequestBuilder::new(Role::Worker, model, 4096)
 ///     .system("You label tickets.")
 ///     .user("<items>\n[]\n</items>")
@@ -410,13 +409,14 @@ impl MessagesRequest {
         request
     }
 
-    /// No request of these bytes has more input tokens: a token is at least one byte, and what the
-    /// API itself puts in is allowed for. Server tools bring in input of their own, round by
+    /// No request of these bytes has more input tokens: a token is at least one byte (of the text as a tokenizer may
+    /// normalise it), and what the API itself puts in is allowed for. Server tools bring in input of their own, round by
     /// round, up to a full context each.
     #[must_use]
     pub fn input_bound(&self, model: &Model) -> u64 {
         let rounds: u64 = self.tools.iter().map(|tool| u64::from(tool.max_uses)).sum();
         len(&self.unmarked().body())
+            .saturating_add(self.expansion())
             .saturating_add(self.hidden())
             .saturating_add(rounds.saturating_mul(model.context_tokens))
     }
@@ -424,7 +424,20 @@ impl MessagesRequest {
     /// The same for what [`Self::prefix`] says: no more tokens than these are ever written to the cache, or read from it.
     #[must_use]
     pub fn prefix_bound(&self) -> u64 {
-        len(&self.prefix()).saturating_add(self.hidden())
+        len(&self.prefix())
+            .saturating_add(self.system.iter().map(|block| gain(&block.text)).sum())
+            .saturating_add(self.hidden())
+    }
+
+    /// Bytes that its texts gain where a tokenizer normalises them.
+    fn expansion(&self) -> u64 {
+        let system = self.system.iter().map(|block| gain(&block.text));
+        let turns = self.messages.iter().flat_map(|turn| &turn.content);
+        let turns = turns.map(|content| match content {
+            Content::Text(block) => gain(&block.text),
+            Content::Raw(value) => gain(&value.to_string()),
+        });
+        system.chain(turns).sum()
     }
 
     fn hidden(&self) -> u64 {
@@ -487,6 +500,10 @@ impl MessagesRequest {
     }
 }
 
+fn gain(text: &str) -> u64 {
+    expanded_bytes(text).saturating_sub(len(text.as_bytes()))
+}
+
 fn len(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
@@ -498,6 +515,27 @@ pub struct Trace<'a> {
     pub job: &'a str,
     pub task: Option<&'a str>,
     pub attempt: u32,
+}
+
+/// The headers that open an endpoint: the key in the one header that it reads, and what a gateway wants besides. They are
+/// secrets, so whoever sends adds them. Both ways to send a key at once are refused by some endpoints, so a key is left out
+/// where the operator's own headers have one.
+#[must_use]
+pub fn opening_headers(
+    key: Option<&str>,
+    bearer: bool,
+    more: &[(String, String)],
+) -> Vec<(String, String)> {
+    let own = |name: &str| {
+        more.iter()
+            .any(|(other, _)| other.eq_ignore_ascii_case(name))
+    };
+    let carried = own("x-api-key") || own("authorization");
+    let key = key.filter(|_| !carried).map(|key| match bearer {
+        true => ("authorization".to_owned(), format!("Bearer {key}")),
+        false => ("x-api-key".to_owned(), key.to_owned()),
+    });
+    key.into_iter().chain(more.iter().cloned()).collect()
 }
 
 /// All headers of a request but the key's.

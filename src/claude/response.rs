@@ -22,6 +22,8 @@ pub struct Message {
     /// Set on a refusal, when the API says why.
     pub refusal: Option<Refusal>,
     pub usage: Usage,
+    /// The endpoint said how many tokens the answer took. Where it did not, the counts in `usage` are no price.
+    pub counted: bool,
     /// After a pause: every block exactly as it came, thinking too, for the model to go on from. Empty otherwise.
     pub turn: Vec<Value>,
 }
@@ -42,7 +44,7 @@ impl Message {
     /// Reads the body of a response that was not streamed.
     ///
     /// # Errors
-    /// When the body is no message: not JSON, or without `content` or `usage`.
+    /// When the body is no message: not JSON, or without `content`.
     pub fn from_json(body: &[u8]) -> Result<Self, NotAMessage> {
         let value: Value = serde_json::from_slice(body).map_err(|_| NotAMessage)?;
         Self::from_value(&value)
@@ -57,14 +59,21 @@ impl Message {
             .get("content")
             .and_then(Value::as_array)
             .ok_or(NotAMessage)?;
-        let usage = value
-            .get("usage")
-            .filter(|usage| usage.is_object())
-            .ok_or(NotAMessage)?;
+        // Some endpoints report no usage: what was answered is an answer all the same.
+        let usage = value.get("usage").filter(|usage| usage.is_object());
+        let kind = value.get("type").and_then(Value::as_str);
+        if usage.is_none() && kind != Some("message") {
+            return Err(NotAMessage);
+        }
         let stop_reason = StopReason::from_value(value.get("stop_reason"));
-        Ok(Self {
+        let output = usage.and_then(|usage| usage.get("output_tokens")?.as_u64());
+        let mut message = Self {
             turn: if stop_reason == StopReason::PauseTurn {
-                blocks.clone()
+                blocks
+                    .iter()
+                    .filter(|block| !is_empty_text(block))
+                    .cloned()
+                    .collect()
             } else {
                 Vec::new()
             },
@@ -73,9 +82,30 @@ impl Message {
             content: blocks.iter().filter_map(Block::from_value).collect(),
             stop_reason,
             refusal: Refusal::from_value(value.get("stop_details")),
-            usage: Usage::from_value(usage),
-        })
+            usage: usage.map(Usage::from_value).unwrap_or_default(),
+            counted: false,
+        };
+        message.judge_usage(output);
+        Ok(message)
     }
+
+    /// Decides whether the usage can be a count of this answer; `output` is what was reported at its end. Nobody reads a
+    /// prompt of no tokens, and no text has none: zeros are what gateways give that do not count. Only a refusal before
+    /// any output may cost nothing.
+    pub(crate) fn judge_usage(&mut self, output: Option<u64>) {
+        let silent = self.content.is_empty();
+        let refused = self.stop_reason == StopReason::Refusal && silent;
+        let plausible = self.usage.total_input() > 0 && (silent || self.usage.output_tokens > 0);
+        self.counted = output.is_some() && (refused || plausible);
+        if output.is_none() {
+            self.usage.output_tokens = 0;
+        }
+    }
+}
+
+/// The API refuses an empty text block in a turn that it is to go on from.
+pub(crate) fn is_empty_text(block: &Value) -> bool {
+    block.get("type").and_then(Value::as_str) == Some("text") && text_of(block, "text").is_empty()
 }
 
 /// The body of a response with status 200 that is not what the API documents.
@@ -137,9 +167,10 @@ impl Block {
 }
 
 /// Why the model stopped. A reason we do not know is kept as it came.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum StopReason {
     /// Done.
+    #[default]
     EndTurn,
     /// `max_tokens` was reached: the text is cut off.
     MaxTokens,

@@ -19,8 +19,7 @@ pub struct SseEvent {
 #[error("an event of the stream is longer than {MAX_EVENT_BYTES} bytes")]
 pub struct TooLong;
 
-/// Turns chunks into events. Feed every chunk to [`SseParser::push`]; an event that was not ended
-/// by an empty line when the stream ends is none, as the standard has it.
+/// Turns chunks into events. Feed every chunk to [`SseParser::push`], and call [`SseParser::finish`] at the end.
 #[derive(Debug, Default)]
 pub struct SseParser {
     /// The line that is not over yet.
@@ -65,6 +64,15 @@ impl SseParser {
             };
         }
         self.grow(rest)
+    }
+
+    /// The stream is over: what was not ended by an empty line is an event too, where it has data. The standard drops it,
+    /// but some servers close without the last line, and what it holds was paid for.
+    pub fn finish(&mut self, events: &mut Vec<SseEvent>) {
+        if !self.line.is_empty() {
+            self.end_line(events);
+        }
+        self.dispatch(events);
     }
 
     fn grow(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
@@ -151,6 +159,24 @@ mod tests {
             [],
             "without data there is no event"
         );
+    }
+
+    #[test]
+    fn the_last_event_needs_no_empty_line_at_the_end_of_the_stream() {
+        for text in [
+            "event: a\ndata: 1\n",
+            "event: a\ndata: 1",
+            "event: a\r\ndata: 1\r",
+        ] {
+            let mut parser = SseParser::new();
+            let mut events = Vec::new();
+            parser.push(text.as_bytes(), &mut events).unwrap();
+            assert_eq!(events, []);
+            parser.finish(&mut events);
+            assert_eq!(events, [event("a", "1")], "{text:?}");
+            parser.finish(&mut events);
+            assert_eq!(events.len(), 1, "nothing comes twice");
+        }
     }
 
     #[test]

@@ -1,17 +1,20 @@
 //! A streamed answer, put together.
 //!
 //! [`StreamReader`] takes the body's bytes as they come and gives one [`Message`] at the end. An
-//! answer counts as whole only when `message_stop` was seen: a connection that ends before is a
-//! cut stream, whatever had arrived, because the text may lack its end. Errors that come in the
+//! answer counts as whole when `message_stop` was seen, or when a stream ended in order after a stop
+//! reason with every block closed: some servers leave the rest out. A connection that ends before is
+//! a cut stream, whatever had arrived, because the text may lack its end. Errors that come in the
 //! middle of a stream end it. What was counted until then is kept, for the books.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use crate::claude::error::{CallError, ErrorClass, ErrorCode, stream_error};
 use crate::claude::headers::Headers;
-use crate::claude::response::{Block, Message, Refusal, StopReason, Usage, id_of, text_of};
+use crate::claude::response::{
+    Block, Message, Refusal, StopReason, Usage, id_of, is_empty_text, text_of,
+};
 use crate::claude::sse::{SseEvent, SseParser};
 
 /// 128,000 tokens of output are well under a megabyte of text; tools may bring more.
@@ -69,9 +72,15 @@ impl StreamReader {
     ///
     /// # Errors
     /// When it had failed before, or the message is not whole.
-    pub fn finish(self) -> Result<Message, CallError> {
+    pub fn finish(mut self) -> Result<Message, CallError> {
         if let Some(error) = self.failed {
             return Err(error);
+        }
+        let mut last = Vec::new();
+        self.parser.finish(&mut last);
+        for event in last {
+            // An event that was cut in the middle is none: the stop reason decides whether the message is whole.
+            let _ = self.assembler.push(&event);
         }
         let usage = self.assembler.usage_so_far();
         let message = self.assembler.finish().ok_or_else(|| {
@@ -131,17 +140,23 @@ pub struct MessageAssembler {
     head: Option<Head>,
     /// By index, as deltas name their block by it.
     blocks: BTreeMap<u64, Building>,
+    /// Those of them that were begun and not closed.
+    open: BTreeSet<u64>,
     bytes: usize,
     done: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Head {
     id: String,
     model: String,
     stop_reason: StopReason,
     refusal: Option<Refusal>,
     usage: Usage,
+    /// A stop reason came after the blocks.
+    stopped: bool,
+    /// Output tokens as reported after the blocks: those in `message_start` are no count.
+    output: Option<u64>,
 }
 
 /// A block as far as it has come.
@@ -174,16 +189,25 @@ impl MessageAssembler {
         if event.name == "error" {
             return Err(StreamFault::Reported(event.data.clone()));
         }
-        if !event.name.is_empty() && !KNOWN.contains(&event.name.as_str()) {
+        if event.data.trim() == DONE {
             return Ok(());
         }
-        let data: Value =
-            serde_json::from_str(&event.data).map_err(|_| invalid("an event that is not JSON"))?;
+        // The data says what it is; some gateways name every event `message`.
+        let known = event.name.is_empty() || KNOWN.contains(&event.name.as_str());
+        let data: Value = match serde_json::from_str(&event.data) {
+            Ok(data) => data,
+            Err(_) if known => return Err(invalid("an event that is not JSON")),
+            Err(_) => return Ok(()),
+        };
         match data.get("type").and_then(Value::as_str).unwrap_or_default() {
             "error" => Err(StreamFault::Reported(event.data.clone())),
             "message_start" => self.start(data.get("message").unwrap_or(&Value::Null)),
             "content_block_start" => self.start_block(&data),
             "content_block_delta" => self.delta(&data),
+            "content_block_stop" => {
+                self.open.remove(&self.index_of(&data));
+                Ok(())
+            }
             "message_delta" => self.message_delta(&data),
             "message_stop" => {
                 self.done = self.head.is_some();
@@ -193,7 +217,7 @@ impl MessageAssembler {
                     Err(invalid("an end without a beginning"))
                 }
             }
-            // `ping`, `content_block_stop`, and what is not known yet.
+            // `ping`, and what is not known yet.
             _ => Ok(()),
         }
     }
@@ -201,13 +225,17 @@ impl MessageAssembler {
     /// The message, if it is whole.
     #[must_use]
     pub fn finish(self) -> Option<Message> {
-        let head = self.head.filter(|_| self.done)?;
+        let ended = self.done || self.open.is_empty();
+        let head = self
+            .head
+            .filter(|head| ended && (self.done || head.stopped))?;
         let turn = if head.stop_reason == StopReason::PauseTurn {
-            self.blocks.values().map(Building::raw).collect()
+            let blocks = self.blocks.values().map(Building::raw);
+            blocks.filter(|block| !is_empty_text(block)).collect()
         } else {
             Vec::new()
         };
-        Some(Message {
+        let mut message = Message {
             turn,
             id: head.id,
             model: head.model,
@@ -219,7 +247,10 @@ impl MessageAssembler {
             stop_reason: head.stop_reason,
             refusal: head.refusal,
             usage: head.usage,
-        })
+            counted: false,
+        };
+        message.judge_usage(head.output);
+        Some(message)
     }
 
     /// What has been counted so far; `None` before the message began.
@@ -241,12 +272,25 @@ impl MessageAssembler {
                 .get("usage")
                 .map(Usage::from_value)
                 .unwrap_or_default(),
+            ..Head::default()
         });
         Ok(())
     }
 
+    /// Some servers leave the index out: their blocks come one after the other.
+    fn index_of(&self, data: &Value) -> u64 {
+        let last = || self.blocks.last_key_value().map_or(0, |(index, _)| *index);
+        data.get("index")
+            .and_then(Value::as_u64)
+            .unwrap_or_else(last)
+    }
+
     fn start_block(&mut self, data: &Value) -> Result<(), StreamFault> {
-        let index = index_of(data)?;
+        let next = self
+            .blocks
+            .last_key_value()
+            .map_or(0, |(index, _)| index.saturating_add(1));
+        let index = data.get("index").and_then(Value::as_u64).unwrap_or(next);
         let block = data
             .get("content_block")
             .ok_or_else(|| invalid("a block without content"))?;
@@ -272,24 +316,26 @@ impl MessageAssembler {
         if self.blocks.insert(index, building).is_some() {
             return Err(invalid("a block begun twice"));
         }
+        self.open.insert(index);
         Ok(())
     }
 
     fn delta(&mut self, data: &Value) -> Result<(), StreamFault> {
-        let index = index_of(data)?;
+        let index = self.index_of(data);
         let delta = data.get("delta").unwrap_or(&Value::Null);
         let piece = |field: &str| delta.get(field).and_then(Value::as_str).unwrap_or_default();
+        let kind = delta.get("type").and_then(Value::as_str);
+        if kind == Some("text_delta") && self.blocks.is_empty() {
+            // Some servers begin to write without saying so.
+            let (text, citations) = (String::new(), Vec::new());
+            self.blocks
+                .insert(index, Building::Text { text, citations });
+        }
         let block = self
             .blocks
             .get_mut(&index)
             .ok_or_else(|| invalid("a piece of a block that was not begun"))?;
-        let grown = match (
-            block,
-            delta
-                .get("type")
-                .and_then(Value::as_str)
-                .unwrap_or_default(),
-        ) {
+        let grown = match (block, kind.unwrap_or_default()) {
             (Building::Text { text, .. }, "text_delta") => {
                 text.push_str(piece("text"));
                 piece("text").len()
@@ -330,6 +376,7 @@ impl MessageAssembler {
         if let Some(delta) = data.get("delta") {
             if let Some(reason) = delta.get("stop_reason").and_then(Value::as_str) {
                 head.stop_reason = StopReason::parse(reason);
+                head.stopped = true;
             }
             if let Some(refusal) = Refusal::from_value(delta.get("stop_details")) {
                 head.refusal = Some(refusal);
@@ -337,6 +384,8 @@ impl MessageAssembler {
         }
         if let Some(usage) = data.get("usage") {
             head.usage.update(usage);
+            let output = usage.get("output_tokens").and_then(Value::as_u64);
+            head.output = output.or(head.output);
         }
         Ok(())
     }
@@ -378,7 +427,10 @@ fn with_input(mut start: Value, input: &str) -> Value {
     start
 }
 
-/// Events that carry something for us; all others are skipped without a look at their data.
+/// Ends streams of another vendor's form, and is sent by some who translate.
+const DONE: &str = "[DONE]";
+
+/// Events that carry something for us: their data must be JSON. What has another name is read where it can be.
 const KNOWN: &[&str] = &[
     "message_start",
     "content_block_start",
@@ -390,12 +442,6 @@ const KNOWN: &[&str] = &[
 
 fn invalid(text: &str) -> StreamFault {
     StreamFault::Invalid(format!("the stream is not as documented: {text}"))
-}
-
-fn index_of(data: &Value) -> Result<u64, StreamFault> {
-    data.get("index")
-        .and_then(Value::as_u64)
-        .ok_or_else(|| invalid("a block without an index"))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::claude::api_schema::{Unsendable, adapt};
-pub use crate::core::plan::Output;
+pub use crate::core::plan::spec::Output;
 
 const ITEM_IN_WORDS: &str = include_str!("../../prompts/schema-item.md");
 const CHUNK_IN_WORDS: &str = include_str!("../../prompts/schema-chunk.md");

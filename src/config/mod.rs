@@ -1,18 +1,25 @@
 //! Typed configuration, from variables and secrets. One error lists all that is wrong.
 //!
-//! - here: what can be set, by what it is about
-//! - [`read`]: the variables by name, with their defaults and bounds
+//! - here: the values, by what they are about
+//! - [`table`]: the variables of an operator, each declared once
+//! - [`tuning`]: the inner figures of the engine, each declared once
+//! - [`read`]: which value comes from which declaration, and what must hold between them
 //! - [`vars`]: how one of them is read
+//! - `documents`: what is made of the declarations: `wrangler.toml`, the reference page
 //!
 //! Secrets never appear here: the API key stays in the platform's adapter, tokens are hashed at once.
 //!
 //! What a fault says goes to the log and to `/healthz?deep=1`. It repeats a value only where that is too short to be a key
 //! (somebody may have put one into the wrong variable), and never an address, which may hold a password.
 
+#[cfg(test)]
+mod documents;
 mod read;
+pub mod table;
+pub mod tuning;
 mod vars;
 
-use crate::core::guard::{Guard, PublicUrl};
+use crate::core::net::url_guard::{Guard, PublicUrl};
 
 /// A variable that does not hold what it should.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -78,7 +85,7 @@ pub struct Intervals {
     /// How long a consumer may be silent before its tasks go to another.
     pub lease_ms: u64,
     /// While anything is at work, leases that ran out are looked for so often. A crash is noticed after a lease and
-    /// this: together they stay well under a minute.
+    /// this: together they stay under two minutes.
     pub watch_ms: u64,
     /// How long a consumer goes on taking new tasks.
     pub work_ms: u64,
@@ -86,6 +93,8 @@ pub struct Intervals {
     pub gather_ms: u64,
     /// The most one call may take from first byte sent to last byte read.
     pub call_timeout_ms: u64,
+    /// The most a call may wait for the head of its answer.
+    pub head_timeout_ms: u64,
     /// Between the bytes of an answer.
     pub idle_timeout_ms: u64,
     /// A queued task whose message did not come for so long is sent again.
@@ -176,6 +185,10 @@ pub struct Tracing {
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
+    /// The base URL of Claude's API. It holds no secret: addresses with one are refused.
+    pub endpoint: String,
+    /// The key goes as a bearer token, not in `x-api-key`.
+    pub bearer: bool,
     pub caps: Caps,
     pub defaults: Defaults,
     pub intervals: Intervals,
@@ -193,9 +206,11 @@ pub struct Config {
     /// Calls in flight in a class whose rate headers have not been seen yet.
     pub governor_start: u32,
     pub cache: Cache,
-    /// For the whole account, and for each token, per UTC day.
+    /// For the whole account, and for each tenant, per UTC day.
     pub account_daily_usd: Option<f64>,
-    pub token_daily_usd: Option<f64>,
+    pub tenant_daily_usd: Option<f64>,
+    /// A job whose plan Claude makes needs neither a cap nor an approval.
+    pub plans_without_cap: bool,
     /// How long a paid result is kept for reuse.
     pub ledger_days: u32,
     /// Schedules of one tenant.
@@ -205,6 +220,8 @@ pub struct Config {
     pub batches: Batches,
     pub webhooks: Webhooks,
     pub tracing: Tracing,
+    /// Most bytes of the database.
+    pub storage_bytes: u64,
     /// Bodies above this go to the blob store.
     pub inline_bytes: usize,
     /// The headers that tell which task a call belongs to.
@@ -213,15 +230,17 @@ pub struct Config {
     pub log_payloads: bool,
     /// Models and prices that replace or add to the built-in ones (JSON).
     pub models_json: Option<String>,
+    /// What an operator should change although it works: old names.
+    pub warnings: Vec<ConfigFault>,
 }
 
 impl Config {
     /// Nano-dollars that any one tenant may spend on a day, where that is bound.
     pub fn day_cap(&self) -> Option<i64> {
-        [self.account_daily_usd, self.token_daily_usd]
+        [self.account_daily_usd, self.tenant_daily_usd]
             .into_iter()
             .flatten()
-            .map(|usd| crate::core::money::Nano::from_usd_floor(usd).0)
+            .map(|usd| crate::core::value::money::Nano::from_usd_floor(usd).0)
             .min()
     }
 }
@@ -247,26 +266,6 @@ mod tests {
         assert_eq!(config.defaults.max_cost_usd, None);
     }
 
-    /// What stands in `wrangler.toml` is every variable there is, with its default.
-    #[test]
-    fn the_deployment_s_file_names_every_variable_with_its_default() {
-        let file: toml::Table = include_str!("../../wrangler.toml").parse().unwrap();
-        let vars = file.get("vars").and_then(toml::Value::as_table).unwrap();
-        let asked = std::cell::RefCell::new(Vec::new());
-        let config = Config::from_vars(|name| {
-            asked.borrow_mut().push(name.to_owned());
-            Some(vars.get(name)?.as_str()?.to_owned())
-        });
-        assert_eq!(config, Config::from_vars(|_| None));
-        let mut asked = asked.into_inner();
-        // Read by the platform's adapter.
-        asked.push("ANTHROPIC_BASE_URL".into());
-        let mut listed: Vec<String> = vars.keys().cloned().collect();
-        asked.sort();
-        listed.sort();
-        assert_eq!(listed, asked);
-    }
-
     #[test]
     fn origins_are_what_browsers_send() {
         let config = |text: &'static str| {
@@ -290,14 +289,13 @@ mod tests {
 
     #[test]
     fn every_wrong_value_is_named_at_once() {
-        let faults = Config::from_vars(|name| match name {
-            "WORKER_SLOTS" => Some("many".into()),
-            "ACCOUNT_DAILY_USD" => Some("-1".into()),
-            "TRACE_HEADERS" => Some("perhaps".into()),
-            "LEASE_MS" => Some(" ".into()),
-            "FETCH_ALLOW_HOSTS" => Some("127.0.0.1:9922, localhost".into()),
-            _ => None,
-        })
+        let faults = Config::from_pairs(&[
+            ("WORKER_SLOTS", "many"),
+            ("ACCOUNT_DAILY_USD", "-1"),
+            ("TRACE_HEADERS", "perhaps"),
+            ("LEASE_MS", " "),
+            ("FETCH_ALLOW_HOSTS", "127.0.0.1:9922, localhost"),
+        ])
         .unwrap_err();
         let text = describe(&faults);
         let names = [
@@ -336,5 +334,49 @@ mod tests {
             assert!(text.contains("its entry 2 is"), "{text}");
             assert!(!text.contains("hunter2"), "{text}");
         }
+    }
+
+    #[test]
+    fn one_variable_changes_constants_and_names_what_it_does_not_know() {
+        let config = Config::from_pairs(&[("TUNING_JSON", r#"{"LEASE_MS": 1000}"#)]).unwrap();
+        assert_eq!(config.intervals.lease_ms, 1_000);
+        let wrong = r#"{"LEASE": 1, "LEASE_MS": true, "WATCH": 2, "sk-ant-hunter2-hunter2": 3}"#;
+        let faults = Config::from_pairs(&[("TUNING_JSON", wrong)]).unwrap_err();
+        let [names, value] = faults.try_into().unwrap();
+        assert_eq!(names.name, "TUNING_JSON");
+        let problem =
+            "has unknown names: LEASE, WATCH, one of 22 characters; known are MAX_BODY_BYTES, ";
+        assert!(names.problem.starts_with(problem), "{}", names.problem);
+        let value = value.to_string();
+        assert!(value.starts_with("LEASE_MS: is \"true\", wants"), "{value}");
+        for text in ["[]", "1", "{", "sk-ant-hunter2"] {
+            let faults = Config::from_pairs(&[("TUNING_JSON", text)]).unwrap_err();
+            assert_eq!(describe(&faults), "TUNING_JSON: is no JSON object");
+        }
+    }
+
+    /// It would have no effect, and who set it would not know.
+    #[test]
+    fn a_constant_that_is_set_as_a_variable_is_refused() {
+        let faults = Config::from_vars(|name| (name == "LEASE_MS").then(|| "1000".into()));
+        let text = describe(&faults.unwrap_err());
+        assert_eq!(text, "LEASE_MS: is no variable, set it in TUNING_JSON");
+    }
+
+    #[test]
+    fn an_old_name_is_read_with_a_warning() {
+        let config = Config::from_pairs(&[("TOKEN_DAILY_USD", "2")]).unwrap();
+        assert_eq!(config.tenant_daily_usd, Some(2.0));
+        let warned = "TOKEN_DAILY_USD: is the old name of TENANT_DAILY_USD: rename it";
+        assert_eq!(describe(&config.warnings), warned);
+        let both = [("TOKEN_DAILY_USD", "2"), ("TENANT_DAILY_USD", "3")];
+        let config = Config::from_pairs(&both).unwrap();
+        assert_eq!(config.tenant_daily_usd, Some(3.0));
+        assert!(describe(&config.warnings).contains("is not read"));
+        let wrong = Config::from_pairs(&[("TOKEN_DAILY_USD", "-2")]).unwrap_err();
+        assert!(
+            describe(&wrong).starts_with("TENANT_DAILY_USD: is "),
+            "{wrong:?}"
+        );
     }
 }

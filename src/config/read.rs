@@ -1,15 +1,10 @@
-//! The variables that there are: their names, defaults and bounds, and what must hold between them.
-//!
-//! Every one stands in `wrangler.toml` with its default and a comment; the table in the README is the same.
+//! Reads every variable and constant into its field, and checks what must hold between them.
 
-use super::vars::Vars;
-use super::{
+use crate::config::vars::Vars;
+use crate::config::{
     Batches, Cache, Caps, Config, ConfigFault, Defaults, Door, Fetching, Intervals, Keep, Tracing,
-    Webhooks,
+    Webhooks, table, tuning,
 };
-
-/// Who asks, with a page that says more: what operators of servers want to know of a robot.
-const USER_AGENT: &str = "Fanwise/0.1 (+https://github.com/fanwise/fanwise)";
 
 /// Cloudflare ends a queue consumer after 15 minutes.
 const CONSUMER_MS: u64 = 900_000;
@@ -17,111 +12,62 @@ const CONSUMER_MS: u64 = 900_000;
 const STATEMENTS: u64 = 1_000;
 
 impl Config {
+    /// Reads variables as a test or a local run gives them: constants by their names too. Of a doubled name the first counts.
+    pub fn from_pairs(vars: &[(&str, &str)]) -> Result<Config, Vec<ConfigFault>> {
+        let pairs = vars.iter().rev();
+        let pairs = pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let folded = tuning::fold(pairs.collect());
+        Config::from_vars(|asked| {
+            let found = folded.iter().rev().find(|(name, _)| name == asked);
+            found.map(|(_, value)| value.clone())
+        })
+    }
+
     /// Reads variables by name; a missing one has its default.
     pub fn from_vars(get: impl Fn(&str) -> Option<String>) -> Result<Config, Vec<ConfigFault>> {
         let mut vars = Vars::of(&get);
-        let config = Config {
-            caps: Caps {
-                // A Worker has 128 MB; a parsed body takes several times its size.
-                body_bytes: vars.int("MAX_BODY_BYTES", 33_554_432, 1_024, 104_857_600),
-                // Streamed: what is held of it is a few pages. The platform takes no larger body on most plans.
-                upload_bytes: vars.int("MAX_UPLOAD_BYTES", 104_857_600, 1_024, 524_288_000),
-                items: vars.int("MAX_ITEMS", 100_000, 1, 100_000) as u32,
-                item_bytes: vars.int("MAX_ITEM_BYTES", 400_000, 16, 1_000_000) as u32,
-                // Of it, each call under way holds two copies.
-                context_bytes: vars.int("MAX_CONTEXT_BYTES", 262_144, 0, 500_000) as u32,
-                stages: vars.int("MAX_STAGES", 16, 1, 64) as u32,
-            },
-            defaults: Defaults {
-                concurrency: vars.int("DEFAULT_CONCURRENCY", 50, 1, 1_000) as u32,
-                max_attempts: vars.int("DEFAULT_MAX_ATTEMPTS", 5, 1, 20) as u32,
-                max_cost_usd: vars.dollars("DEFAULT_MAX_COST_USD"),
-                worker_model: vars.text("WORKER_MODEL", "claude-haiku-5-5"),
-                synthesis_model: vars.text("SYNTHESIS_MODEL", "claude-opus-5-5"),
-                planning_model: vars.text("PLANNING_MODEL", "claude-opus-5-5"),
-                worker_max_tokens: vars.int("WORKER_MAX_TOKENS", 4_096, 16, 128_000) as u32,
-                synthesis_max_tokens: vars.int("SYNTHESIS_MAX_TOKENS", 8_192, 16, 128_000) as u32,
-                planning_max_tokens: vars.int("PLANNING_MAX_TOKENS", 12_288, 1_024, 128_000) as u32,
-                max_rounds: vars.int("DEFAULT_MAX_ROUNDS", 1, 0, 10) as u32,
-            },
-            intervals: Intervals {
-                lease_ms: vars.int("LEASE_MS", 25_000, 200, 600_000),
-                watch_ms: vars.int("WATCH_MS", 20_000, 1_000, 600_000),
-                work_ms: vars.int("WORK_MS", 240_000, 100, 600_000),
-                gather_ms: vars.int("GATHER_MS", 10, 0, 1_000),
-                call_timeout_ms: vars.int("CALL_TIMEOUT_MS", 480_000, 100, 600_000),
-                idle_timeout_ms: vars.int("IDLE_TIMEOUT_MS", 90_000, 100, 600_000),
-                queued_stale_ms: vars.int("QUEUED_STALE_MS", 60_000, 200, 86_400_000),
-                drive_stale_ms: vars.int("DRIVE_STALE_MS", 60_000, 200, 86_400_000),
-                backoff_ms: vars.int("BACKOFF_MS", 500, 1, 60_000),
-                backoff_max_ms: vars.int("BACKOFF_MAX_MS", 30_000, 1, 3_600_000),
-                breaker_ms: vars.int("BREAKER_MS", 300_000, 100, 86_400_000),
-                deadline_grace_ms: vars.int("DEADLINE_GRACE_MS", 120_000, 0, 3_600_000),
-            },
-            door: Door {
-                cors_origins: vars.origins("CORS_ORIGINS"),
-                events_poll_ms: vars.int("EVENTS_POLL_MS", 1_000, 500, 60_000),
-                events_heartbeat_ms: vars.int("EVENTS_HEARTBEAT_MS", 15_000, 500, 600_000),
-                events_max_ms: vars.int("EVENTS_MAX_MS", 900_000, 500, 3_600_000),
-                events_ticket_ms: vars.int("EVENTS_TICKET_MS", 1_800_000, 1_000, 86_400_000),
-            },
-            submits_per_minute: vars.int("SUBMITS_PER_MINUTE", 600, 1, 1_000_000) as u32,
-            fetching: Fetching {
-                guard: vars.guard("FETCH_ALLOW_HOSTS"),
-                user_agent: vars.text("FETCH_USER_AGENT", USER_AGENT),
-                timeout_ms: vars.int("FETCH_TIMEOUT_MS", 20_000, 100, 120_000),
-                bytes: vars.int("FETCH_MAX_BYTES", 2_000_000, 1_024, 10_000_000) as usize,
-                redirects: vars.int("FETCH_MAX_REDIRECTS", 5, 0, 20) as u32,
-                at_once: vars.int("FETCH_AT_ONCE", 4, 1, 6) as u32,
-            },
-            worker_slots: vars.int("WORKER_SLOTS", 50, 1, 1_000) as u32,
-            connections: vars.int("CONNECTIONS", 6, 1, 1_000) as u32,
-            max_d1_queries: vars.int("MAX_D1_QUERIES", 600, 50, 1_000_000) as u32,
-            governor_start: vars.int("GOVERNOR_START", 50, 1, 1_000) as u32,
+        let mut config = Config {
+            endpoint: endpoint(&mut vars),
+            bearer: vars.one_of(&table::CLAUDE_AUTH) == "bearer",
+            caps: caps(&mut vars),
+            defaults: defaults(&mut vars),
+            intervals: intervals(&mut vars),
+            door: door(&mut vars),
+            submits_per_minute: vars.int(&table::SUBMITS_PER_MINUTE) as u32,
+            fetching: fetching(&mut vars),
+            worker_slots: vars.tuned(&tuning::WORKER_SLOTS) as u32,
+            connections: vars.tuned(&tuning::CONNECTIONS) as u32,
+            max_d1_queries: vars.tuned(&tuning::MAX_D1_QUERIES) as u32,
+            governor_start: vars.int(&table::GOVERNOR_START) as u32,
             cache: Cache {
-                enabled: vars.switch("PROMPT_CACHE", true),
-                patience_ms: vars.int("CACHE_PATIENCE_MS", 20_000, 100, 600_000),
+                enabled: vars.switch(&table::PROMPT_CACHE),
+                patience_ms: vars.tuned(&tuning::CACHE_PATIENCE_MS),
             },
-            account_daily_usd: vars.dollars("ACCOUNT_DAILY_USD"),
-            token_daily_usd: vars.dollars("TOKEN_DAILY_USD"),
-            ledger_days: vars.int("LEDGER_DAYS", 30, 0, 365) as u32,
-            max_schedules: vars.int("MAX_SCHEDULES", 100, 0, 10_000) as u32,
-            keep: Keep {
-                job_days: vars.int("KEEP_JOB_DAYS", 90, 0, 3_650) as u32,
-                answer_days: vars.int("KEEP_ANSWER_DAYS", 30, 0, 3_650) as u32,
-                idempotency_days: vars.int("KEEP_IDEMPOTENCY_DAYS", 30, 0, 3_650) as u32,
-                dead_letter_days: vars.int("KEEP_DEAD_LETTER_DAYS", 30, 0, 3_650) as u32,
-                delivery_days: vars.int("KEEP_DELIVERY_DAYS", 30, 0, 3_650) as u32,
-            },
-            batches: Batches {
-                least: vars.int("BATCH_LEAST", 20, 1, 100_000) as u32,
-                // Each is a row or two in the transaction that claims them.
-                most_requests: vars.int("BATCH_MAX_REQUESTS", 10_000, 1, 100_000) as u32,
-                // Held whole, and once more while it is sent, in an isolate of 128 MB.
-                most_bytes: vars.int("BATCH_MAX_BYTES", 16_000_000, 1_000, 256_000_000),
-                poll_ms: vars.int("BATCH_POLL_MS", 60_000, 100, 86_400_000),
-                poll_max_ms: vars.int("BATCH_POLL_MAX_MS", 600_000, 100, 86_400_000),
-                expected_ms: vars.int("BATCH_EXPECTED_MS", 3_600_000, 100, 86_400_000),
-                cancel_ms: vars.int("BATCH_CANCEL_MS", 300_000, 0, 86_400_000),
-                seek_ms: vars.int("BATCH_SEEK_MS", 120_000, 0, 86_400_000),
-            },
-            webhooks: Webhooks {
-                timeout_ms: vars.int("WEBHOOK_TIMEOUT_MS", 15_000, 100, 60_000),
-                backoff_ms: vars.int("WEBHOOK_BACKOFF_MS", 5_000, 10, 3_600_000),
-                backoff_max_ms: vars.int("WEBHOOK_BACKOFF_MAX_MS", 14_400_000, 10, 43_200_000),
-                retry_ms: vars.int("WEBHOOK_RETRY_MS", 86_400_000, 0, 604_800_000),
-            },
-            tracing: Tracing {
-                endpoint: vars.collector("OTLP_ENDPOINT"),
-                timeout_ms: vars.int("OTLP_TIMEOUT_MS", 10_000, 100, 60_000),
-                tasks: vars.int("OTLP_TASKS", 200, 1, 1_000) as u32,
-            },
-            inline_bytes: vars.int("INLINE_BYTES", 65_536, 256, 1_000_000) as usize,
-            trace_headers: vars.switch("TRACE_HEADERS", true),
-            log_payloads: vars.switch("LOG_PAYLOADS", false),
-            models_json: vars.optional("MODELS_JSON"),
+            account_daily_usd: vars.dollars(&table::ACCOUNT_DAILY_USD),
+            tenant_daily_usd: vars.dollars(&table::TENANT_DAILY_USD),
+            plans_without_cap: vars.switch(&table::PLANS_WITHOUT_CAP),
+            ledger_days: vars.int(&table::LEDGER_DAYS) as u32,
+            max_schedules: vars.int(&table::MAX_SCHEDULES) as u32,
+            keep: keep(&mut vars),
+            batches: batches(&mut vars),
+            webhooks: webhooks(&mut vars),
+            tracing: tracing(&mut vars),
+            storage_bytes: vars.tuned(&tuning::STORAGE_BYTES),
+            inline_bytes: vars.tuned(&tuning::INLINE_BYTES) as usize,
+            trace_headers: vars.switch(&table::TRACE_HEADERS),
+            log_payloads: vars.switch(&table::LOG_PAYLOADS),
+            models_json: vars.optional(&table::MODELS_JSON),
+            warnings: Vec::new(),
         };
         together(&mut vars, &config);
+        config.warnings = vars.warnings;
+        if config.account_daily_usd.is_none() && config.tenant_daily_usd.is_none() {
+            config.warnings.push(ConfigFault {
+                name: table::ACCOUNT_DAILY_USD.name,
+                problem: "is not set: jobs without `limits.max_cost_usd` may spend without end"
+                    .to_owned(),
+            });
+        }
         if vars.faults.is_empty() {
             Ok(config)
         } else {
@@ -130,7 +76,119 @@ impl Config {
     }
 }
 
-/// What must hold between variables.
+/// As it is told apart from others; the platform's adapter checks it.
+fn endpoint(vars: &mut Vars<'_>) -> String {
+    let given = vars.optional(&table::ANTHROPIC_BASE_URL);
+    let given = given.unwrap_or_else(|| table::ANTHROPIC_BASE_URL.kind.default_text());
+    given.trim().trim_end_matches('/').to_owned()
+}
+
+fn caps(vars: &mut Vars<'_>) -> Caps {
+    Caps {
+        body_bytes: vars.tuned(&tuning::MAX_BODY_BYTES),
+        upload_bytes: vars.tuned(&tuning::MAX_UPLOAD_BYTES),
+        items: vars.int(&table::MAX_ITEMS) as u32,
+        item_bytes: vars.tuned(&tuning::MAX_ITEM_BYTES) as u32,
+        context_bytes: vars.tuned(&tuning::MAX_CONTEXT_BYTES) as u32,
+        stages: vars.tuned(&tuning::MAX_STAGES) as u32,
+    }
+}
+
+fn defaults(vars: &mut Vars<'_>) -> Defaults {
+    Defaults {
+        concurrency: vars.int(&table::DEFAULT_CONCURRENCY) as u32,
+        max_attempts: vars.int(&table::DEFAULT_MAX_ATTEMPTS) as u32,
+        max_cost_usd: vars.dollars(&table::DEFAULT_MAX_COST_USD),
+        worker_model: vars.text(&table::WORKER_MODEL),
+        synthesis_model: vars.text(&table::SYNTHESIS_MODEL),
+        planning_model: vars.text(&table::PLANNING_MODEL),
+        worker_max_tokens: vars.tuned(&tuning::WORKER_MAX_TOKENS) as u32,
+        synthesis_max_tokens: vars.tuned(&tuning::SYNTHESIS_MAX_TOKENS) as u32,
+        planning_max_tokens: vars.tuned(&tuning::PLANNING_MAX_TOKENS) as u32,
+        max_rounds: vars.tuned(&tuning::DEFAULT_MAX_ROUNDS) as u32,
+    }
+}
+
+fn intervals(vars: &mut Vars<'_>) -> Intervals {
+    Intervals {
+        lease_ms: vars.tuned(&tuning::LEASE_MS),
+        watch_ms: vars.tuned(&tuning::WATCH_MS),
+        work_ms: vars.tuned(&tuning::WORK_MS),
+        gather_ms: vars.tuned(&tuning::GATHER_MS),
+        call_timeout_ms: vars.tuned(&tuning::CALL_TIMEOUT_MS),
+        head_timeout_ms: vars.tuned(&tuning::HEAD_TIMEOUT_MS),
+        idle_timeout_ms: vars.tuned(&tuning::IDLE_TIMEOUT_MS),
+        queued_stale_ms: vars.tuned(&tuning::QUEUED_STALE_MS),
+        drive_stale_ms: vars.tuned(&tuning::DRIVE_STALE_MS),
+        backoff_ms: vars.tuned(&tuning::BACKOFF_MS),
+        backoff_max_ms: vars.tuned(&tuning::BACKOFF_MAX_MS),
+        breaker_ms: vars.tuned(&tuning::BREAKER_MS),
+        deadline_grace_ms: vars.tuned(&tuning::DEADLINE_GRACE_MS),
+    }
+}
+
+fn door(vars: &mut Vars<'_>) -> Door {
+    Door {
+        cors_origins: vars.origins(&table::CORS_ORIGINS),
+        events_poll_ms: vars.tuned(&tuning::EVENTS_POLL_MS),
+        events_heartbeat_ms: vars.tuned(&tuning::EVENTS_HEARTBEAT_MS),
+        events_max_ms: vars.tuned(&tuning::EVENTS_MAX_MS),
+        events_ticket_ms: vars.tuned(&tuning::EVENTS_TICKET_MS),
+    }
+}
+
+fn fetching(vars: &mut Vars<'_>) -> Fetching {
+    Fetching {
+        guard: vars.guard(&table::FETCH_ALLOW_HOSTS),
+        user_agent: vars.text(&table::FETCH_USER_AGENT),
+        timeout_ms: vars.tuned(&tuning::FETCH_TIMEOUT_MS),
+        bytes: vars.tuned(&tuning::FETCH_MAX_BYTES) as usize,
+        redirects: vars.tuned(&tuning::FETCH_MAX_REDIRECTS) as u32,
+        at_once: vars.tuned(&tuning::FETCH_AT_ONCE) as u32,
+    }
+}
+
+fn keep(vars: &mut Vars<'_>) -> Keep {
+    Keep {
+        job_days: vars.int(&table::KEEP_JOB_DAYS) as u32,
+        answer_days: vars.int(&table::KEEP_ANSWER_DAYS) as u32,
+        idempotency_days: vars.tuned(&tuning::KEEP_IDEMPOTENCY_DAYS) as u32,
+        dead_letter_days: vars.tuned(&tuning::KEEP_DEAD_LETTER_DAYS) as u32,
+        delivery_days: vars.tuned(&tuning::KEEP_DELIVERY_DAYS) as u32,
+    }
+}
+
+fn batches(vars: &mut Vars<'_>) -> Batches {
+    Batches {
+        least: vars.tuned(&tuning::BATCH_LEAST) as u32,
+        most_requests: vars.tuned(&tuning::BATCH_MAX_REQUESTS) as u32,
+        most_bytes: vars.tuned(&tuning::BATCH_MAX_BYTES),
+        poll_ms: vars.tuned(&tuning::BATCH_POLL_MS),
+        poll_max_ms: vars.tuned(&tuning::BATCH_POLL_MAX_MS),
+        expected_ms: vars.tuned(&tuning::BATCH_EXPECTED_MS),
+        cancel_ms: vars.tuned(&tuning::BATCH_CANCEL_MS),
+        seek_ms: vars.tuned(&tuning::BATCH_SEEK_MS),
+    }
+}
+
+fn webhooks(vars: &mut Vars<'_>) -> Webhooks {
+    Webhooks {
+        timeout_ms: vars.tuned(&tuning::WEBHOOK_TIMEOUT_MS),
+        backoff_ms: vars.tuned(&tuning::WEBHOOK_BACKOFF_MS),
+        backoff_max_ms: vars.tuned(&tuning::WEBHOOK_BACKOFF_MAX_MS),
+        retry_ms: vars.tuned(&tuning::WEBHOOK_RETRY_MS),
+    }
+}
+
+fn tracing(vars: &mut Vars<'_>) -> Tracing {
+    Tracing {
+        endpoint: vars.collector(&table::OTLP_ENDPOINT),
+        timeout_ms: vars.tuned(&tuning::OTLP_TIMEOUT_MS),
+        tasks: vars.tuned(&tuning::OTLP_TASKS) as u32,
+    }
+}
+
+/// What must hold between constants.
 fn together(vars: &mut Vars<'_>, config: &Config) {
     let intervals = &config.intervals;
     let longest = intervals.work_ms + intervals.call_timeout_ms;

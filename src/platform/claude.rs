@@ -1,6 +1,6 @@
 //! The port to Claude, over the runtime's `fetch`.
 //!
-//! The API key is added here and nowhere else.
+//! The API key, and what a gateway wants besides, are added here and nowhere else.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,24 +8,23 @@ use std::sync::Arc;
 use worker::send::SendFuture;
 use worker::web_sys::Headers;
 
+use crate::platform::fetch;
 use crate::ports::{Claude, TransportError, WireRequest, WireResponse};
-
-use super::fetch;
 
 /// The endpoint and the key. Has no `Debug`, so that the key cannot get into a log.
 #[derive(Clone)]
 pub struct ClaudeFetch {
     base_url: Arc<str>,
-    api_key: Option<Arc<str>>,
+    opening: Arc<[(String, String)]>,
 }
 
 impl ClaudeFetch {
-    /// `base_url` is followed by paths that begin with `/`. Without a key the header is left out: some
-    /// gateways add it themselves.
-    pub fn new(base_url: &str, api_key: Option<&str>) -> ClaudeFetch {
+    /// `base_url` is followed by paths that begin with `/`. Without a key its header is left out: some gateways add it
+    /// themselves.
+    pub fn new(base_url: &str, opening: Vec<(String, String)>) -> ClaudeFetch {
         ClaudeFetch {
             base_url: base_url.trim_end_matches('/').into(),
-            api_key: api_key.map(Into::into),
+            opening: opening.into(),
         }
     }
 }
@@ -46,12 +45,13 @@ async fn send(claude: ClaudeFetch, request: WireRequest) -> Result<WireResponse,
     fetch::send(&url, &headers, request.body).await
 }
 
-/// The request's headers and the key. An error names the header, never its value.
+/// The request's headers and the key's. An error names the header, never its value.
 fn headers(claude: &ClaudeFetch, request: &WireRequest) -> Result<Headers, TransportError> {
     let refused = |name: &str| TransportError::Connect(format!("{name} is not a valid header"));
     let headers = Headers::new().map_err(|_| refused("none"))?;
-    let key = claude.api_key.as_deref().map(|key| ("x-api-key", key));
-    for (name, value) in request.headers.iter().chain(key) {
+    let opening = claude.opening.iter();
+    let opening = opening.map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in request.headers.iter().chain(opening) {
         headers.set(name, value).map_err(|_| refused(name))?;
     }
     Ok(headers)

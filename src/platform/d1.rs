@@ -10,9 +10,8 @@ use wasm_bindgen_futures::JsFuture;
 use worker::D1Database;
 use worker::send::SendFuture;
 
+use crate::platform::{js, rows, verdict};
 use crate::ports::{Answer, Db, DbError, Statement};
-
-use super::{js, rows, verdict};
 
 #[wasm_bindgen]
 extern "C" {

@@ -11,21 +11,23 @@ use worker::{Env, Url};
 
 use crate::api::auth::Auth;
 use crate::api::{Api, router};
-use crate::app::{App, traces};
+use crate::app::App;
 use crate::claude::models::Catalogue;
-use crate::config::{self, Config, ConfigFault};
-use crate::core::webhook::SigningKey;
+use crate::claude::request::opening_headers;
+use crate::config;
+use crate::config::{Config, ConfigFault};
+use crate::core::net::header_list::header_list;
+use crate::core::net::webhook::SigningKey;
+use crate::platform::WorkerPorts;
+use crate::platform::claude::ClaudeFetch;
+use crate::platform::clock::EdgeClock;
+use crate::platform::d1::D1;
+use crate::platform::entropy::WebCrypto;
+use crate::platform::kv::Kv;
+use crate::platform::log::Console;
+use crate::platform::queue::Queues;
+use crate::platform::web::WebFetch;
 use crate::ports::Log;
-
-use super::WorkerPorts;
-use super::claude::ClaudeFetch;
-use super::clock::EdgeClock;
-use super::d1::D1;
-use super::entropy::WebCrypto;
-use super::kv::Kv;
-use super::log::Console;
-use super::queue::Queues;
-use super::web::WebFetch;
 
 /// Where Claude answers when nothing else is said.
 const ANTHROPIC: &str = "https://api.anthropic.com";
@@ -44,6 +46,15 @@ thread_local! {
     static MADE: RefCell<Option<(JsValue, Engine)>> = const { RefCell::new(None) };
 }
 
+impl Engine {
+    /// The engine for one invocation that works on jobs: its lines are counted, and the caller ends its log.
+    pub fn for_invocation(&self) -> App<WorkerPorts> {
+        let mut app = self.app.clone();
+        app.ports.log = Console::of_invocation();
+        app
+    }
+}
+
 /// The engine of this instance. Called by each event; faults are written to the log, by name and problem.
 pub fn engine(env: &Env) -> Result<Engine, Vec<ConfigFault>> {
     let same: JsValue = AsRef::<JsValue>::as_ref(env).clone();
@@ -56,7 +67,7 @@ pub fn engine(env: &Env) -> Result<Engine, Vec<ConfigFault>> {
         return Ok(engine);
     }
     let app = build(env).inspect_err(|faults| {
-        Console.line(json!({
+        Console::default().line(json!({
             "level": "error",
             "event": "misconfigured",
             "faults": config::describe(faults),
@@ -80,7 +91,18 @@ fn build(env: &Env) -> Result<App<WorkerPorts>, Vec<ConfigFault>> {
     let models = Catalogue::load(patch.as_deref())
         .map_err(|error| faults.push(fault("MODELS_JSON", &error.to_string())))
         .ok();
-    let claude = claude(env, &mut faults);
+    let bearer = config.as_ref().is_some_and(|config| config.bearer);
+    let claude = claude(env, bearer, &mut faults);
+    if let (Some(config), Some(models)) = (&config, &models) {
+        let defaults = &config.defaults;
+        let names = [
+            ("WORKER_MODEL", defaults.worker_model.as_str()),
+            ("SYNTHESIS_MODEL", defaults.synthesis_model.as_str()),
+            ("PLANNING_MODEL", defaults.planning_model.as_str()),
+        ];
+        let unknown = models.unknown(&names).into_iter();
+        faults.extend(unknown.map(|(name, problem)| fault(name, &problem)));
+    }
     let mut binding = |name: &'static str, found: bool| {
         if !found {
             faults.push(fault(name, "is not bound; see wrangler.toml"));
@@ -97,7 +119,7 @@ fn build(env: &Env) -> Result<App<WorkerPorts>, Vec<ConfigFault>> {
     let outbound = env.queue("OUTBOUND_QUEUE").ok();
     binding("OUTBOUND_QUEUE", outbound.is_some());
     let signing = signing(env).map_err(|fault| faults.push(fault)).ok();
-    let otlp_headers = traces::headers(&variable(env, "OTLP_HEADERS").unwrap_or_default())
+    let otlp_headers = header_list(&variable(env, "OTLP_HEADERS").unwrap_or_default())
         .map_err(|problem| faults.push(fault("OTLP_HEADERS", &problem)))
         .ok();
 
@@ -106,6 +128,9 @@ fn build(env: &Env) -> Result<App<WorkerPorts>, Vec<ConfigFault>> {
     else {
         return Err(faults);
     };
+    if !faults.is_empty() {
+        return Err(faults);
+    }
     let (Some(db), Some(kv), Some(control), Some(tasks), Some(outbound)) =
         (db, kv, control, tasks, outbound)
     else {
@@ -120,7 +145,7 @@ fn build(env: &Env) -> Result<App<WorkerPorts>, Vec<ConfigFault>> {
             web: WebFetch,
             clock: EdgeClock,
             entropy: WebCrypto,
-            log: Console,
+            log: Console::default(),
         },
         config: Arc::new(config),
         models: Arc::new(models),
@@ -131,7 +156,7 @@ fn build(env: &Env) -> Result<App<WorkerPorts>, Vec<ConfigFault>> {
 
 /// The endpoint and its key, checked for what would otherwise fail with every single call. What is wrong is added to `faults`; both may hold
 /// a secret, so neither is repeated.
-fn claude(env: &Env, faults: &mut Vec<ConfigFault>) -> Option<ClaudeFetch> {
+fn claude(env: &Env, bearer: bool, faults: &mut Vec<ConfigFault>) -> Option<ClaudeFetch> {
     let base_url = variable(env, "ANTHROPIC_BASE_URL").unwrap_or_else(|| ANTHROPIC.to_owned());
     let base_url = base_url.trim();
     let parsed = Url::parse(base_url).ok().filter(|url| {
@@ -156,7 +181,11 @@ fn claude(env: &Env, faults: &mut Vec<ConfigFault>) -> Option<ClaudeFetch> {
             "holds a character that no header may carry",
         ));
     }
-    (parsed.is_some() && sound).then(|| ClaudeFetch::new(base_url, key))
+    let more = header_list(&variable(env, "CLAUDE_HEADERS").unwrap_or_default())
+        .map_err(|problem| faults.push(fault("CLAUDE_HEADERS", &problem)))
+        .ok()?;
+    let opening = opening_headers(key, bearer, &more);
+    (parsed.is_some() && sound).then(|| ClaudeFetch::new(base_url, opening))
 }
 
 /// What webhooks are signed with, where it is set.

@@ -14,9 +14,8 @@ use worker::web_sys::{
     RequestRedirect, Response, WorkerGlobalScope,
 };
 
+use crate::platform::js;
 use crate::ports::{TransportError, WireResponse};
-
-use super::js;
 
 /// A call under way; dropped before its end it is aborted.
 struct Call {

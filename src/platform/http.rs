@@ -7,10 +7,9 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use js_sys::{Array, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
-use worker::web_sys;
-use worker::{Body, HttpRequest};
+use worker::{Body, HttpRequest, web_sys};
 
-use super::encoding;
+use crate::platform::encoding;
 
 /// What the router answers.
 pub type HttpResponse = axum::http::Response<axum::body::Body>;

@@ -8,9 +8,8 @@ use std::future::Future;
 use worker::kv::{KvError, KvStore};
 use worker::send::SendFuture;
 
+use crate::platform::js;
 use crate::ports::{BlobError, Blobs, Keys};
-
-use super::js;
 
 /// The binding `KV`.
 #[derive(Clone)]

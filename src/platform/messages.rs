@@ -7,12 +7,11 @@ use futures::future::join_all;
 use worker::{MessageBatch, MessageExt, QueueRetryOptionsBuilder, RawMessage};
 
 use crate::api::read_job;
-use crate::app::App;
-use crate::app::consume::{self, Settle};
+use crate::app::dispatch::Settle;
+use crate::app::{App, dispatch};
+use crate::platform::pack::Kind;
+use crate::platform::{js, pack};
 use crate::ports::{Ports, QueueName};
-
-use super::js;
-use super::pack::{self, Kind};
 
 /// Works through a batch. Called by the queue event.
 pub async fn settle<P: Ports>(app: &App<P>, batch: &MessageBatch<()>) {
@@ -24,7 +23,7 @@ pub async fn settle<P: Ports>(app: &App<P>, batch: &MessageBatch<()>) {
             Some(text) => texts.push((message, text)),
             // Nobody of ours sent it.
             None => {
-                let verdict = consume::dead_letter(app, &queue, &js::debug(&body)).await;
+                let verdict = dispatch::dead_letter(app, &queue, &js::debug(&body)).await;
                 tell(&message, verdict);
             }
         }
@@ -32,26 +31,26 @@ pub async fn settle<P: Ports>(app: &App<P>, batch: &MessageBatch<()>) {
     match pack::kind(&queue) {
         Some(Kind::Live(QueueName::Tasks)) => {
             let (messages, bodies): (Vec<_>, Vec<_>) = texts.into_iter().unzip();
-            let verdict = consume::tasks(app, bodies).await;
+            let verdict = dispatch::tasks(app, bodies).await;
             for message in &messages {
                 tell(message, verdict);
             }
         }
         Some(Kind::Live(QueueName::Control)) => {
             join_all(texts.iter().map(async |(message, text)| {
-                tell(message, consume::control(app, text).await);
+                tell(message, dispatch::control(app, text).await);
             }))
             .await;
         }
         Some(Kind::Live(QueueName::Outbound)) => {
             join_all(texts.iter().map(async |(message, text)| {
-                tell(message, consume::outbound(app, text, read_job).await);
+                tell(message, dispatch::outbound(app, text, read_job).await);
             }))
             .await;
         }
         Some(Kind::DeadLetters) | None => {
             for (message, text) in &texts {
-                tell(message, consume::dead_letter(app, &queue, text).await);
+                tell(message, dispatch::dead_letter(app, &queue, text).await);
             }
         }
     }

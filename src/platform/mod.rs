@@ -51,4 +51,4 @@ pub mod web;
 pub mod zones;
 
 #[cfg(target_arch = "wasm32")]
-pub use ports::WorkerPorts;
+pub use crate::platform::ports::WorkerPorts;

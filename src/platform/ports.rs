@@ -1,16 +1,15 @@
 //! All adapters together, as the use cases want them.
 
+use crate::platform::claude::ClaudeFetch;
+use crate::platform::clock::EdgeClock;
+use crate::platform::d1::D1;
+use crate::platform::entropy::WebCrypto;
+use crate::platform::kv::Kv;
+use crate::platform::log::Console;
+use crate::platform::queue::Queues;
+use crate::platform::web::WebFetch;
+use crate::platform::zones::IntlZones;
 use crate::ports::Ports;
-
-use super::claude::ClaudeFetch;
-use super::clock::EdgeClock;
-use super::d1::D1;
-use super::entropy::WebCrypto;
-use super::kv::Kv;
-use super::log::Console;
-use super::queue::Queues;
-use super::web::WebFetch;
-use super::zones::IntlZones;
 
 /// The edges of one invocation. Bindings belong to the invocation that got them, so this is built anew
 /// for each and never kept in a static.

@@ -10,9 +10,8 @@ use wasm_bindgen::JsValue;
 use worker::send::SendFuture;
 use worker::{BatchMessageBuilder, QueueContentType, RawMessageBuilder};
 
+use crate::platform::pack;
 use crate::ports::{Outgoing, Queue, QueueError, QueueName};
-
-use super::pack;
 
 /// Calls of `sendBatch` under way at once. An invocation has six connections in all.
 const PARALLEL: usize = 3;

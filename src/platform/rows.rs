@@ -54,12 +54,14 @@ pub fn answers(json: &[u8]) -> Result<Vec<Answer>, serde_json::Error> {
     let told: Vec<Told> = serde_json::from_slice(json)?;
     Ok(told
         .into_iter()
-        .map(|told| Answer {
-            rows: told.results.unwrap_or_default(),
-            rows_read: told
-                .meta
-                .and_then(|meta| meta.get("rows_read")?.as_u64())
-                .unwrap_or(0),
+        .map(|told| {
+            let meta = told.meta.unwrap_or_default();
+            let count = |name: &str| meta.get(name).and_then(Value::as_u64);
+            Answer {
+                rows_read: count("rows_read").unwrap_or(0),
+                size: count("size_after"),
+                rows: told.results.unwrap_or_default(),
+            }
         })
         .collect())
 }
@@ -112,10 +114,10 @@ mod tests {
     #[test]
     fn integers_stay_integers_and_rows_keep_their_order() {
         let json = r#"[{"success":true,"results":[{"b":9007199254740992,"a":1.5,"n":null,"t":"é\u0000"}],
-            "meta":{"rows_read":3,"duration":0.2}},{"success":true,"meta":{}},{"results":[]}]"#;
+            "meta":{"rows_read":3,"duration":0.2,"size_after":4096}},{"success":true,"meta":{}},{"results":[]}]"#;
         let answers = answers(json.as_bytes()).unwrap();
         assert_eq!(answers.len(), 3);
-        assert_eq!(answers[0].rows_read, 3);
+        assert_eq!((answers[0].rows_read, answers[0].size), (3, Some(4_096)));
         let row = &answers[0].rows[0];
         assert_eq!(row["b"].as_i64(), Some(9_007_199_254_740_992));
         assert_eq!(row["a"].as_f64(), Some(1.5));

@@ -5,11 +5,11 @@
 
 use crate::ports::DbError;
 
-/// The message of the trigger behind the `guards` table.
-const GUARD: &str = "guard failed";
+/// The message of the trigger behind the `assertions` table.
+const ASSERTION: &str = "batch assertion failed";
 
 /// Says of these that less should be sent. A reset for memory or time comes from too much at once too.
-const OVERLOADED: [&str; 12] = [
+const OVERLOADED: [&str; 10] = [
     "overloaded",
     "too many requests queued",
     "exceeded its cpu time limit",
@@ -17,12 +17,13 @@ const OVERLOADED: [&str; 12] = [
     "exceeded timeout which caused object to be reset",
     "too many api requests by single worker invocation",
     "too many subrequests",
-    "maximum db size",
     "sqlite_busy",
     "sqlite_locked",
-    "sqlite_full",
     "sqlite_nomem",
 ];
+
+/// To send less does not help: something must be deleted.
+const FULL: [&str; 3] = ["maximum db size", "sqlite_full", "database or disk is full"];
 
 /// Nobody knows whether it was written. Everything that is not recognised counts as this, too: a batch
 /// is safe to run twice, but not safe to be forgotten.
@@ -57,8 +58,10 @@ pub fn of_d1(text: &str) -> DbError {
     let lower = text.to_ascii_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     let text = text.to_owned();
-    if lower.contains(GUARD) {
+    if lower.contains(ASSERTION) {
         DbError::Guard(text)
+    } else if says(&FULL) {
+        DbError::Full(text)
     } else if says(&OVERLOADED) {
         DbError::Overloaded(text)
     } else if says(&UNAVAILABLE) {
@@ -78,11 +81,12 @@ mod tests {
     fn each_text_of_d1_has_one_meaning() {
         let guard: fn(String) -> DbError = DbError::Guard;
         let overloaded: fn(String) -> DbError = DbError::Overloaded;
+        let full: fn(String) -> DbError = DbError::Full;
         let unavailable: fn(String) -> DbError = DbError::Unavailable;
         let refused: fn(String) -> DbError = DbError::Refused;
         let cases = [
             (
-                "D1_ERROR: guard failed: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_TRIGGER)",
+                "D1_ERROR: batch assertion failed: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_TRIGGER)",
                 guard,
             ),
             (
@@ -118,7 +122,8 @@ mod tests {
                 "D1_ERROR: D1 DB storage operation exceeded timeout which caused object to be reset.",
                 overloaded,
             ),
-            ("D1_ERROR: Exceeded maximum DB size.", overloaded),
+            ("D1_ERROR: Exceeded maximum DB size.", full),
+            ("D1_ERROR: database or disk is full: SQLITE_FULL", full),
             ("D1_ERROR: Network connection lost.", unavailable),
             (
                 "D1_ERROR: Internal error in D1 DB storage caused object to be reset.",

@@ -14,10 +14,9 @@ use wasm_bindgen_futures::JsFuture;
 use worker::send::SendFuture;
 use worker::web_sys::{Headers, Response};
 
-use crate::core::readable::{Page, Readable, WITH_ENDS};
+use crate::core::text::html_to_text::{HIDDEN, Page, Readable};
+use crate::platform::{fetch, js};
 use crate::ports::{TransportError, Web, WebRequest, WireResponse};
-
-use super::{fetch, js};
 
 #[wasm_bindgen]
 extern "C" {
@@ -99,7 +98,7 @@ async fn read(html: &str) -> Result<Page, JsValue> {
         Closure::<dyn FnMut(Element)>::new(move |element: Element| {
             let tag = element.tag_name().to_ascii_lowercase();
             page.borrow_mut().begin(&tag);
-            if WITH_ENDS.contains(&tag.as_str()) {
+            if page.borrow().wants_end(&tag) {
                 // Some have none, as a `<p/>` of SVG: then nothing is lost.
                 let _ = element.on_end_tag(&on_end);
             }
@@ -111,6 +110,12 @@ async fn read(html: &str) -> Result<Page, JsValue> {
             page.borrow_mut().text(&chunk.text());
         })
     };
+    let hides = {
+        let page = Rc::clone(&page);
+        Closure::<dyn FnMut(Element)>::new(move |_: Element| page.borrow_mut().hide())
+    };
+    let of_hidden = Object::new();
+    Reflect::set(&of_hidden, &"element".into(), hides.as_ref())?;
     let of_elements = Object::new();
     Reflect::set(&of_elements, &"element".into(), begins.as_ref())?;
     let of_document = Object::new();
@@ -119,7 +124,12 @@ async fn read(html: &str) -> Result<Page, JsValue> {
     response
         .headers()
         .set("content-type", "text/html; charset=utf-8")?;
-    let parsed = HTMLRewriter::new()
+    // What hides an element comes before what begins it.
+    let parsed = HIDDEN
+        .iter()
+        .fold(HTMLRewriter::new(), |parser, hidden| {
+            parser.on(hidden, &of_hidden)
+        })
         .on("*", &of_elements)
         .on_document(&of_document)
         .transform(&response)?;

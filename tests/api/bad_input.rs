@@ -127,7 +127,7 @@ fn an_item_of_a_megabyte() {
     assert_fault(
         &submit(&with("/input/items", items)),
         "input.items[0]",
-        "has 1000002 bytes as JSON; at most 400000 are taken (MAX_ITEM_BYTES)",
+        "has 1000002 bytes as JSON; at most 400000 are allowed (MAX_ITEM_BYTES)",
     );
 }
 
@@ -136,7 +136,7 @@ fn a_hundred_thousand_and_one_items() {
     assert_fault(
         &submit(&with("/input/items", json!(vec!["x"; 100_001]))),
         "input.items",
-        "has 100001 items; at most 100000 are taken (MAX_ITEMS)",
+        "has 100001 items; at most 100000 are allowed (MAX_ITEMS)",
     );
 }
 
@@ -290,7 +290,7 @@ fn no_token_configured() {
         &send(&service_over(Default::default(), None), request.unwrap()),
         json!({
             "type": "about:blank", "title": "Service Unavailable", "status": 503,
-            "detail": "This service has no API token configured, so nobody is let in.",
+            "detail": "This service has no API token configured, so it refuses every caller.",
             "code": "auth_not_configured", "request_id": "r1", "errors": [],
         }),
     );
@@ -364,7 +364,7 @@ fn parameters_that_are_unknown_or_out_of_range() {
         (
             "/v1/jobs/job_0199c1d2e3f47a5b8c6d7e8f90a1b2c3/results?format=xml",
             "format",
-            "must be `json`, `jsonl` or `csv`",
+            "must be `json`, `jsonl`, `csv` or `xlsx`",
         ),
     ];
     for (path, parameter, message) in cases {

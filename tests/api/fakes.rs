@@ -8,12 +8,13 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use chrono::{DateTime, Offset as _, TimeZone};
-use fanwise::api::{Api, auth::Auth, router};
+use fanwise::api::auth::Auth;
+use fanwise::api::{Api, router};
 use fanwise::app::App;
 use fanwise::claude::models::Catalogue;
 use fanwise::config::Config;
-use fanwise::core::readable::Page;
-use fanwise::core::webhook::SigningKey;
+use fanwise::core::net::webhook::SigningKey;
+use fanwise::core::text::html_to_text::Page;
 use fanwise::ports::{
     Answer, BlobError, Blobs, Claude, Clock, Db, DbError, Entropy, Keys, Log, Outgoing, Ports,
     Queue, QueueError, Statement, TransportError, Web, WebRequest, WireRequest, WireResponse,
@@ -24,7 +25,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-pub const TOKEN: &str = "test-token";
+pub const TOKEN: &str = "the-token-of-tests";
 
 /// 2026-11-22T12:00:00Z
 const NOW: i64 = 1_795_348_800_000;
@@ -75,6 +76,7 @@ impl Fake {
                 .filter_map(|row| row.as_object().cloned())
                 .collect(),
             rows_read: 0,
+            size: None,
         };
         Ok(named.iter().map(|(name, _)| answer(name)).collect())
     }
@@ -236,12 +238,9 @@ pub fn service_over(ports: Fake, token: Option<&str>) -> Router {
 
 /// With variables of its own.
 pub fn service_with(ports: Fake, token: Option<&str>, vars: &[(&str, &str)]) -> Router {
-    let config = Config::from_vars(|name| {
-        let given = vars.iter().find(|(known, _)| *known == name);
-        given
-            .map(|(_, value)| (*value).to_owned())
-            .or((name == "MAX_BODY_BYTES").then(|| "8000000".into()))
-    });
+    let mut all = vars.to_vec();
+    all.push(("MAX_BODY_BYTES", "8000000"));
+    let config = Config::from_pairs(&all);
     router(Api {
         app: App {
             ports,

@@ -62,7 +62,7 @@ fn headers() -> impl Strategy<Value = Vec<(&'static str, Vec<u8>)>> {
         prop::sample::select(vec![
             "application/json",
             "text/markdown;q=2",
-            "Bearer test-token",
+            "Bearer the-token-of-tests",
             "99999999999999999999",
             "1"
         ])

@@ -43,6 +43,8 @@ fn levels_are_those_of_this_moment() {
                 "refused": 3, "slow_until": "2026-11-22T12:00:05.000Z",
             }],
             "breaker": {"state": "closed", "reason": null, "until": null},
+            "storage": null,
+            "left_out": [],
         })
     );
 }
@@ -61,6 +63,8 @@ fn a_class_that_was_never_called_and_an_open_breaker() {
                 "refused": 0, "slow_until": null,
             }],
             "breaker": {"state": "open", "reason": "billing", "until": "2026-11-22T12:01:00.000Z"},
+            "storage": null,
+            "left_out": [],
         })
     );
 }

@@ -3,11 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod attacks;
 mod bad_input;
 mod commands;
 mod contract;
 mod fakes;
 mod fuzz;
+#[path = "../attack/inputs.rs"]
+mod inputs;
 mod limits;
 mod origins;
 mod plans;

@@ -1,10 +1,10 @@
 //! Plans, estimates and recipes over HTTP.
 
 use fanwise::claude::worker_schema::wire_format;
-use fanwise::core::plan::Output;
+use fanwise::core::plan::spec::Output;
 use serde_json::{Value, json};
 
-use crate::fakes::{Fake, Reply, TOKEN, call, post, send, service_over, with_body};
+use crate::fakes::{Fake, Reply, TOKEN, call, post, send, service_over, service_with, with_body};
 
 const JOB: &str = "/v1/jobs/job_0199c1d2e3f47a5b8c6d7e8f90a1b2c3";
 
@@ -87,12 +87,7 @@ fn an_estimate_names_every_fault_of_its_body() {
         .iter()
         .map(|fault| fault["path"].as_str().unwrap())
         .collect();
-    for path in [
-        "task",
-        "input.items",
-        "stages[0].kind",
-        "stages[0].instructions",
-    ] {
+    for path in ["task", "input.items", "stages[0].kind"] {
         assert!(paths.contains(&path), "{paths:?}");
     }
 }
@@ -139,6 +134,61 @@ fn a_plan_to_be_put_is_checked_like_a_submit() {
     assert_eq!(call("POST", &format!("{JOB}/approve")).status, 404);
     let body = post(&format!("{JOB}/approve"), "application/json", "{\"x\":1}");
     assert_eq!(body.status, 422);
+}
+
+#[test]
+fn a_job_that_claude_plans_needs_a_cap_or_an_approval() {
+    let job = |more: Value| {
+        let mut body = json!({"task": "Sort these", "input": {"items": ["one"]}});
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        body
+    };
+    let submit = |vars: &[(&str, &str)], body: &Value| {
+        let service = service_with(Fake::default(), Some(TOKEN), vars);
+        let request = with_body("POST", "/v1/jobs", "application/json", body.to_string());
+        send(&service, request)
+    };
+    for (more, remedy) in [
+        (json!({}), "set `approval` to true"),
+        (
+            json!({"mode": "dynamic", "limits": {}}),
+            "set `approval` to true",
+        ),
+        (
+            json!({"approval": true, "limits": {"max_rounds": 1}}),
+            "set `max_rounds` to 0",
+        ),
+    ] {
+        let reply = submit(&[], &job(more.clone()));
+        assert_eq!(reply.status, 422, "{more}");
+        let fault = reply.json()["errors"][0].clone();
+        assert_eq!(fault["path"], "limits.max_cost_usd", "{more}");
+        assert!(
+            fault["message"].as_str().unwrap().contains(remedy),
+            "{fault}"
+        );
+    }
+    let bounded = [
+        json!({"limits": {"max_cost_usd": 2}}),
+        json!({"approval": true}),
+        json!({"approval": true, "limits": {"max_rounds": 1, "max_cost_usd": 2}}),
+    ];
+    for more in &bounded {
+        assert_ne!(submit(&[], &job(more.clone())).status, 422, "{more}");
+    }
+    for allowed in [("PLANS_WITHOUT_CAP", "true"), ("DEFAULT_MAX_COST_USD", "5")] {
+        assert_ne!(
+            submit(&[allowed], &job(json!({}))).status,
+            422,
+            "{allowed:?}"
+        );
+    }
+    // A schedule's job is refused when the schedule is made, not every night.
+    let schedule = json!({"cron": "@daily", "job": job(json!({}))});
+    let reply = post("/v1/schedules", "application/json", schedule.to_string());
+    assert_eq!(reply.json()["errors"][0]["path"], "job.limits.max_cost_usd");
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn all_that_is_wrong_is_named_at_once() {
     ];
     assert_eq!(paths, expected, "{found:#?}");
     let found = faults(&create(
-        &json!({"cron": 7, "input_url": 5, "job": {"task": "Sort"}}),
+        &json!({"cron": 7, "input_url": 5, "job": {"task": "Sort", "approval": true}}),
     ));
     // The job's input would come from that address.
     let expected = [
@@ -262,7 +262,7 @@ fn a_schedule_is_made_changed_run_and_deleted_by_its_address_only() {
         reply.json(),
         json!({
             "type": "about:blank", "title": "Conflict", "status": 409,
-            "detail": "there are 100 schedules already, and no more are taken (MAX_SCHEDULES)",
+            "detail": "there are 100 schedules already, and no more are allowed (MAX_SCHEDULES)",
             "code": "conflict", "request_id": "r1", "errors": [],
         })
     );

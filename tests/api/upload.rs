@@ -196,6 +196,7 @@ fn large_files_go_into_blobs_as_they_come() {
 
 #[test]
 fn every_bad_row_is_named_by_its_line() {
+    // Line 7 is blank, and skipped.
     let rows = "id,text\na,one\nb\na,two\n\"c\nc\",three\n,\nitem-8,x\nitem-1,ok\n";
     assert_eq!(
         faults(&csv(rows)),
@@ -203,7 +204,6 @@ fn every_bad_row_is_named_by_its_line() {
             "input line 3: has 1 fields, the header names 2",
             "input line 4.id: the id \"a\" is that of line 2 too (an item without an id has `item-N` by its place)",
             "input line 5.id: must not hold control characters",
-            "input line 7: is empty: it needs a field besides `id` that says something",
         ]
     );
     let lines = [
@@ -301,4 +301,36 @@ fn parts_that_are_missing_or_too_many_are_named() {
         request(Body::from(cut[..cut.len() - 30].to_owned())),
     );
     assert_eq!(reply.status, 422, "{}", reply.json());
+}
+
+/// The parser searches all that came again with each piece, so what comes before a part's content is bounded.
+#[test]
+fn what_comes_before_the_content_of_a_part_is_bounded() {
+    let filler = "x".repeat(40_000);
+    let preamble = format!(
+        "{filler}{}",
+        body_of(&[part("spec", "application/json", &spec(json!({"items": 1})))])
+    );
+    let headers = format!("--{BOUNDARY}\r\nX-Filler: {filler}\r\n\r\n{{}}\r\n--{BOUNDARY}--\r\n");
+    for text in [preamble, headers] {
+        let pieces = text.as_bytes().chunks(100);
+        let pieces: Vec<_> = pieces
+            .map(|piece| Ok::<_, std::io::Error>(piece.to_vec()))
+            .collect();
+        let body = Body::from_stream(stream::iter(pieces));
+        let reply = send(&service_over(ports(), Some(TOKEN)), request(body));
+        assert_eq!(reply.status, 422);
+        let said = reply.json().to_string();
+        assert!(said.contains("16384 bytes"), "{said}");
+    }
+    let long = "b".repeat(71);
+    let mut request = request(Body::from("x"));
+    let kind = format!("multipart/form-data; boundary={long}");
+    request
+        .headers_mut()
+        .insert("content-type", kind.parse().unwrap());
+    let said = send(&service_over(ports(), Some(TOKEN)), request)
+        .json()
+        .to_string();
+    assert!(said.contains("more than 70 characters"), "{said}");
 }

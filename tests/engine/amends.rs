@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fanwise::app::query;
+use fanwise::app::read::jobs;
 use fanwise::app::view::ResultLine;
-use fanwise::core::plan::Limits;
+use fanwise::core::plan::spec::Limits;
 use serde_json::{Value, json};
 
 use crate::flows::{stages, texts};
@@ -477,7 +477,7 @@ fn after_a_second_stage_what_that_one_read_is_shown() {
         let (app, id) = (story.app.clone(), story.id.clone());
         let task = story
             .world
-            .block_on(async move { query::task(&app, TENANT, &id, 2).await.unwrap() });
+            .block_on(async move { jobs::task(&app, TENANT, &id, 2).await.unwrap() });
         assert_eq!(task.stage, "third");
         let shown = &task.input[0];
         assert!(shown["text"].is_string(), "{shown}");

@@ -1,7 +1,8 @@
 //! Batches and the prompt cache together: what all requests of a batch share is written once where the API lets them find it,
 //! and a bet that was lost is not made again. The stand-in runs a batch's requests one after the other, so the first one writes.
 
-use fanwise::app::query;
+use fanwise::app::read::jobs;
+use fanwise::app::view::job as view_job;
 use serde_json::{Map, Value, json};
 
 use crate::flows::{over, stages, texts};
@@ -55,7 +56,7 @@ fn a_batch_writes_once_what_its_requests_share() {
     let ttl = world.query("SELECT DISTINCT cache FROM attempts");
     assert_eq!(ttl[0]["cache"], "1h");
     let app = world.app(&[]);
-    let view = world.block_on(async move { query::job(&app, TENANT, &id).await.unwrap() });
+    let view = world.block_on(async move { view_job::job(&app, TENANT, &id).await.unwrap() });
     assert_eq!(view.state, "succeeded");
     // Haiku's prices, halved: 50 for plain input, 100 to write it for an hour, 5 to read it; rounded up for each call.
     let written = view.usage.cache_creation_input_tokens as f64;
@@ -73,7 +74,7 @@ fn a_batch_writes_once_what_its_requests_share() {
     // What was asked is shown with its mark.
     let app = world.app(&[]);
     let id = view.id;
-    let task = world.block_on(async move { query::task(&app, TENANT, &id, 7).await.unwrap() });
+    let task = world.block_on(async move { jobs::task(&app, TENANT, &id, 7).await.unwrap() });
     let system = task.attempts[0].request["system"].as_array().unwrap();
     assert_eq!(system.last().unwrap()["cache_control"]["ttl"], "1h");
 }

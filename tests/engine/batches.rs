@@ -1,8 +1,12 @@
 //! Jobs whose calls go out as Message Batches: each thing that can become of one.
 
-use fanwise::app::{App, control, plan, query, remove, report};
-use fanwise::core::delivery::Delivery;
-use fanwise::core::plan::Limits;
+use fanwise::app::App;
+use fanwise::app::job::{commands, remove};
+use fanwise::app::planning::commands as planning_commands;
+use fanwise::app::read::report;
+use fanwise::app::view::job as view_job;
+use fanwise::core::job::delivery::Delivery;
+use fanwise::core::plan::spec::Limits;
 use serde_json::{Value, json};
 use standin::Config;
 use standin::faults::{Fault, Shares};
@@ -94,7 +98,7 @@ fn three_hundred_items_go_out_as_one_batch_and_cost_half() {
     let id = start(&world, &app, 300, body(1, json!({})));
     until_sent(&world, &app);
     let (app2, id2) = (app.clone(), id.clone());
-    let view = world.block_on(async move { query::job(&app2, TENANT, &id2).await.unwrap() });
+    let view = world.block_on(async move { view_job::job(&app2, TENANT, &id2).await.unwrap() });
     // All are under way, and none of them in the place of a live call.
     assert_eq!(view.progress.tasks.running, 300);
     assert!(view.cost.reserved_usd > 0.0);
@@ -426,11 +430,11 @@ fn command(world: &World, app: &App<World>, id: &str, what: &str) {
     let (app, id, what) = (app.clone(), id.to_owned(), what.to_owned());
     world.block_on(async move {
         match what.as_str() {
-            "cancel" => control::cancel(&app, TENANT, &id).await.map(|_| ()),
-            "pause" => control::pause(&app, TENANT, &id).await.map(|_| ()),
-            "resume" => control::resume(&app, TENANT, &id).await.map(|_| ()),
+            "cancel" => commands::cancel(&app, TENANT, &id).await.map(|_| ()),
+            "pause" => commands::pause(&app, TENANT, &id).await.map(|_| ()),
+            "resume" => commands::resume(&app, TENANT, &id).await.map(|_| ()),
             "delete" => remove::delete(&app, TENANT, &id).await,
-            _ => control::retry(&app, TENANT, &id, &Limits::default())
+            _ => commands::retry(&app, TENANT, &id, &Limits::default())
                 .await
                 .map(|_| ()),
         }
@@ -522,17 +526,11 @@ fn a_deleted_job_leaves_its_cost_on_the_day() {
     command(&world, &app, &id, "delete");
     let left = "SELECT (SELECT COUNT(*) FROM batches) + (SELECT COUNT(*) FROM attempts) AS n";
     until(&world, &app, 4 * HOUR, || one(&world, left) == 0);
-    let spent = one(
-        &world,
-        "SELECT spent_nano AS n FROM spending WHERE tenant = '*'",
-    );
+    let spent = one(&world, "SELECT SUM(spent_nano) AS n FROM spending");
     assert_eq!(stats(&world)["cost_nano_usd"], spent);
     assert!(spent > 0);
     assert_eq!(
-        one(
-            &world,
-            "SELECT reserved_nano AS n FROM spending WHERE tenant = '*'"
-        ),
+        one(&world, "SELECT SUM(reserved_nano) AS n FROM spending"),
         0
     );
 }
@@ -736,7 +734,7 @@ fn auto_says_in_the_plan_what_it_chose_and_why() {
         let id = start(&world, &app, 40, auto(seconds));
         let plan = |world: &World| {
             let (app, id) = (app.clone(), id.clone());
-            world.block_on(async move { plan::plan(&app, TENANT, &id).await.unwrap() })
+            world.block_on(async move { planning_commands::plan(&app, TENANT, &id).await.unwrap() })
         };
         // Before the work begins it says what it would choose.
         let before = plan(&world).delivery.unwrap();

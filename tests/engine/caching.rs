@@ -2,8 +2,8 @@
 //! plays the cache by the API's rules: an entry is written at a mark, readable once the writer's answer has begun, and
 //! lives five minutes from its last use.
 
-use fanwise::app::control;
-use fanwise::core::plan::Limits;
+use fanwise::app::job::commands;
+use fanwise::core::plan::spec::Limits;
 use serde_json::{Map, Value, json};
 
 use crate::flows::{over, stages, texts};
@@ -17,12 +17,13 @@ fn material() -> String {
     "Billing: money. Login: access. Bug: it does not work. Shipping: parcels.\n".repeat(137)
 }
 
-/// One item a task, no synthesis.
+/// One item a task, no synthesis. All calls may wait for their heads at once, so that only the cache holds one back.
 fn begin(claude: Value, vars: &[(&str, &str)], items: usize, limits: Value) -> Story {
     let mut plan = stages(1);
     plan.as_array_mut().unwrap().truncate(1);
     let body = json!({"stages": plan, "context": material(), "limits": limits});
-    Story::begin(claude, vars, &texts(items), body)
+    let vars = [vars, &[("CONNECTIONS", "1000")]].concat();
+    Story::begin(claude, &vars, &texts(items), body)
 }
 
 fn attempts(story: &Story) -> Vec<Map<String, Value>> {
@@ -174,7 +175,7 @@ fn when_what_was_written_has_aged_one_call_writes_it_again() {
     let (app, id) = (story.app.clone(), story.id.clone());
     story
         .world
-        .block_on(async move { control::pause(&app, TENANT, &id).await.unwrap() });
+        .block_on(async move { commands::pause(&app, TENANT, &id).await.unwrap() });
     let until = story.world.now() + 10 * MINUTE;
     story.world.run(&story.app, 10_000, 20 * MINUTE, || {
         story.world.now() >= until
@@ -182,7 +183,7 @@ fn when_what_was_written_has_aged_one_call_writes_it_again() {
     let (app, id) = (story.app.clone(), story.id.clone());
     story
         .world
-        .block_on(async move { control::resume(&app, TENANT, &id).await.unwrap() });
+        .block_on(async move { commands::resume(&app, TENANT, &id).await.unwrap() });
     assert_eq!(story.until_over().state, "succeeded");
     let wrote = writers(&story);
     assert_eq!(wrote.len(), 2, "{wrote:?}");

@@ -7,13 +7,22 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
+use crate::world::Platform;
+
 /// SplitMix64: enough for ids and dice, the same on every machine.
 #[derive(Debug, Clone)]
 pub struct Dice(u64);
 
 impl Dice {
-    pub fn new(seed: u64, stream: u64) -> Dice {
-        Dice(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ stream.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    /// The dice of one named stream of a seed: a new stream leaves what all others draw as it is.
+    pub fn new(seed: u64, stream: &str) -> Dice {
+        // FNV-1a: the same number for a name on every machine and with every compiler.
+        let name = stream
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+        Dice(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ name)
     }
 
     pub fn next(&mut self) -> u64 {
@@ -75,6 +84,8 @@ pub struct Actor {
     /// A caller does not die.
     pub mortal: bool,
     pub waker: Mutex<Option<Waker>>,
+    /// The invocation it runs in, where the world has a platform with limits.
+    pub platform: Option<Arc<dyn Platform>>,
 }
 
 impl Actor {
@@ -85,6 +96,15 @@ impl Actor {
             stopped_at: AtomicI64::new(i64::MAX),
             mortal,
             waker: Mutex::default(),
+            platform: None,
+        }
+    }
+
+    /// The same inside an invocation of a platform.
+    pub fn on(self, platform: Arc<dyn Platform>) -> Actor {
+        Actor {
+            platform: Some(platform),
+            ..self
         }
     }
 
@@ -160,7 +180,7 @@ pub struct Chaos {
 impl Chaos {
     pub fn calm(seed: u64) -> Chaos {
         Chaos {
-            dice: Dice::new(seed, 7),
+            dice: Dice::new(seed, "chaos"),
             rates: Rates::default(),
             transcript: None,
             violations: Vec::new(),

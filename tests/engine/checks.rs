@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use fanwise::core::plan::Limits;
+use fanwise::core::plan::spec::Limits;
 use serde_json::{Value, json};
 
 use crate::flows::texts;

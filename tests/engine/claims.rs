@@ -1,8 +1,10 @@
 //! Claims and drives that come too late: what they saw has changed since they looked, and each guard holds by itself.
 
-use fanwise::core::state::JobState;
-use fanwise::store::admission::{self, Claim, Take};
-use fanwise::store::jobs;
+use fanwise::claude::capabilities::Lacks;
+use fanwise::core::job::state::JobState;
+use fanwise::store::job::jobs;
+use fanwise::store::task::admission;
+use fanwise::store::task::admission::{Claim, Take};
 use serde_json::json;
 
 use crate::flows::{stages, texts};
@@ -37,12 +39,13 @@ fn take(world: &World, index: u32) -> Take {
         output: 0.0,
         worst_nano: 0,
         held_nano: 0,
-        room: None,
         ahead: 0,
+        room: None,
         free: false,
         reads: false,
         cache: None,
         leads: None,
+        lacks: Lacks::default(),
     }
 }
 

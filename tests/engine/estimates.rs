@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use fanwise::api::read_job;
-use fanwise::app::view::JobView;
-use fanwise::app::{App, plan, query};
+use fanwise::app::App;
+use fanwise::app::planning::commands;
+use fanwise::app::view::{JobView, job};
 use fanwise::core::estimate::{Expected, ExpectedStage};
 use serde_json::{Value, json};
 
@@ -347,13 +348,18 @@ fn submitted(world: &World, app: &App<World>, body: &Value) -> String {
 
 fn view(world: &World, app: &App<World>, id: &str) -> JobView {
     let (own, id) = (app.clone(), id.to_owned());
-    world.block_on(async move { query::job(&own, TENANT, &id).await.unwrap() })
+    world.block_on(async move { job::job(&own, TENANT, &id).await.unwrap() })
 }
 
 fn estimate(world: &World, app: &App<World>, tenant: &'static str, body: &Value) -> Expected {
     let submit = read_job(body.clone(), None, &app.config).unwrap();
     let own = app.clone();
-    world.block_on(async move { plan::estimate(&own, tenant, submit).await.unwrap().expected })
+    world.block_on(async move {
+        commands::estimate(&own, tenant, submit)
+            .await
+            .unwrap()
+            .expected
+    })
 }
 
 fn run(world: &World, app: &App<World>, body: &Value) -> Done {
@@ -362,7 +368,7 @@ fn run(world: &World, app: &App<World>, body: &Value) -> Done {
     let view = view(world, app, &id);
     assert_eq!(view.state, "succeeded", "{view:?}");
     let (own, job) = (app.clone(), id.clone());
-    let plan = world.block_on(async move { plan::plan(&own, TENANT, &job).await.unwrap() });
+    let plan = world.block_on(async move { commands::plan(&own, TENANT, &job).await.unwrap() });
     let sql = format!("SELECT name, spent_nano FROM stages WHERE job = '{id}' AND spent_nano > 0");
     let stages = world.query(&sql);
     let stages = stages.iter().map(|row| {

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use fanwise::app::AppError;
+use fanwise::app::job::{commands, remove};
 use fanwise::app::submit::submit;
 use fanwise::app::view::{JobView, ResultLine};
-use fanwise::app::{AppError, control, remove};
 use serde_json::{Value, json};
 
 use crate::flows::texts;
@@ -152,7 +153,7 @@ fn the_earlier_job_may_be_deleted_at_once() {
     assert_eq!(story.view().state, "awaiting_approval");
     let (app, id) = (story.app.clone(), story.id.clone());
     story.world.block_on(async move {
-        fanwise::app::plan::approve(&app, TENANT, &id)
+        fanwise::app::planning::commands::approve(&app, TENANT, &id)
             .await
             .unwrap()
     });
@@ -248,7 +249,7 @@ fn a_cancel_while_it_copies_and_a_retry_lose_nothing() {
     let (app, id) = (story.app.clone(), story.id.clone());
     story
         .world
-        .block_on(async move { control::cancel(&app, TENANT, &id).await.unwrap() });
+        .block_on(async move { commands::cancel(&app, TENANT, &id).await.unwrap() });
     story.retry(Default::default());
     whole(&story.until_over(), 52);
     assert_eq!(map_calls(&story), 1);

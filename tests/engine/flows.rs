@@ -1,7 +1,8 @@
 //! Whole jobs, from submit to report.
 
-use fanwise::app::{query, report};
-use fanwise::core::state::JobState;
+use fanwise::app::read::report;
+use fanwise::app::view::job as view_job;
+use fanwise::core::job::state::JobState;
 use serde_json::{Value, json};
 
 use crate::world::{TENANT, World, job};
@@ -54,7 +55,7 @@ fn a_job_of_300_items_succeeds_and_every_item_is_covered() {
     let (app2, id2) = (app.clone(), id.clone());
     let (view, report) = world.block_on(async move {
         (
-            query::job(&app2, TENANT, &id2).await.unwrap(),
+            view_job::job(&app2, TENANT, &id2).await.unwrap(),
             report::report(&app2, TENANT, &id2).await.unwrap(),
         )
     });

@@ -1,11 +1,13 @@
 //! What the simulation found once, told small.
 
-use fanwise::app::consume::{self, Settle};
-use fanwise::app::{control, report};
-use fanwise::core::plan::Limits;
+use fanwise::app::dispatch;
+use fanwise::app::dispatch::Settle;
+use fanwise::app::job::commands;
+use fanwise::app::read::report;
+use fanwise::core::plan::spec::Limits;
 use fanwise::ports::Clock as _;
-use fanwise::store::settle::{self, ClosedAttempt, Lesson, Settlement};
-use fanwise::store::tasks;
+use fanwise::store::task::settle::{ClosedAttempt, Lesson, Settlement};
+use fanwise::store::task::{settle, tasks};
 use serde_json::json;
 
 use crate::flows::{over, stages, texts};
@@ -80,16 +82,18 @@ fn tasks_of_an_earlier_run_wait_until_the_job_runs_again() {
     world.run(&app, 60_000, 60_000, || world.now() > START + 2_000);
     let (caller, of) = (app.clone(), id.clone());
     world.block_on(async move {
-        control::cancel(&caller, TENANT, &of).await.unwrap();
+        commands::cancel(&caller, TENANT, &of).await.unwrap();
         let limits = Limits::default();
-        control::retry(&caller, TENANT, &of, &limits).await.unwrap();
+        commands::retry(&caller, TENANT, &of, &limits)
+            .await
+            .unwrap();
     });
     world.execute("UPDATE jobs SET state = 'planning'");
     let calls = || world.query("SELECT COUNT(*) AS n FROM attempts")[0]["n"].clone();
     let before = calls();
     let consumer = app.clone();
-    let wake = r#"{"v":1}"#.to_owned();
-    let settle = world.block_on(async move { consume::tasks(&consumer, vec![wake]).await });
+    let wake = r#"{"v":1,"kind":"wake"}"#.to_owned();
+    let settle = world.block_on(async move { dispatch::tasks(&consumer, vec![wake]).await });
     assert_eq!(settle, Settle::Ack);
     assert_eq!(calls(), before);
     world.run(&app, 1_000, 600_000, || over(&world, &id));
@@ -284,11 +288,11 @@ fn calls(world: &World, role: &str) -> u64 {
 }
 
 /// Four items in one call each of two jobs, of which the first answers lack one.
-fn two_repairs(repairs: &serde_json::Value) -> (World, serde_json::Value) {
+fn two_repairs(repairs: &serde_json::Value, seed: u64) -> (World, serde_json::Value) {
     let mut rules = vec![json!({"match": {"role": "worker"}, "fault": "missing_id", "times": 2})];
     rules.extend(repairs.as_array().unwrap().iter().cloned());
-    let config = json!({"latency_ms": 5_000, "rules": rules});
-    let world = World::new(1, standin::Config::default().with(&config).unwrap());
+    let config = json!({"latency_ms": 5_000, "rules": rules, "seed": seed});
+    let world = World::new(seed, standin::Config::default().with(&config).unwrap());
     let mut plan = stages(4);
     plan.as_array_mut().unwrap().truncate(1);
     (world, json!({"stages": plan}))
@@ -297,8 +301,13 @@ fn two_repairs(repairs: &serde_json::Value) -> (World, serde_json::Value) {
 /// Crowded seed 9: a repair's answer that lacked what its task had already was kept for nobody, though it made the task whole.
 #[test]
 fn a_repair_that_makes_a_task_whole_is_paid_for_once() {
+    // Both workers must leave out the same item, and the repair another: some seed has that.
+    assert!((1..60).any(repaired_by_an_answer_that_lacks_another));
+}
+
+fn repaired_by_an_answer_that_lacks_another(seed: u64) -> bool {
     let lacks = json!([{"match": {"role": "repair"}, "fault": "missing_id", "times": 1}]);
-    let (world, body) = two_repairs(&lacks);
+    let (world, body) = two_repairs(&lacks, seed);
     let app = world.app(&[]);
     let ids = [0, 1].map(|_| world.submit(&app, job(&texts(4), body.clone())).job.id);
     let (halting, second) = (app.clone(), ids[1].clone());
@@ -307,24 +316,34 @@ fn a_repair_that_makes_a_task_whole_is_paid_for_once() {
         while calls(&watched, "worker") < 2 {
             watched.sleep(100).await;
         }
-        control::pause(&halting, TENANT, &second).await.unwrap();
+        commands::pause(&halting, TENANT, &second).await.unwrap();
         while !over(&watched, &first) {
             watched.sleep(100).await;
         }
-        control::resume(&halting, TENANT, &second).await.unwrap();
+        commands::resume(&halting, TENANT, &second).await.unwrap();
     };
     let done = || ids.iter().all(|id| over(&world, id));
     world.run_beside(&app, 1_000, 600_000, done, halt);
+    let first = |role: &str| {
+        world.query(&format!(
+            "SELECT error FROM attempts WHERE role = '{role}' AND n <= 2 ORDER BY id"
+        ))
+    };
+    let (workers, repairs) = (first("worker"), first("repair"));
+    if workers[0] != workers[1] || !repairs[0]["error"].is_null() {
+        return false;
+    }
     assert_eq!([calls(&world, "worker"), calls(&world, "repair")], [2, 1]);
     let covered = world.query("SELECT SUM(covered) AS n FROM tasks");
     assert_eq!(covered[0]["n"], 8);
+    true
 }
 
 /// The same seed: a task that lost its lease while it was repaired found its paid result under the request that had been made, but
 /// would have made another one by then, and paid for that.
 #[test]
 fn a_repair_whose_lease_ran_out_is_paid_for_once() {
-    let (world, body) = two_repairs(&json!([]));
+    let (world, body) = two_repairs(&json!([]), 1);
     let app = world.app(&[]);
     let id = world.submit(&app, job(&texts(4), body)).job.id;
     let watched = world.clone();
@@ -335,7 +354,7 @@ fn a_repair_whose_lease_ran_out_is_paid_for_once() {
         // Nobody comes for it before the answer is there.
         let later = watched.now() + 10_000;
         watched.execute(&format!(
-            "UPDATE tasks SET state = 'pending', lease = NULL, lease_until = NULL, not_before = {later} WHERE state = 'running'"
+            "UPDATE tasks SET state = 'pending', lease = NULL, not_before = {later} WHERE state = 'running'"
         ));
     };
     world.run_beside(&app, 1_000, 600_000, || over(&world, &id), expire);

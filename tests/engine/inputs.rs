@@ -1,10 +1,12 @@
 //! Long documents, packed items and pages of the web, from submit to coverage.
 
+use fanwise::app::App;
+use fanwise::app::job::commands;
+use fanwise::app::read::{jobs, report};
 use fanwise::app::submit::Submit;
-use fanwise::app::view::Report;
-use fanwise::app::{App, control, query, report};
-use fanwise::core::plan::{InputKind, Item, Limits};
-use fanwise::store::flags;
+use fanwise::app::view::{Report, job as view_job};
+use fanwise::core::plan::spec::{InputKind, Item, Limits};
+use fanwise::store::stage::flags;
 use serde_json::{Map, Value, json};
 
 use crate::flows::over;
@@ -61,7 +63,7 @@ fn report_of(world: &World, app: &App<World>, id: &str) -> Report {
 
 fn covered(world: &World, app: &App<World>, id: &str) -> (u64, u64) {
     let (app, id) = (app.clone(), id.to_owned());
-    let view = world.block_on(async move { query::job(&app, TENANT, &id).await.unwrap() });
+    let view = world.block_on(async move { view_job::job(&app, TENANT, &id).await.unwrap() });
     (view.progress.items.covered, view.progress.items.total)
 }
 
@@ -74,8 +76,7 @@ fn inputs(world: &World, app: &App<World>, id: &str) -> Vec<Value> {
         .map(|row| {
             let index = row["idx"].as_u64().unwrap() as u32;
             let (app, id) = (app.clone(), id.to_owned());
-            world
-                .block_on(async move { query::task(&app, TENANT, &id, index).await.unwrap().input })
+            world.block_on(async move { jobs::task(&app, TENANT, &id, index).await.unwrap().input })
         })
         .collect()
 }
@@ -194,7 +195,7 @@ fn a_document_is_covered_when_all_its_slices_are() {
     world.run(&app, 10_000, 60 * MINUTE, || done(4));
     assert_eq!(covered(&world, &app, &id), (1, 2));
     let (app2, id2) = (app.clone(), id.clone());
-    world.block_on(async move { control::cancel(&app2, TENANT, &id2).await.unwrap() });
+    world.block_on(async move { commands::cancel(&app2, TENANT, &id2).await.unwrap() });
     world.run(&app, 10_000, 60 * MINUTE, || {
         world
             .query("SELECT 1 FROM attempts WHERE state = 'open'")
@@ -213,7 +214,7 @@ fn a_document_is_covered_when_all_its_slices_are() {
             concurrency: Some(50),
             ..Limits::default()
         };
-        control::retry(&app2, TENANT, &id2, &limits).await.unwrap()
+        commands::retry(&app2, TENANT, &id2, &limits).await.unwrap()
     });
     world.run(&app, 10_000, 60 * MINUTE, || over(&world, &id));
     assert_eq!(covered(&world, &app, &id), (2, 2));
@@ -259,7 +260,7 @@ fn small_items_are_packed_and_long_ones_split() {
     for input in &inputs {
         let list = input.as_array().unwrap();
         let first = list[0]["id"].as_str().unwrap();
-        let tokens = fanwise::core::slice::tokens(&input.to_string());
+        let tokens = fanwise::core::text::slices::tokens(&input.to_string());
         assert!(tokens <= 400 || first == "numbers", "{tokens} in {first}");
         assert!(list.len() <= 20);
         if first.starts_with("long#") {
@@ -397,7 +398,7 @@ fn every_address_has_its_fate_and_nothing_is_paid_for_the_dead_ones() {
         .set("https://dead.org/", page("Back", "Back again."));
     let (app2, id2) = (app.clone(), id.clone());
     world.block_on(async move {
-        control::retry(&app2, TENANT, &id2, &Limits::default())
+        commands::retry(&app2, TENANT, &id2, &Limits::default())
             .await
             .unwrap()
     });

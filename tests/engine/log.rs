@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fanwise::app::control;
+use fanwise::app::job::commands;
 use serde_json::{Value, json};
 
 use crate::flows::{over, stages, texts};
@@ -68,8 +68,8 @@ fn every_attempt_and_every_change_of_a_state_has_its_line() {
         let (app, id) = (app.clone(), id.clone());
         world.block_on(async move {
             match pause {
-                true => control::pause(&app, TENANT, &id).await.unwrap(),
-                false => control::resume(&app, TENANT, &id).await.unwrap(),
+                true => commands::pause(&app, TENANT, &id).await.unwrap(),
+                false => commands::resume(&app, TENANT, &id).await.unwrap(),
             }
         });
     }
@@ -117,7 +117,7 @@ fn a_cancel_tells_how_its_tasks_stand() {
     });
     let succeeded = world.query(done)[0]["n"].as_i64().unwrap();
     let (canceller, of) = (app.clone(), id.clone());
-    world.block_on(async move { control::cancel(&canceller, TENANT, &of).await.unwrap() });
+    world.block_on(async move { commands::cancel(&canceller, TENANT, &of).await.unwrap() });
     let lines = world.log_lines();
     let line = lines
         .iter()

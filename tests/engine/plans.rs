@@ -1,8 +1,11 @@
 //! Plans: what they are expected to take, and their approval.
 
-use fanwise::app::plan::{self, EstimateView, PlanView};
-use fanwise::app::view::{JobView, Report};
-use fanwise::app::{App, AppError, control, query, report};
+use fanwise::app::job::commands as job_commands;
+use fanwise::app::planning::commands;
+use fanwise::app::planning::commands::{EstimateView, PlanView};
+use fanwise::app::read::report;
+use fanwise::app::view::{JobView, Report, job as view_job};
+use fanwise::app::{App, AppError};
 use fanwise::core::estimate::Span;
 use serde_json::{Value, json};
 
@@ -43,13 +46,13 @@ impl Story {
     pub fn view(&self) -> JobView {
         let (app, id) = (self.app.clone(), self.id.clone());
         self.world
-            .block_on(async move { query::job(&app, TENANT, &id).await.unwrap() })
+            .block_on(async move { view_job::job(&app, TENANT, &id).await.unwrap() })
     }
 
     pub fn plan(&self) -> PlanView {
         let (app, id) = (self.app.clone(), self.id.clone());
         self.world
-            .block_on(async move { plan::plan(&app, TENANT, &id).await.unwrap() })
+            .block_on(async move { commands::plan(&app, TENANT, &id).await.unwrap() })
     }
 
     pub fn report(&self) -> Report {
@@ -61,14 +64,14 @@ impl Story {
     pub fn approve(&self) -> Result<JobView, AppError> {
         let (app, id) = (self.app.clone(), self.id.clone());
         self.world
-            .block_on(async move { plan::approve(&app, TENANT, &id).await })
+            .block_on(async move { commands::approve(&app, TENANT, &id).await })
     }
 
     fn replace(&self, stages: &Value) -> Result<PlanView, AppError> {
         let (app, id) = (self.app.clone(), self.id.clone());
         let stages: Vec<_> = serde_json::from_value(stages.clone()).unwrap();
         self.world
-            .block_on(async move { plan::replace(&app, TENANT, &id, &stages).await })
+            .block_on(async move { commands::replace(&app, TENANT, &id, &stages).await })
     }
 
     /// Lets time pass.
@@ -98,7 +101,7 @@ pub fn claude(changes: Value) -> standin::Config {
 fn estimate(world: &World, texts: &[String], body: Value) -> EstimateView {
     let app = world.app(&[]);
     let submit = job(texts, body);
-    world.block_on(async move { plan::estimate(&app, TENANT, submit).await.unwrap() })
+    world.block_on(async move { commands::estimate(&app, TENANT, submit).await.unwrap() })
 }
 
 #[track_caller]
@@ -297,13 +300,15 @@ fn a_job_that_waits_can_be_cancelled_and_asks_again_when_it_is_retried() {
     let (app, id) = (story.app.clone(), story.id.clone());
     let view = story
         .world
-        .block_on(async move { control::cancel(&app, TENANT, &id).await.unwrap() });
+        .block_on(async move { job_commands::cancel(&app, TENANT, &id).await.unwrap() });
     assert_eq!((view.state.as_str(), view.halt), ("cancelled", None));
     assert!(story.approve().is_err());
     let (app, id) = (story.app.clone(), story.id.clone());
     story.world.block_on(async move {
-        let limits = fanwise::core::plan::Limits::default();
-        control::retry(&app, TENANT, &id, &limits).await.unwrap();
+        let limits = fanwise::core::plan::spec::Limits::default();
+        job_commands::retry(&app, TENANT, &id, &limits)
+            .await
+            .unwrap();
     });
     story.until(|state| state == "awaiting_approval");
     story.approve().unwrap();
@@ -334,13 +339,18 @@ fn another_tenant_s_plan_is_not_there() {
     let (app, id) = (story.app.clone(), story.id.clone());
     story.world.block_on(async move {
         let nothing = AppError::NotFound("job");
-        assert_eq!(plan::plan(&app, "other", &id).await.unwrap_err(), nothing);
         assert_eq!(
-            plan::approve(&app, "other", &id).await.unwrap_err(),
+            commands::plan(&app, "other", &id).await.unwrap_err(),
             nothing
         );
         assert_eq!(
-            plan::replace(&app, "other", &id, &[]).await.unwrap_err(),
+            commands::approve(&app, "other", &id).await.unwrap_err(),
+            nothing
+        );
+        assert_eq!(
+            commands::replace(&app, "other", &id, &[])
+                .await
+                .unwrap_err(),
             nothing
         );
     });
@@ -349,7 +359,7 @@ fn another_tenant_s_plan_is_not_there() {
 
 #[test]
 fn an_estimate_shows_what_the_same_job_costs_in_other_ways() {
-    use fanwise::core::alternatives::Way;
+    use fanwise::core::estimate::alternatives::Way;
     let world = World::new(1, claude(json!({})));
     let of = |model: &str| {
         let mut stages = stages(10);

@@ -1,8 +1,10 @@
 //! What halts jobs for the account's sake: the day's spending caps, and the breaker's time.
 
-use fanwise::app::view::JobView;
-use fanwise::app::{App, control, query, submit::submit};
-use fanwise::core::time::rfc3339;
+use fanwise::app::App;
+use fanwise::app::job::commands;
+use fanwise::app::submit::submit;
+use fanwise::app::view::{JobView, job as view_job};
+use fanwise::core::value::time::rfc3339;
 use serde_json::{Value, json};
 
 use crate::flows::{over, stages, texts};
@@ -33,7 +35,7 @@ fn begin(world: &World, app: &App<World>, tenant: &'static str, items: usize) ->
 
 fn view(world: &World, app: &App<World>, tenant: &'static str, id: &str) -> JobView {
     let (app, id) = (app.clone(), id.to_owned());
-    world.block_on(async move { query::job(&app, tenant, &id).await.unwrap() })
+    world.block_on(async move { view_job::job(&app, tenant, &id).await.unwrap() })
 }
 
 fn charged(world: &World) -> f64 {
@@ -148,7 +150,7 @@ fn a_day_s_cap_pauses_until_the_next_utc_day_and_is_never_passed() {
 #[test]
 fn a_token_s_cap_halts_its_own_jobs_alone() {
     let world = World::new(2, claude(json!({})));
-    let app = world.app(&[("TOKEN_DAILY_USD", "0.15")]);
+    let app = world.app(&[("TENANT_DAILY_USD", "0.15")]);
     let big = begin(&world, &app, TENANT, 150);
     world.run(&app, MINUTE, DAY, || state(&world, &big) == "paused");
     let small = begin(&world, &app, "other", 10);
@@ -157,10 +159,9 @@ fn a_token_s_cap_halts_its_own_jobs_alone() {
     assert_eq!(state(&world, &big), "paused");
     // Sent back to work by hand on the same day, it is halted again, and no cap is passed.
     let (resumer, of) = (app.clone(), big.clone());
-    world.block_on(async move { control::resume(&resumer, TENANT, &of).await.unwrap() });
+    world.block_on(async move { commands::resume(&resumer, TENANT, &of).await.unwrap() });
     world.run(&app, MINUTE, DAY / 8, || state(&world, &big) == "paused");
-    let spent = world
-        .query("SELECT MAX(spent_nano + reserved_nano) AS most FROM spending WHERE tenant <> '*'");
+    let spent = world.query("SELECT MAX(spent_nano + reserved_nano) AS most FROM spending");
     assert!(spent[0]["most"].as_i64().unwrap() <= 150_000_000);
 }
 

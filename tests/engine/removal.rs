@@ -1,7 +1,10 @@
 //! Jobs are deleted, and what is old is forgotten: nothing of them stays anywhere, and nothing else goes.
 
-use fanwise::app::{App, AppError, control, query, remove};
-use fanwise::store::removals as sql;
+use fanwise::app::job::{commands, remove};
+use fanwise::app::read::jobs;
+use fanwise::app::view::job as view_job;
+use fanwise::app::{App, AppError};
+use fanwise::store::job::removals as sql;
 use serde_json::{Value, json};
 
 use crate::flows::{over, stages, texts};
@@ -44,7 +47,7 @@ fn let_pass(world: &World, app: &App<World>, ms: i64) {
 /// Every row of every table, and every blob, in which the job's id stands; whatever tables there are.
 fn traces(world: &World, id: &str) -> Vec<String> {
     let tables = world.query(
-        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name <> 'guards'",
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name <> 'assertions'",
     );
     assert!(tables.len() > 12, "{tables:?}");
     let mut found = Vec::new();
@@ -98,19 +101,19 @@ fn a_deleted_job_is_gone_at_once_and_then_without_a_trace() {
     let (app2, id2) = (app.clone(), id.clone());
     world.block_on(async move {
         let gone = AppError::NotFound("job");
-        assert_eq!(query::job(&app2, TENANT, &id2).await.unwrap_err(), gone);
+        assert_eq!(view_job::job(&app2, TENANT, &id2).await.unwrap_err(), gone);
         assert_eq!(
-            query::tasks(&app2, TENANT, &id2, query::TasksLike::default(), None, 10)
+            jobs::tasks(&app2, TENANT, &id2, jobs::TasksLike::default(), None, 10)
                 .await
                 .unwrap_err(),
             gone
         );
         assert_eq!(
-            control::cancel(&app2, TENANT, &id2).await.unwrap_err(),
+            commands::cancel(&app2, TENANT, &id2).await.unwrap_err(),
             gone
         );
         assert_eq!(remove::delete(&app2, TENANT, &id2).await.unwrap_err(), gone);
-        let (listed, _) = query::jobs(&app2, TENANT, None, None, 10).await.unwrap();
+        let (listed, _) = jobs::jobs(&app2, TENANT, None, None, 10).await.unwrap();
         assert!(listed.iter().all(|job| job.id != id2));
     });
     // Its key is free for a new job.
@@ -213,7 +216,7 @@ fn calls_in_the_air_are_counted_out_before_their_rows_go() {
     });
     let (app2, id2) = (app.clone(), id.clone());
     world.block_on(async move {
-        control::cancel(&app2, TENANT, &id2).await.unwrap();
+        commands::cancel(&app2, TENANT, &id2).await.unwrap();
         remove::delete(&app2, TENANT, &id2).await.unwrap();
     });
     let_pass(&world, &app, 60 * MINUTE);
@@ -234,7 +237,7 @@ fn a_large_removal_goes_on_over_many_turns_and_lost_messages() {
          INSERT INTO tasks (job, idx, stage, state, ids, items, class, bytes, max_tokens, worst_nano)
          SELECT '{id}', i, 0, 'succeeded', '[]', 1, 'c', 1, 1, 1 FROM n;
          INSERT INTO inputs SELECT job, idx, '[]', NULL FROM tasks WHERE idx >= 100;
-         INSERT INTO outputs SELECT job, idx, '[]', NULL, 2 FROM tasks WHERE idx >= 100;"
+         INSERT INTO outputs SELECT job, idx, '[]', NULL, 2, 0 FROM tasks WHERE idx >= 100;"
     ));
     delete(&world, &app, TENANT, &id).unwrap();
     let left = || {
@@ -294,7 +297,7 @@ fn what_is_old_goes_by_itself_and_what_is_not_stays() {
     let young = done(&world, &app, 12, 3);
     let (app2, id2) = (app.clone(), old.clone());
     world.block_on(async move {
-        let task = query::task(&app2, TENANT, &id2, 0).await.unwrap();
+        let task = jobs::task(&app2, TENANT, &id2, 0).await.unwrap();
         assert!(!task.output.is_null());
         assert_eq!(task.attempts[0].response, None);
     });

@@ -4,10 +4,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use fanwise::core::readable::{Page, Readable, WITH_ENDS};
+use fanwise::core::text::html_to_text::{HIDDEN, Page, Readable};
 use fanwise::ports::{Clock, TransportError, WebRequest, WireResponse};
-use futures::StreamExt;
-use futures::stream;
+use futures::{StreamExt, stream};
 
 use crate::world::World;
 
@@ -110,12 +109,21 @@ pub fn read_html(html: &str) -> Page {
     use lol_html::{EndTagHandler, RewriteStrSettings, doc_text, element, rewrite_str};
     let page = Rc::new(RefCell::new(Readable::default()));
     let (begins, texts) = (Rc::clone(&page), Rc::clone(&page));
-    let settings = RewriteStrSettings::new()
+    let mut settings = RewriteStrSettings::new();
+    for hidden in HIDDEN {
+        let hides = Rc::clone(&page);
+        settings =
+            settings.append_element_content_handler(element!(hidden, move |_: &mut Element| {
+                hides.borrow_mut().hide();
+                Ok(())
+            }));
+    }
+    let settings = settings
         .append_element_content_handler(element!("*", move |element: &mut Element| {
             let tag = element.tag_name();
             begins.borrow_mut().begin(&tag);
             let ends = Rc::clone(&begins);
-            if WITH_ENDS.contains(&tag.as_str())
+            if begins.borrow().wants_end(&tag)
                 && let Some(handlers) = element.end_tag_handlers()
             {
                 let handler: EndTagHandler = Box::new(move |tag: &mut EndTag| {

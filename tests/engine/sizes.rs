@@ -74,7 +74,7 @@ fn what_is_cut_off_at_less_room_is_asked_for_with_all_and_costs_no_attempt() {
     // What was asked is shown as it was.
     let (app, id) = (story.app.clone(), story.id.clone());
     let task = story.world.block_on(async move {
-        fanwise::app::query::task(&app, crate::world::TENANT, &id, 60)
+        fanwise::app::read::jobs::task(&app, crate::world::TENANT, &id, 60)
             .await
             .unwrap()
     });

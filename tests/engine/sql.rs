@@ -1,14 +1,17 @@
 //! The statements of the hot path, looked at as SQLite plans them, and the rows that a settle reads as jobs grow.
 
-use fanwise::core::state::TaskEvent;
+use fanwise::claude::capabilities::Lacks;
+use fanwise::core::job::state::TaskEvent;
 use fanwise::ports::Statement;
-use fanwise::store::admission::{self, Claim, Take};
-use fanwise::store::inputs::Fetched;
-use fanwise::store::settle::{
-    self, ClosedAttempt, Half, KeptOutput, LedgerEntry, Lesson, MovedTask, Saved, Settlement,
+use fanwise::store::job::input_pages::Fetched;
+use fanwise::store::job::{jobs, removals, sweep};
+use fanwise::store::outbound::{deliveries, schedules};
+use fanwise::store::task::admission::{Claim, Take};
+use fanwise::store::task::settle::{
+    ClosedAttempt, Half, KeptOutput, LedgerEntry, Lesson, MovedTask, Saved, Settlement,
 };
-use fanwise::store::tasks::{self, NewTask};
-use fanwise::store::{deliveries, jobs, removals, schedules, sweep};
+use fanwise::store::task::tasks::NewTask;
+use fanwise::store::task::{admission, settle, tasks};
 use serde_json::json;
 
 use crate::world::World;
@@ -26,18 +29,19 @@ fn world(tasks: u32) -> World {
          INSERT INTO stages (job, idx, kind, name, state, cursor, expanded) VALUES ('{JOB}', 0, 'map', 'm', 'running', {tasks}, 1);
          INSERT INTO classes (class) VALUES ('c');
          WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {tasks})
-         INSERT INTO tasks (id, job, idx, stage, state, ids, items, covered, class, key, bytes, max_tokens, worst_nano, attempts, lease, lease_until)
+         INSERT INTO tasks (id, job, idx, stage, state, ids, items, covered, class, key, bytes, max_tokens, worst_nano, attempts, lease)
          SELECT i + 1, '{JOB}', i, 0,
            CASE WHEN i < 3 THEN 'running' WHEN i < {tasks} / 2 THEN 'succeeded' ELSE 'pending' END,
            '[\"a\"]', 1, i >= 3 AND i < {tasks} / 2, 'c', 'key-' || i, 100, 100, 100, i < {tasks} / 2,
-           CASE WHEN i < 3 THEN 'lease' END, CASE WHEN i < 3 THEN {NOW} + 1000 END FROM n;
+           CASE WHEN i < 3 THEN 'lease' END FROM n;
+         INSERT INTO leases (lease, until) VALUES ('lease', {NOW} + 1000);
          INSERT INTO attempts (job, idx, n, tenant, stage, lease, state, form, role, model, class, ids, day, bytes,
            reserved_nano, reserved_input, reserved_output, started_at)
          SELECT job, idx, 1, 'default', 0, 'lease', CASE WHEN idx < 3 THEN 'open' ELSE 'done' END, 'fresh', 'worker', 'm', 'c', ids,
            '2026-11-22', 100, 100, 100, 100, {NOW} FROM tasks WHERE attempts = 1;
          INSERT INTO inputs SELECT job, idx, '[]', NULL FROM tasks;
-         INSERT INTO outputs SELECT job, idx, '[]', NULL, 2 FROM tasks WHERE state = 'succeeded';
-         INSERT INTO ledger SELECT 'default', key, '{{}}', NULL, 1, '{JOB}', 0, {NOW}, {NOW} + 100000 FROM tasks WHERE state = 'succeeded';
+         INSERT INTO outputs SELECT job, idx, '[]', NULL, 2, 0 FROM tasks WHERE state = 'succeeded';
+         INSERT INTO ledger SELECT 'default', key, '{{}}', NULL, 1, '{JOB}', 0, {NOW}, {NOW} + 100000, 1 FROM tasks WHERE state = 'succeeded';
          UPDATE jobs SET in_flight = 3, reserved_nano = 300;
          UPDATE classes SET in_flight = 3;
          DELETE FROM spending;
@@ -92,6 +96,8 @@ fn settle_and_look() -> Vec<Statement> {
         }],
         halves: vec![Half {
             attempts: 1,
+            tries: 1,
+            not_before: 0,
             form: "fresh",
             parent: 2,
             job: JOB.into(),
@@ -114,6 +120,7 @@ fn settle_and_look() -> Vec<Statement> {
             cost: 5,
             job: JOB.into(),
             expires_at: NOW + 1_000,
+            listed: true,
         }],
         saved: vec![Saved {
             task: 3,
@@ -145,7 +152,7 @@ fn settle_and_look() -> Vec<Statement> {
     statements.push(tasks::fan_in(JOB));
     statements.push(tasks::renew("lease", NOW));
     statements.push(tasks::unwanted(&[1, 2, 3], "lease"));
-    statements.extend(admission::snapshot(NOW, "2026-11-22", 50, 0));
+    statements.extend(admission::snapshot(NOW, "2026-11-22", (50, 0.5), 0));
     statements
 }
 
@@ -186,6 +193,7 @@ fn claim(first: i64) -> Vec<Statement> {
             room: None,
             cache: None,
             leads: None,
+            lacks: Lacks::default(),
         })
         .collect();
     admission::claim(&Claim {
@@ -213,7 +221,7 @@ fn pump() -> Vec<Statement> {
 
 /// What cron does every minute, whatever there is.
 fn cron() -> Vec<Statement> {
-    let mut statements = sweep::look(NOW, NOW - 1_000, "{}");
+    let mut statements = sweep::look(NOW, "{}", 25_000);
     statements.push(sweep::watch(NOW + 20_000, NOW));
     statements.extend(sweep::forget(NOW, "2026-10-01"));
     statements.push(settle::resume_halted(NOW));
@@ -267,12 +275,15 @@ fn no_statement_of_the_hot_path_scans_a_table_that_grows() {
     for statement in &all {
         let name = statement.sql.lines().next().unwrap();
         for row in world.explain(statement) {
-            // Partial indexes hold only what is at work; classes, breaker and the day's spending are a few rows.
+            // Partial indexes hold only what is at work; classes, breaker, the day's spending and what models lack are a few
+            // rows.
             // `at_work` is the list of at most 64 jobs that a look starts from, `w` that of the claim's tokens.
             let small = [
                 "classes",
                 "breaker",
+                "capabilities",
                 "spending",
+                "leases",
                 "json_each",
                 "e",
                 "alarm",
@@ -302,6 +313,8 @@ fn what_a_consumer_a_pump_and_cron_read_does_not_grow_with_the_job() {
         now.extend(settled);
         now.extend(steps(&world, pump()));
         now.extend(steps(&world, jobs::load(JOB)));
+        // Attempts are looked for where more are open than tasks run: where a consumer died.
+        world.execute("UPDATE jobs SET in_flight = (SELECT SUM(running) FROM stages)");
         now.extend(steps(&world, cron()));
         let before = before.get_or_insert_with(|| now.clone());
         for ((name, few), (_, many)) in before.iter().zip(&now) {

@@ -3,9 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fanwise::app::view::{JobView, Report, ResultLine};
-use fanwise::app::{App, control, drive, query, report, results};
-use fanwise::core::plan::Limits;
+use fanwise::app::App;
+use fanwise::app::job::{commands, driver};
+use fanwise::app::read::report;
+use fanwise::app::results::pages;
+use fanwise::app::view::{JobView, Report, ResultLine, job as view_job};
+use fanwise::core::plan::spec::Limits;
 use serde_json::{Value, json};
 
 use crate::flows::{over, stages, texts};
@@ -54,7 +57,7 @@ impl Story {
     pub fn view(&self) -> JobView {
         let (app, id) = (self.app.clone(), self.id.clone());
         self.world
-            .block_on(async move { query::job(&app, TENANT, &id).await.unwrap() })
+            .block_on(async move { view_job::job(&app, TENANT, &id).await.unwrap() })
     }
 
     pub fn report(&self) -> Report {
@@ -66,10 +69,10 @@ impl Story {
     pub fn results(&self, stage: &'static str) -> Vec<ResultLine> {
         let (app, id) = (self.app.clone(), self.id.clone());
         self.world.block_on(async move {
-            let of = results::results_of(&app, TENANT, &id, Some(stage))
+            let of = pages::results_of(&app, TENANT, &id, Some(stage))
                 .await
                 .unwrap();
-            let mut results = results::Results::new(app.clone(), of);
+            let mut results = pages::Results::new(app.clone(), of);
             let (mut all, mut after) = (Vec::new(), None);
             loop {
                 let (lines, next) = results.portion(after).await.unwrap();
@@ -85,13 +88,13 @@ impl Story {
     pub fn retry(&self, limits: Limits) -> JobView {
         let (app, id) = (self.app.clone(), self.id.clone());
         self.world
-            .block_on(async move { control::retry(&app, TENANT, &id, &limits).await.unwrap() })
+            .block_on(async move { commands::retry(&app, TENANT, &id, &limits).await.unwrap() })
     }
 
     pub fn cancel(&self) -> JobView {
         let (app, id) = (self.app.clone(), self.id.clone());
         self.world
-            .block_on(async move { control::cancel(&app, TENANT, &id).await.unwrap() })
+            .block_on(async move { commands::cancel(&app, TENANT, &id).await.unwrap() })
     }
 
     /// What a test asks the stand-in about all its calls.
@@ -432,7 +435,7 @@ fn a_message_lost_or_doubled_between_stages_changes_nothing() {
     for _ in 0..4 {
         let (app, id) = (story.app.clone(), story.id.clone());
         story.world.block_on(async move {
-            let drives = (0..3).map(|_| drive::drive(&app, &id));
+            let drives = (0..3).map(|_| driver::drive(&app, &id));
             for ended in futures::future::join_all(drives).await {
                 ended.unwrap();
             }
@@ -471,4 +474,51 @@ fn a_report_names_what_it_rests_on_and_ids_that_do_not_exist_are_flagged() {
         .collect();
     assert_eq!(flagged, [("T-999", "unknown_citation")]);
     assert_eq!(report.coverage.covered, 12);
+}
+
+/// The system prompts of all calls in that role.
+fn told(story: &Story, role: &str) -> Vec<String> {
+    let calls = story.world.claude().stats().calls(100, true);
+    let calls = calls.as_array().unwrap().iter();
+    let calls = calls.filter(|call| call["role"] == role);
+    calls
+        .map(|call| call["body"]["system"].to_string())
+        .collect()
+}
+
+#[test]
+fn workers_read_the_task_where_it_is_named_and_where_there_is_nothing_else() {
+    let mut plan = stages(30);
+    plan[0].as_object_mut().unwrap().remove("instructions");
+    plan[0]["verify"] = json!({"sample": 1.0});
+    let second = json!({"name": "why", "kind": "map", "instructions": "We want this: {{task}}. Say why.",
+        "chunk": {"items": 30}});
+    plan.as_array_mut().unwrap().insert(1, second);
+    let task = "Find the recurring issues in these support tickets";
+    let story = Story::begin(json!({}), &[], &texts(20), json!({"stages": plan}));
+    assert_eq!(story.until_over().state, "succeeded");
+    let workers = told(&story, "worker");
+    assert_eq!(workers.len(), 2);
+    assert!(
+        workers
+            .iter()
+            .any(|told| told.contains(&format!("# Your work\\n\\n{task}\\n")))
+    );
+    assert!(
+        workers
+            .iter()
+            .any(|told| told.contains(&format!("We want this: {task}. Say why.")))
+    );
+    let judges = told(&story, "verify");
+    assert!(!judges.is_empty() && judges.iter().all(|told| told.contains(task)));
+    // A caller reads the plan as it was written, and may give it to a job with another task.
+    let app = story.app.clone();
+    let id = story.id.clone();
+    let plan = story.world.block_on(async move {
+        fanwise::app::planning::commands::plan(&app, TENANT, &id)
+            .await
+            .unwrap()
+    });
+    assert_eq!(plan.stages[0].instructions, "");
+    assert!(plan.stages[1].instructions.contains("{{task}}"));
 }

@@ -1,6 +1,6 @@
 //! Cascades: the cheap model first, a dearer one only for what it cannot do, is flagged, or says it is unsure of.
 
-use fanwise::core::plan::Limits;
+use fanwise::core::plan::spec::Limits;
 use serde_json::{Value, json};
 
 use crate::flows::texts;
@@ -243,7 +243,8 @@ fn a_stage_without_a_cascade_takes_the_word_as_it_is() {
 
 #[test]
 fn a_cascade_that_cannot_work_is_refused_with_the_place() {
-    use fanwise::app::{AppError, submit::submit};
+    use fanwise::app::AppError;
+    use fanwise::app::submit::submit;
     let story = Story::begin(
         json!({}),
         &[],

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fanwise::app::control;
+use fanwise::app::job::commands;
 use fanwise::app::submit::{Owner, submit};
 use fanwise::ports::WebRequest;
 use serde_json::{Value, json};
@@ -308,10 +308,10 @@ fn a_later_run_tells_what_is_new_and_a_cancelled_one_waits_for_its_calls() {
         let (app, id) = (app.clone(), id.clone());
         world.block_on(async move {
             match retry {
-                true => control::retry(&app, TENANT, &id, &Default::default())
+                true => commands::retry(&app, TENANT, &id, &Default::default())
                     .await
                     .unwrap(),
-                false => control::cancel(&app, TENANT, &id).await.unwrap(),
+                false => commands::cancel(&app, TENANT, &id).await.unwrap(),
             }
         });
     };

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use fanwise::app::control;
-use fanwise::app::drive;
-use fanwise::core::plan::Limits;
+use fanwise::app::job::{commands, driver};
+use fanwise::core::plan::spec::Limits;
 use serde_json::{Value, json};
 
 use crate::flows::{stages, texts};
@@ -169,7 +168,7 @@ fn a_pause_in_a_level_holds_all_calls() {
     let (app, id) = (story.app.clone(), story.id.clone());
     story
         .world
-        .block_on(async move { control::pause(&app, TENANT, &id).await.unwrap() });
+        .block_on(async move { commands::pause(&app, TENANT, &id).await.unwrap() });
     let until = story.world.now() + 180_000;
     let world = story.world.clone();
     story
@@ -179,7 +178,7 @@ fn a_pause_in_a_level_holds_all_calls() {
     let (app, id) = (story.app.clone(), story.id.clone());
     story
         .world
-        .block_on(async move { control::resume(&app, TENANT, &id).await.unwrap() });
+        .block_on(async move { commands::resume(&app, TENANT, &id).await.unwrap() });
     let view = story.until_over();
     assert_eq!(view.state, "succeeded");
     assert!(view.usage.calls > calls);
@@ -222,7 +221,7 @@ fn a_message_lost_or_doubled_between_levels_changes_nothing() {
         story.world.forget_messages();
         let (app, id) = (story.app.clone(), story.id.clone());
         story.world.block_on(async move {
-            let drives = (0..3).map(|_| drive::drive(&app, &id));
+            let drives = (0..3).map(|_| driver::drive(&app, &id));
             for ended in futures::future::join_all(drives).await {
                 ended.unwrap();
             }

@@ -1,7 +1,7 @@
 //! Pages read and webhooks called, with everything that servers do to those who ask.
 
-use fanwise::app::web::{Page, Receipt, WebError, get, post};
-use fanwise::core::guard::Refusal;
+use fanwise::app::outbound::http::{Page, Receipt, WebError, get, post};
+use fanwise::core::net::url_guard::Refusal;
 
 use crate::sites::{End, Site};
 use crate::world::World;

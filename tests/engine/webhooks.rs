@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use fanwise::app::job::commands;
+use fanwise::app::outbound::webhooks;
 use fanwise::app::view::DeliveryView;
-use fanwise::app::{App, AppError, control, notify};
-use fanwise::core::webhook::SigningKey;
+use fanwise::app::{App, AppError};
+use fanwise::core::net::webhook::SigningKey;
 use fanwise::ports::WebRequest;
 use serde_json::{Value, json};
 
@@ -53,14 +55,14 @@ impl Told {
 
     fn deliveries(&self) -> Vec<DeliveryView> {
         let (app, id) = (self.app.clone(), self.id.clone());
-        let list = async move { notify::list(&app, TENANT, &id, None, 50).await };
+        let list = async move { webhooks::list(&app, TENANT, &id, None, 50).await };
         self.world.block_on(list).unwrap().0
     }
 
     fn redeliver(&self, delivery: &str) -> Result<DeliveryView, AppError> {
         let (app, id, delivery) = (self.app.clone(), self.id.clone(), delivery.to_owned());
         self.world
-            .block_on(async move { notify::redeliver(&app, TENANT, &id, &delivery).await })
+            .block_on(async move { webhooks::redeliver(&app, TENANT, &id, &delivery).await })
     }
 }
 
@@ -148,10 +150,10 @@ fn each_run_and_each_pause_is_told_once_and_only_if_asked_for() {
         let (app, id, what) = (told.app.clone(), told.id.clone(), what.to_owned());
         told.world.block_on(async move {
             match what.as_str() {
-                "pause" => control::pause(&app, TENANT, &id).await.unwrap(),
-                "resume" => control::resume(&app, TENANT, &id).await.unwrap(),
-                "cancel" => control::cancel(&app, TENANT, &id).await.unwrap(),
-                _ => control::retry(&app, TENANT, &id, &Default::default())
+                "pause" => commands::pause(&app, TENANT, &id).await.unwrap(),
+                "resume" => commands::resume(&app, TENANT, &id).await.unwrap(),
+                "cancel" => commands::cancel(&app, TENANT, &id).await.unwrap(),
+                _ => commands::retry(&app, TENANT, &id, &Default::default())
                     .await
                     .unwrap(),
             }
@@ -322,8 +324,8 @@ fn no_event_is_lost_with_its_messages() {
     let id = told.deliveries()[0].id.clone();
     let app = told.app.clone();
     told.world.block_on(async move {
-        notify::deliver(&app, &id).await.unwrap();
-        notify::deliver(&app, &id).await.unwrap();
+        webhooks::deliver(&app, &id).await.unwrap();
+        webhooks::deliver(&app, &id).await.unwrap();
     });
     assert_eq!(told.asked().len(), 1);
 }
@@ -337,7 +339,7 @@ fn two_consumers_of_one_delivery_try_once() {
     let id = format!("msg_{}_1", told.id.trim_start_matches("job_"));
     let app = told.app.clone();
     told.world.block_on(async move {
-        let (one, two) = futures::join!(notify::deliver(&app, &id), notify::deliver(&app, &id));
+        let (one, two) = futures::join!(webhooks::deliver(&app, &id), webhooks::deliver(&app, &id));
         one.unwrap();
         two.unwrap();
     });
@@ -423,7 +425,7 @@ fn without_a_signing_key_only_slack_is_told() {
     let paths: Vec<&str> = faults.iter().map(|(path, _)| path.as_str()).collect();
     assert_eq!(paths, ["webhook.format", "stages[0].model"]);
     assert!(matches!(
-        notify::secret(&app, TENANT),
+        webhooks::secret(&app, TENANT),
         Err(AppError::Conflict(_))
     ));
     let slack = json!({"url": HOOK, "format": "slack"});

@@ -45,7 +45,7 @@ export async function signIn(page, hash = '#/jobs') {
   await page.goto(`${URL_}/${hash}`);
   await page.getByLabel('Token').fill(TOKEN);
   await page.getByRole('button', { name: 'Sign in' }).click();
-  await page.getByRole('navigation', { name: 'Rooms' }).waitFor();
+  await page.getByRole('navigation', { name: 'Pages' }).waitFor();
 }
 
 /** What axe finds, a line each. */

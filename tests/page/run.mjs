@@ -48,7 +48,7 @@ check('from the token to the report', async (page) => {
     assert.match(await chart.locator('li', { hasText: value }).innerText(), new RegExp(`\\b${n}\\b`));
   }
   // Downloads hold what the API gives.
-  for (const [button, path, accept] of [['Report, Markdown', 'report', 'text/markdown'], ['Results, CSV', 'results?format=csv'], ['Results, JSON lines', 'results?format=jsonl'], ['Results, JSON', 'results?format=json']]) {
+  for (const [button, path, accept] of [['Report, Markdown', 'report', 'text/markdown'], ['Results, CSV', 'results?format=csv&include=input'], ['Results, JSON lines', 'results?format=jsonl&include=input'], ['Results, JSON', 'results?format=json&include=input']]) {
     const coming = page.waitForEvent('download');
     await page.getByRole('button', { name: button, exact: true }).click();
     const text = await readFile(await (await coming).path(), 'utf8');
@@ -416,10 +416,37 @@ check('schedules are made, run, paused, changed and deleted', async (page) => {
   await page.getByText('No schedules yet').waitFor();
 });
 
+check('files of any encoding are read, and what is no text is refused by name', async (page) => {
+  await signIn(page, '#/jobs/new');
+  const files = page.getByLabel('Files');
+  await files.setInputFiles({ name: 'book.xlsx', mimeType: 'application/octet-stream', buffer: Buffer.from('PK\u0003\u0004 and so on', 'latin1') });
+  await page.getByText('book.xlsx is a workbook').waitFor();
+  const table = 'id\ttext\r\nA-1\tCafé\r\n\t\r\nA-2\tTea\r\n';
+  await files.setInputFiles({ name: 'unicode.txt.tsv', mimeType: 'text/plain', buffer: Buffer.concat([Buffer.from([0xff, 0xfe]), Buffer.from(table, 'utf16le')]) });
+  await page.getByText('2 items, and 1 blank row that is passed over').waitFor();
+  await page.getByText('Café').waitFor();
+});
+
+check('a report costs no more than its size', async (page) => {
+  await signIn(page, '#/jobs');
+  const units = ['_a', '**a', '_.', '_a*b', `${'_a'.repeat(99)} `, '>', '> ', '- ', '[', '[a](', '[a](b) ', '![a](', '<a ', '`a', '~~a', '&amp;', '|a|\n|-|\n', '[[T]]', '- a\n  ', '>a\nb\n'];
+  const times = await page.evaluate(async (kinds) => {
+    const { prose } = await import('/js/prose.js');
+    const time = (text) => Math.min(...[1, 2, 3].map(() => {
+      const from = performance.now();
+      prose(text, () => {});
+      return performance.now() - from;
+    }));
+    return kinds.map((unit) => [1, 8].map((times) => time(unit.repeat(Math.ceil(4000 / unit.length) * times))));
+  }, units);
+  for (const [at, [small, large]] of times.entries()) assert.ok(large <= 16 * Math.max(small, 25), `${units[at]}: ${small} ms, then ${large} ms`);
+});
+
 check('limits, recipes, filters and pages', async (page) => {
   await claude(CALM);
   for (let n = 0; n < 32; n += 1) await submit(1);
   await signIn(page, '#/limits');
+  await page.getByText('ACCOUNT_DAILY_USD').waitFor();
   await page.getByText('Input tokens').first().waitFor();
   await page.getByRole('link', { name: 'Recipes' }).click();
   await page.getByRole('link', { name: 'Use it Code review over files' }).click();

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::bench::size;
 use crate::proc::{self, Cancel};
 use crate::setup::{self, Stamp, Tools, Turn, digest, tail};
-use crate::{root, ui};
+use crate::{docs, root, ui};
 
 mod names;
 
@@ -126,10 +126,12 @@ fn vendor() -> Result<()> {
 
 fn worker_within(tools: &Tools, cancel: &Cancel) -> Result<()> {
     vendor()?;
+    docs::site::write()?;
     let step = ui::Step::begin("worker", "compiling it to WebAssembly");
     let mut cargo = tools.wasm_command("cargo");
     cargo.args([
         "build",
+        "--locked",
         "--package",
         "fanwise-edge",
         "--lib",
@@ -171,7 +173,14 @@ fn standin_within(cancel: &Cancel, pace: Pace) -> Result<PathBuf> {
     let step = ui::Step::begin("stand-in", "compiling it");
     let mut cargo = setup::plain("cargo");
     cargo
-        .args(["build", "--package", "standin", "--bin", "standin"])
+        .args([
+            "build",
+            "--locked",
+            "--package",
+            "standin",
+            "--bin",
+            "standin",
+        ])
         .current_dir(root::dir());
     if pace == Pace::Swift {
         // A profile of its own, or the two kinds would push each other out of one folder.
@@ -190,7 +199,7 @@ pub fn cli() -> Result<PathBuf> {
     let step = ui::Step::begin("cli", "compiling it");
     let mut cargo = setup::plain("cargo");
     cargo
-        .args(["build", "--package", "fanwise-cli"])
+        .args(["build", "--locked", "--package", "fanwise-cli"])
         .current_dir(root::dir());
     let said = compile("the command line", "cli", &mut cargo, &Cancel::default())?;
     let program = executable(&said, "fanwise")

@@ -1,5 +1,5 @@
 //! A small HTTP client for the Worker's API, as the commands and the end-to-end tests need it. It speaks
-//! plain HTTP to this machine only, so it carries no TLS.
+//! to this machine, and `verify-claude` to Claude.
 
 use std::time::{Duration, Instant};
 

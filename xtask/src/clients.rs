@@ -1,5 +1,5 @@
-//! Clients that others wrote, against a running Worker: the official MCP SDKs, and schemathesis, which asks everything that the
-//! OpenAPI document says can be asked.
+//! Clients against a running Worker: our own for Python and TypeScript, the official MCP SDKs, and schemathesis, which asks
+//! everything that the OpenAPI document says can be asked.
 
 use std::path::Path;
 use std::process::Command;
@@ -81,6 +81,49 @@ impl Hosted {
     fn tell(&self, command: &mut Command) {
         command.envs(self.login());
     }
+}
+
+/// Our client for Python: its own tests, then those against this Worker.
+pub fn client_python(hosted: &Hosted) -> Result<Command> {
+    let mut command = plain(setup::python()?);
+    command
+        .args(["-m", "pytest", "-q", "-p", "no:cacheprovider"])
+        .arg(root::dir().join("clients/python"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("STANDIN_URL", hosted.standin.url());
+    hosted.tell(&mut command);
+    Ok(command)
+}
+
+/// The web origin from which Chromium runs our client for TypeScript.
+pub const CLIENT_VARS: [(&str, &str); 1] = [("CORS_ORIGINS", "http://client.test")];
+
+/// Our client for TypeScript, in Node, Deno, Bun, workerd and Chromium.
+pub fn client_typescript(tools: &Tools, hosted: &Hosted) -> Result<Command> {
+    let runtimes = root::tools_dir().join("runtimes");
+    setup::npm_packages(
+        "runtimes",
+        "installing Deno and Bun into .fanwise/runtimes",
+        &[
+            (
+                "package.json",
+                include_str!("../../tests/clients/runtimes/package.json"),
+            ),
+            (
+                "package-lock.json",
+                include_str!("../../tests/clients/runtimes/package-lock.json"),
+            ),
+        ],
+        &runtimes,
+    )?;
+    let mut command = tools.command("node");
+    command
+        .arg(root::dir().join("clients/typescript/tests/run.mjs"))
+        .env("RUNTIMES", runtimes)
+        .env("CHROMIUM", setup::browser()?)
+        .env("STANDIN_URL", hosted.standin.url());
+    hosted.tell(&mut command);
+    Ok(command)
 }
 
 /// The official MCP SDK for Python.

@@ -107,7 +107,7 @@ pub fn run(args: Args) -> Result<()> {
     ui::print(
         "Everything that was started has ended.\n\
          Next: `cargo xtask demo --keep` leaves it running, to try the API by hand;\n\
-         `cargo xtask dev` runs the Worker for your own jobs; the README tells how to deploy it.",
+         `cargo xtask dev` runs the Worker for your own jobs; docs/operate/deploy.md says how to deploy it.",
     );
     match text(&job, "/state").as_deref() {
         Some("succeeded" | "partial") => Ok(()),

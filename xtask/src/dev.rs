@@ -12,6 +12,8 @@ use crate::{build, root, setup, ui};
 
 /// Production's cron comes every minute; here somebody is watching.
 pub const CRON: Duration = Duration::from_secs(10);
+/// Characters of the shortest token that the Worker accepts.
+const LEAST_CHARS: usize = 16;
 /// Accepted by the stand-in, worth nothing elsewhere.
 pub const NO_KEY: &str = "stand-in-needs-no-key";
 
@@ -23,13 +25,13 @@ pub struct Args {
     /// Claude's API or a gateway to it; without it, the stand-in answers. The key comes from ANTHROPIC_API_KEY
     #[arg(long, value_name = "URL")]
     pub claude_url: Option<String>,
-    /// The bearer token callers need; without it, one is made and kept with the state
+    /// The bearer token callers need, at least 16 characters; without it, one is made and kept with the state
     #[arg(long, env = "FANWISE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
     /// Where the database and all else is kept
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// A variable of the Worker, as in wrangler.toml; may be repeated
+    /// A variable or a tuning constant of the Worker, as in docs/reference/configuration.md; may be repeated
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = name_and_value)]
     pub vars: Vec<(String, String)>,
 }
@@ -46,6 +48,15 @@ pub fn run(args: Args) -> Result<()> {
     let dir = args
         .state_dir
         .unwrap_or_else(|| root::states_dir().join("dev"));
+    if args
+        .token
+        .as_ref()
+        .is_some_and(|token| (1..LEAST_CHARS).contains(&token.chars().count()))
+    {
+        bail!(
+            "the Worker accepts no token of fewer than {LEAST_CHARS} characters: give --token a longer one, or none"
+        );
+    }
     let state = State::open(&dir)?;
     // Before minutes of set-up; once more when it is really needed.
     if args.port != 0 {

@@ -174,19 +174,15 @@ fn place(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// The stories that are played: plain ones, those whose consumers meet, and those that have everything in them.
-const KINDS: [(&str, &str, &str); 3] = [
-    ("static", "FANWISE_SEEDS", ""),
-    ("crowded", "FANWISE_CROWDED_SEEDS", "_when_consumers_meet"),
-    ("wide", "FANWISE_WIDE_SEEDS", "_when_jobs_are_wide"),
-];
+const KINDS: [&str; 3] = ["static", "crowd", "wide"];
 
 /// A story that broke, if any did.
 fn play(dir: &Path, seeds: u64, broken: &[(&str, &str)]) -> Result<Option<Caught>> {
-    for (kind, variable, of) in KINDS {
-        let test = format!("simulation::every_seed_keeps_the_promises{of}");
+    for kind in KINDS {
+        let test = format!("simulation::{kind}_jobs_keep_the_promises");
         let mut variables = vec![
-            (variable, seeds.to_string()),
-            ("FANWISE_FAILURES", 1.to_string()),
+            ("SIM_STORIES", format!("{kind}:{seeds}")),
+            ("SIM_FAILURES", 1.to_string()),
         ];
         variables.extend(
             broken
@@ -194,7 +190,7 @@ fn play(dir: &Path, seeds: u64, broken: &[(&str, &str)]) -> Result<Option<Caught
                 .map(|(name, text)| (*name, (*text).to_owned())),
         );
         if let Some((story, by)) = play_one(dir, &test, &variables)? {
-            let story = format!("{kind} {story}");
+            let story = format!("{kind}:{story}");
             return Ok(Some(Caught { story, by }));
         }
     }
@@ -205,7 +201,14 @@ fn play(dir: &Path, seeds: u64, broken: &[(&str, &str)]) -> Result<Option<Caught
 fn engine(dir: &Path, test: &str) -> Command {
     let mut cargo = plain("cargo");
     cargo
-        .args(["test", "--package", "fanwise", "--test", "engine"])
+        .args([
+            "test",
+            "--locked",
+            "--package",
+            "fanwise",
+            "--test",
+            "engine",
+        ])
         .args([test, "--", "--exact", "--nocapture"])
         .env("CARGO_TARGET_DIR", target_dir(dir))
         .current_dir(dir)

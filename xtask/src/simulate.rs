@@ -23,21 +23,20 @@ pub struct Args {
     /// The first one
     #[arg(long, default_value_t = 1)]
     pub start: u64,
-    /// Play only this seed and print its whole transcript
+    /// Play only this story, as `kind:seed`, and print its whole transcript; kinds: static, dynamic, batch, cascade, crowd, wide
     #[arg(long, conflicts_with_all = ["seeds", "start"])]
-    pub seed: Option<u64>,
-    /// With --seed: whose story that is
-    #[arg(long, requires = "seed", value_parser = ["one", "planned", "tiered", "batched", "crowded", "wide"], default_value = "one")]
-    pub of: String,
+    pub story: Option<String>,
     /// Break the engine on purpose, one line at a time, and see whether the stories notice (up to 2,000 of each of three
     /// kinds, if no other number is given); with a promise (P3) or a part of a name, only those
-    #[arg(long, num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["start", "seed"])]
+    #[arg(long, num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["start", "story"])]
     pub mutations: Option<String>,
 }
 
 /// Stories that are played of a broken engine.
 const MUTANT_SEEDS: u64 = 2_000;
 const SEEDS: u64 = 10_000;
+/// The kinds of stories; `tests/engine/simulation` says what each has.
+const KINDS: [&str; 6] = ["static", "dynamic", "batch", "cascade", "crowd", "wide"];
 
 pub fn run(args: &Args) -> Result<()> {
     if let Some(only) = &args.mutations {
@@ -45,40 +44,38 @@ pub fn run(args: &Args) -> Result<()> {
         return mutations::run(args.seeds.unwrap_or(MUTANT_SEEDS), only);
     }
     let seeds = args.seeds.unwrap_or(SEEDS);
-    let (tests, variables) = match args.seed {
-        Some(seed) => (
-            vec![format!("simulation::{}", args.of)],
-            vec![("SEED", seed)],
+    let (tests, variables) = match &args.story {
+        Some(story) => (
+            vec!["simulation::story".to_owned()],
+            vec![("SIM", story.clone())],
         ),
-        None => (
-            [
-                "",
-                "_when_jobs_are_planned",
-                "_when_models_follow_one_another",
-                "_when_calls_go_in_batches",
-                "_when_consumers_meet",
-                "_when_jobs_are_wide",
-            ]
-            .map(|of| format!("simulation::every_seed_keeps_the_promises{of}"))
-            .to_vec(),
-            vec![
-                ("FANWISE_SEEDS", seeds),
-                ("FANWISE_PLANNED_SEEDS", seeds.div_ceil(10)),
-                ("FANWISE_TIERED_SEEDS", seeds.div_ceil(10)),
-                ("FANWISE_BATCHED_SEEDS", seeds.div_ceil(10)),
-                ("FANWISE_CROWDED_SEEDS", seeds.div_ceil(10)),
-                ("FANWISE_WIDE_SEEDS", seeds.div_ceil(10)),
-                ("FANWISE_SEED_START", args.start),
-            ],
-        ),
+        None => {
+            let tests = KINDS.map(|kind| format!("simulation::{kind}_jobs_keep_the_promises"));
+            let counts = KINDS.map(|kind| match kind {
+                "static" => format!("static:{seeds}"),
+                kind => format!("{kind}:{}", seeds.div_ceil(10)),
+            });
+            let variables = vec![
+                ("SIM_STORIES", counts.join(",")),
+                ("SIM_START", args.start.to_string()),
+            ];
+            (tests.to_vec(), variables)
+        }
     };
     let began = Instant::now();
     let mut cargo = plain("cargo");
     cargo
-        .args(["test", "--package", "fanwise", "--test", "engine"])
+        .args([
+            "test",
+            "--locked",
+            "--package",
+            "fanwise",
+            "--test",
+            "engine",
+        ])
         .args(["--", "--exact", "--nocapture"])
         .args(tests)
-        .envs(variables.iter().map(|(name, n)| (name, n.to_string())))
+        .envs(variables)
         .current_dir(root::dir())
         .stdout(Stdio::inherit())
         .stderr(Stdio::inherit());
@@ -92,7 +89,7 @@ pub fn run(args: &Args) -> Result<()> {
     if !status.success() {
         bail!("the simulation found a broken promise, or could not run");
     }
-    if args.seed.is_none() {
+    if args.story.is_none() {
         ui::print(format!(
             "{} seeds from {} on kept every promise ({}, compiling included)",
             seeds,

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::{Value, json};
 
 use crate::setup::{self, Tools, Turn, digest};
-use crate::{build, proc, root};
+use crate::{build, proc, root, tuning};
 
 /// How long a run that was just killed may hold on to its state.
 const LINGER: Duration = Duration::from_secs(5);
@@ -184,8 +184,12 @@ fn local_config(toml: &str, vars: &[(String, String)]) -> Result<String> {
     }
     let own = all.entry("vars").or_insert_with(|| json!({}));
     if let Some(own) = own.as_object_mut() {
-        for (name, value) in vars {
-            own.insert(name.clone(), json!(value));
+        // Constants join those that the file changes.
+        let changed = own.get(tuning::TUNING_JSON).and_then(Value::as_str);
+        let changed = changed.map(|text| (tuning::TUNING_JSON.to_owned(), text.to_owned()));
+        let given = changed.into_iter().chain(vars.iter().cloned());
+        for (name, value) in tuning::fold(given.collect()) {
+            own.insert(name, json!(value));
         }
     }
     serde_json::to_string_pretty(&config).context("the configuration is no JSON")
@@ -193,10 +197,11 @@ fn local_config(toml: &str, vars: &[(String, String)]) -> Result<String> {
 
 /// Whether a variable belongs among the secrets, which wrangler does not print.
 fn is_secret(name: &str) -> bool {
-    // The headers for a collector of traces hold its key.
-    ["KEY", "TOKEN", "SECRET", "PASSWORD", "OTLP_HEADERS"]
-        .iter()
-        .any(|word| name.contains(word))
+    // The headers for a collector of traces hold its key. WORKER_MAX_TOKENS is a constant.
+    tuning::find(name).is_none()
+        && ["KEY", "TOKEN", "SECRET", "PASSWORD", "OTLP_HEADERS"]
+            .iter()
+            .any(|word| name.contains(word))
 }
 
 /// The form that wrangler's reader takes back to the same value: it expands `$` in any quotes.
@@ -332,6 +337,25 @@ mod tests {
     }
 
     #[test]
+    fn constants_of_the_engine_are_given_by_their_names() {
+        let toml = "[vars]\nTUNING_JSON = '{\"WATCH_MS\": 5000}'\n";
+        let vars = [
+            ("LEASE_MS", "3000"),
+            ("WORKER_SLOTS", "7"),
+            ("WORKER_SLOTS", "9"),
+        ];
+        let vars = vars.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config: Value = serde_json::from_str(&local_config(toml, &vars).unwrap()).unwrap();
+        let tuned: Value =
+            serde_json::from_str(config["vars"]["TUNING_JSON"].as_str().unwrap()).unwrap();
+        assert_eq!(
+            tuned,
+            json!({"WATCH_MS": 5000, "LEASE_MS": 3000, "WORKER_SLOTS": 9})
+        );
+        assert_eq!(config["vars"].as_object().unwrap().len(), 1);
+    }
+
+    #[test]
     fn secrets_are_written_so_that_they_are_read_back() {
         let secrets = [("A".into(), "a$b".into()), ("B".into(), "it's".into())];
         assert_eq!(env_file(&secrets).unwrap(), "A='a\\$b'\nB=`it's`\n");
@@ -355,6 +379,6 @@ mod tests {
     fn keys_and_tokens_are_secrets() {
         assert!(is_secret("ANTHROPIC_API_KEY") && is_secret("FANWISE_TOKEN"));
         assert!(is_secret("OTLP_HEADERS") && !is_secret("TRACE_HEADERS"));
-        assert!(!is_secret("LEASE_MS"));
+        assert!(!is_secret("LEASE_MS") && !is_secret("WORKER_MAX_TOKENS"));
     }
 }

@@ -9,7 +9,8 @@ use anyhow::{Result, anyhow, bail};
 
 use crate::bench::size;
 use crate::clients::{self, Hosted};
-use crate::proc::Group;
+use crate::docs::snippets;
+use crate::proc::{self, Group};
 use crate::setup::{self, Tools, plain};
 use crate::standin::Standin;
 use crate::state::State;
@@ -17,7 +18,7 @@ use crate::{build, root, ui};
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Only the suites whose name contains this: native, size, sdk, mcp, schemathesis, page, e2e
+    /// Only the suites whose name contains this: native, deny, size, sdk, client, mcp, schemathesis, page, documents, e2e
     #[arg(long)]
     pub only: Option<String>,
 }
@@ -40,8 +41,18 @@ pub fn run(args: &Args) -> Result<()> {
     if wanted("native") {
         let mut cargo = plain("cargo");
         // The end-to-end tests are natively compiled too, but need workerd; they come last.
-        cargo.args(["test", "--workspace", "--exclude", "e2e", "--no-fail-fast"]);
+        cargo.args([
+            "test",
+            "--locked",
+            "--workspace",
+            "--exclude",
+            "e2e",
+            "--no-fail-fast",
+        ]);
         outcomes.push(suite("native", &mut cargo)?);
+    }
+    if wanted("deny") {
+        outcomes.push(deny()?);
     }
     if wanted("size") {
         outcomes.push(weight()?);
@@ -57,6 +68,20 @@ pub fn run(args: &Args) -> Result<()> {
             &mut tools.command("node"),
             "run.mjs",
         )?);
+    }
+    if wanted("sdk types") {
+        let mut node = tools.command("node");
+        outcomes.push(sdk(&program, "sdk types", &mut node, "types.mjs")?);
+    }
+    if wanted("client python") {
+        let hosted = Hosted::start(&tools, &program, &[])?;
+        let mut client = clients::client_python(&hosted)?;
+        outcomes.push(suite("client python", &mut client)?);
+    }
+    if wanted("client typescript") {
+        let hosted = Hosted::start(&tools, &program, &clients::CLIENT_VARS)?;
+        let mut client = clients::client_typescript(&tools, &hosted)?;
+        outcomes.push(suite("client typescript", &mut client)?);
     }
     if wanted("mcp python") {
         let hosted = Hosted::start(&tools, &program, &[])?;
@@ -79,10 +104,43 @@ pub fn run(args: &Args) -> Result<()> {
             &mut clients::page(&tools, &hosted, "run.mjs")?,
         )?);
     }
+    if wanted("documents") {
+        outcomes.push(documents(&tools, &program)?);
+    }
     if wanted("e2e") {
         outcomes.push(suite("e2e", &mut end_to_end(&tools))?);
     }
     summary(&outcomes)
+}
+
+/// Where dependencies come from, under which licences, in how many copies; and what is known against them, where the list of
+/// advisories can be had.
+fn deny() -> Result<Outcome> {
+    let name = "deny";
+    if proc::ask(plain("cargo").args(["deny", "--version"])).is_none() {
+        ui::say("\n== deny\nnot checked: `cargo install --locked cargo-deny` brings it");
+        return Ok(Outcome {
+            name,
+            ignored: 1,
+            ..Outcome::default()
+        });
+    }
+    let check = |what: &[&str]| {
+        let mut cargo = plain("cargo");
+        cargo.args(["deny", "--locked", "check"]).args(what);
+        cargo
+    };
+    let mut outcome = suite(name, &mut check(&["bans", "licenses", "sources"]))?;
+    let reachable = proc::ask(plain("cargo").args(["deny", "fetch", "db"])).is_some();
+    if reachable {
+        let known = suite(name, &mut check(&["advisories"]))?;
+        outcome.passed += known.passed;
+        outcome.failed += known.failed;
+    } else {
+        ui::say("advisories: not checked, the list cannot be reached");
+        outcome.ignored += 1;
+    }
+    Ok(outcome)
 }
 
 /// The Worker keeps within its weight.
@@ -107,10 +165,32 @@ fn weight() -> Result<Outcome> {
     })
 }
 
+/// The commands of README and guides, run against a Worker.
+fn documents(tools: &Tools, program: &Path) -> Result<Outcome> {
+    let began = Instant::now();
+    ui::say("\n== documents");
+    let (passed, failed) = snippets::play(tools, program, None)?.told()?;
+    Ok(Outcome {
+        name: "documents",
+        passed,
+        failed,
+        time: ui::took(began.elapsed()),
+        ..Outcome::default()
+    })
+}
+
 /// One at a time: each starts a Worker, and timings on few cores are theirs to keep.
 fn end_to_end(tools: &Tools) -> Command {
     let mut cargo = tools.command("cargo");
-    cargo.args(["test", "--package", "e2e", "--", "--test-threads", "1"]);
+    cargo.args([
+        "test",
+        "--locked",
+        "--package",
+        "e2e",
+        "--",
+        "--test-threads",
+        "1",
+    ]);
     cargo
 }
 
@@ -215,7 +295,7 @@ fn summary(outcomes: &[Outcome]) -> Result<()> {
     for outcome in outcomes {
         let verdict = if outcome.failed == 0 { "ok" } else { "FAILED" };
         ui::print(format!(
-            "{verdict:7} {:15} {:5} passed {:3} failed {:3} ignored  {}",
+            "{verdict:7} {:17} {:5} passed {:3} failed {:3} ignored  {}",
             outcome.name, outcome.passed, outcome.failed, outcome.ignored, outcome.time
         ));
     }
@@ -230,8 +310,38 @@ fn summary(outcomes: &[Outcome]) -> Result<()> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    /// npm then takes what was looked at, and nothing that has its name.
+    #[test]
+    fn every_npm_package_has_its_hash_and_comes_from_the_registry() {
+        let list = [
+            "package-lock.json",
+            "tests/clients/runtimes/package-lock.json",
+            "xtask/src/bench/restate/package-lock.json",
+        ];
+        for path in list {
+            let text = std::fs::read_to_string(root::dir().join(path)).unwrap();
+            let lock: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let packages = lock.get("packages").unwrap().as_object().unwrap();
+            let from_elsewhere = packages.iter().filter(|(name, package)| {
+                let text = |field: &str| {
+                    package
+                        .get(field)
+                        .and_then(|text| text.as_str())
+                        .unwrap_or_default()
+                };
+                name.contains("node_modules/")
+                    && package.get("link").is_none()
+                    && !(text("resolved").starts_with("https://registry.npmjs.org/")
+                        && text("integrity").starts_with("sha512-"))
+            });
+            let names: Vec<_> = from_elsewhere.map(|(name, _)| name).collect();
+            assert!(names.is_empty(), "{path}: {names:?}");
+        }
+    }
 
     #[test]
     fn counts_of_all_kinds_of_lines_are_added_up() {

@@ -64,6 +64,25 @@ impl Config {
         }
     }
 
+    /// Sets where the Worker runs. False where the file says so already.
+    pub fn place(&mut self, region: &str) -> bool {
+        let placement = self.document.entry("placement").or_insert_with(|| {
+            let mut table = toml_edit::Table::new();
+            table.decor_mut().set_prefix("\n");
+            Item::Table(table)
+        });
+        let Some(table) = placement.as_table_like_mut() else {
+            return false;
+        };
+        if table.get("region").and_then(Item::as_str) == Some(region) {
+            return false;
+        }
+        // A mode of another kind of placement does not go with a region.
+        table.remove("mode");
+        table.insert("region", toml_edit::value(region));
+        true
+    }
+
     /// All that are named, those for dead letters too.
     pub fn queues(&self) -> BTreeSet<String> {
         let queues = self.document.get("queues");
@@ -82,6 +101,12 @@ impl Config {
     pub fn variable(&self, name: &str) -> Option<&str> {
         let value = self.document.get("vars")?.get(name)?.as_str()?;
         Some(value.trim()).filter(|value| !value.is_empty())
+    }
+
+    /// `toml_edit` makes what is missing.
+    #[allow(clippy::indexing_slicing)]
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.document["vars"][name] = toml_edit::value(value);
     }
 
     pub fn is_complete(&self) -> bool {

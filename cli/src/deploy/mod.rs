@@ -4,19 +4,25 @@
 //! has is asked for; nothing is remembered here. With `--dry-run` it looks, and says what it would do.
 
 mod config;
+pub mod daily_cap;
+pub mod location;
 mod secrets;
+mod steps;
+mod wrangler;
 
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::args::DeployArgs;
-use crate::ask;
-use crate::out::Out;
+use crate::deploy::config::Config;
+use crate::deploy::location::Location;
+use crate::deploy::steps::Deploy;
+use crate::deploy::wrangler::Wrangler;
 use crate::settings::{self, Settings};
-use crate::wrangler::Wrangler;
-use config::Config;
+use crate::terminal::output::Out;
+use crate::terminal::prompt;
 
 /// A new address may take a moment until it is known everywhere.
 const HEALTH_TRIES: u32 = 30;
@@ -32,83 +38,60 @@ pub async fn run(args: &DeployArgs, known: Option<&str>, out: &Out) -> Result<()
         out,
         dry: args.dry_run,
         steps: Vec::new(),
+        location: args.location,
+        asks: !args.dry_run && !args.yes && prompt::possible(),
     };
-    if !args.dry_run && !args.yes && ask::possible() {
+    if deploy.asks {
         let prompt = format!(
             "Deploy `{}` from {}? [y]es, [N]o",
             deploy.config.worker()?,
             deploy.config.path.display()
         );
-        if ask::letter(&prompt, "ny").await? != 'y' {
+        if prompt::letter(&prompt, "ny").await? != 'y' {
             out.note("nothing was done; --dry-run says what would be");
             return Ok(());
         }
     }
-    let logged_in = deploy.login().await?;
-    deploy.database(logged_in).await?;
-    deploy.namespace(logged_in).await?;
-    deploy.queues(logged_in).await?;
-    deploy.write_ids()?;
-    deploy.migrate().await?;
-    let token = secrets::set(&mut deploy, logged_in).await?;
-    let address = deploy.deploy(known).await?;
-    let Some(address) = address else {
-        deploy.say("look", "GET /healthz at the address that wrangler prints");
-        return deploy.end(None);
-    };
-    deploy.health(&address).await?;
-    deploy.keep(&address, token)?;
-    deploy.end(Some(&address))
-}
-
-struct Deploy<'a> {
-    wrangler: Wrangler,
-    config: Config,
-    out: &'a Out,
-    dry: bool,
-    steps: Vec<Value>,
+    daily_cap::set(&mut deploy, args.daily_cap).await?;
+    match deploy.all(known).await {
+        Ok(()) => Ok(()),
+        Err(error) => Err(deploy.stopped(error)),
+    }
 }
 
 impl Deploy<'_> {
-    /// A step in a line.
-    fn say(&mut self, step: &str, what: &str) {
-        self.steps.push(json!({"step": step, "what": what}));
-        let would = if self.dry { "would " } else { "" };
-        if self.dry && !self.out.json {
-            let _ = self.out.line(format_args!("{would}{step}: {what}"));
-        } else {
-            self.out.note(format_args!("{would}{step}: {what}"));
-        }
+    async fn all(&mut self, known: Option<&str>) -> Result<()> {
+        let deploy = self;
+        let logged_in = deploy.login().await?;
+        deploy.database(logged_in).await?;
+        deploy.namespace(logged_in).await?;
+        deploy.queues(logged_in).await?;
+        deploy.write_ids()?;
+        deploy.migrate().await?;
+        let token = secrets::set(deploy, logged_in).await?;
+        let address = deploy.deploy(known).await?;
+        let Some(address) = address else {
+            deploy.say("look", "GET /healthz at the address that wrangler prints");
+            return deploy.end(None);
+        };
+        deploy.health(&address).await?;
+        deploy.keep(&address, token)?;
+        deploy.end(Some(&address))
     }
 
-    fn there(&mut self, what: &str) {
-        self.steps.push(json!({"step": "there", "what": what}));
-        if self.dry && !self.out.json {
-            let _ = self.out.line(format_args!("is there: {what}"));
-        } else {
-            self.out.note(format_args!("is there: {what}"));
+    /// Says how far it came. What is done stays done, and the next run begins with what is missing.
+    fn stopped(&self, error: anyhow::Error) -> anyhow::Error {
+        let done = self.steps.len().saturating_sub(1);
+        let at = self
+            .steps
+            .last()
+            .and_then(|step| step.get("step")?.as_str());
+        match at {
+            Some(at) => error.context(format!(
+                "stopped at `{at}`, after {done} steps; run `fanwise deploy` again to go on from there"
+            )),
+            None => error,
         }
-    }
-
-    fn end(&self, address: Option<&str>) -> Result<()> {
-        if self.out.json {
-            return self.out.json(&json!({
-                "url": address, "dry_run": self.dry, "steps": self.steps,
-            }));
-        }
-        if let Some(address) = address {
-            self.out.line(address)?;
-        }
-        Ok(())
-    }
-
-    /// Runs what changes something, or says it.
-    async fn act(&mut self, step: &str, args: &[&str], input: Option<&str>) -> Result<()> {
-        self.say(step, &format!("wrangler {}", args.join(" ")));
-        if !self.dry {
-            self.wrangler.must(args, input).await?;
-        }
-        Ok(())
     }
 
     async fn login(&mut self) -> Result<bool> {
@@ -141,7 +124,7 @@ impl Deploy<'_> {
         if self.dry {
             return Ok(false);
         }
-        if !ask::possible() {
+        if !prompt::possible() {
             bail!(
                 "nobody is logged in: `wrangler login`, or CLOUDFLARE_API_TOKEN where there is no browser"
             );
@@ -159,10 +142,17 @@ impl Deploy<'_> {
             false => None,
         };
         match id {
-            Some(_) => self.there(&format!("database {name}")),
+            Some(_) => {
+                self.there(&format!("database {name}"));
+                self.place(self.location)?;
+            }
             None => {
-                self.act("make the database", &["d1", "create", &name], None)
-                    .await?;
+                let location = self.choose().await?;
+                let mut create = vec!["d1", "create", name.as_str()];
+                if let Some(location) = location {
+                    create.extend(["--location", location.code()]);
+                }
+                self.act("make the database", &create, None).await?;
                 if !self.dry {
                     id = find(&self.wrangler.json(&list).await?);
                     id.as_ref().ok_or_else(|| {
@@ -172,6 +162,42 @@ impl Deploy<'_> {
             }
         }
         self.config.set("d1_databases", "database_id", id);
+        Ok(())
+    }
+
+    /// The region of a new database. It is in the file before the database is made, so that an interruption between the
+    /// two loses nothing.
+    async fn choose(&mut self) -> Result<Option<Location>> {
+        let mut chosen = self.location;
+        if chosen.is_none() && self.asks {
+            let regions = Location::ALL.map(Location::name);
+            let at =
+                prompt::one_of("Where are its users? The database never moves", &regions).await?;
+            chosen = Location::ALL.get(at).copied();
+        }
+        if chosen.is_none() {
+            self.out.note(
+                "no --location: Cloudflare makes the database near this machine, and the Worker runs near each caller",
+            );
+        }
+        self.place(chosen)?;
+        Ok(chosen)
+    }
+
+    fn place(&mut self, location: Option<Location>) -> Result<()> {
+        let Some(location) = location else {
+            return Ok(());
+        };
+        if self.config.place(location.placement()) {
+            let region = location.placement();
+            self.say(
+                "write",
+                &format!("placement.region = {region:?} into wrangler.toml"),
+            );
+            if !self.dry {
+                self.config.write()?;
+            }
+        }
         Ok(())
     }
 

@@ -5,12 +5,12 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
-use fanwise::app::traces;
+use fanwise::core::net::header_list::header_list;
 use serde_json::Value;
 
-use super::Deploy;
-use crate::ask;
+use crate::deploy::steps::Deploy;
 use crate::settings::{self, Settings};
+use crate::terminal::prompt;
 
 /// The operator's token, which `login` keeps too.
 const TOKEN: &str = "FANWISE_TOKEN";
@@ -107,7 +107,7 @@ async fn fate(deploy: &Deploy<'_>, name: &str, source: Source) -> Result<Fate> {
             ", because {COLLECTOR} is empty and nothing is traced"
         )));
     }
-    if !ask::possible() {
+    if !prompt::possible() {
         return Ok(Fate::Later(format!(
             ", which is not in the environment (as {name})"
         )));
@@ -115,7 +115,7 @@ async fn fate(deploy: &Deploy<'_>, name: &str, source: Source) -> Result<Fate> {
     if deploy.dry {
         return Ok(Fate::Would("asked for"));
     }
-    let value = ask::secret(question).await?.trim().to_owned();
+    let value = prompt::secret(question).await?.trim().to_owned();
     if value.is_empty() {
         return Ok(Fate::Later(String::new()));
     }
@@ -132,7 +132,7 @@ fn given(name: &str) -> Option<String> {
 /// Whether the Worker can read it. What is wrong is named without the value.
 fn sound(name: &str, value: &str) -> Result<()> {
     if name == COLLECTOR_HEADERS
-        && let Err(problem) = traces::headers(value)
+        && let Err(problem) = header_list(value)
     {
         bail!("{name} would be refused: {problem}");
     }

@@ -6,12 +6,15 @@ use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+use fanwise::api::rows::Lines;
+use fanwise::api::table::Csv;
 use serde_json::Value;
 
-use super::{each_line, first_line, open};
 use crate::args::Reading;
-use crate::out::safe;
+use crate::input::read::{first_line, json, open};
+use crate::input::rows::{LONGEST_ROW, cells, each_row};
 use crate::spec::Object;
+use crate::terminal::output::safe;
 
 /// Names of columns that are texts, in the order of preference.
 const TEXTS: [&str; 14] = [
@@ -65,7 +68,7 @@ impl fmt::Display for Columns {
 impl Columns {
     pub fn of_csv(
         head: &[u8],
-        delimiter: u8,
+        delimiter: Option<u8>,
         reading: &Reading,
         path: Option<&Path>,
     ) -> Result<Columns> {
@@ -74,27 +77,36 @@ impl Columns {
             let (Some(path), Some(place)) = (path, names.iter().position(|n| n == name)) else {
                 return false;
             };
-            let mut ids = Ids::default();
             let Ok(file) = open(path) else { return false };
-            let mut reader = reader(BufReader::new(file), delimiter);
-            let mut records = reader.byte_records().skip(1);
-            records.all(|record| record.is_ok_and(|r| r.get(place).is_some_and(|id| ids.add(id))))
+            let mut ids = Ids::default();
+            let (mut all, mut begun) = (true, false);
+            let table = Csv::of_records(LONGEST_ROW, delimiter);
+            let read = each_row(BufReader::new(file), table, |_, row| {
+                let cells = cells(row);
+                // Neither the header nor a blank row is an item.
+                let counts = begun && cells.iter().any(|cell| !cell.trim().is_empty());
+                begun = true;
+                all &= !counts || cells.get(place).is_some_and(|id| ids.add(id.as_bytes()));
+                Ok(all)
+            });
+            read.is_ok() && all
         };
         find(&names, reading, unique)
     }
 
     pub fn of_jsonl(head: &[u8], reading: &Reading, path: Option<&Path>) -> Result<Columns> {
-        let first: Option<Value> = serde_json::from_slice(first_line(head)).ok();
+        let first = std::str::from_utf8(first_line(head)).ok();
+        let first: Option<Value> = first.and_then(|line| json(line).ok());
         let unique = |name: &str| {
             let Some(file) = path.and_then(|path| open(path).ok()) else {
                 return false;
             };
             let mut ids = Ids::default();
             let mut all = true;
-            let read = each_line(BufReader::new(file), |_, line| {
-                let value = serde_json::from_slice::<Value>(line).unwrap_or_default();
-                all &= line.trim_ascii().is_empty() || ids.add_value(value.get(name));
-                Ok(())
+            let lines = Lines::new(LONGEST_ROW);
+            let read = each_row(BufReader::new(file), lines, |_, value| {
+                all &= ids.add_value(value.get(name));
+                Ok(all)
             });
             read.is_ok() && all
         };
@@ -163,27 +175,17 @@ fn fields(value: Option<&Value>) -> Vec<String> {
         .unwrap_or_default()
 }
 
-pub fn reader<R: std::io::Read>(from: R, delimiter: u8) -> csv::Reader<R> {
-    csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .delimiter(delimiter)
-        .from_reader(from)
-}
-
 /// The names of the columns.
-pub fn header(head: &[u8], delimiter: u8) -> Result<Vec<String>> {
-    let mut record = csv::StringRecord::new();
-    if !reader(head, delimiter).read_record(&mut record)? {
+pub fn header(head: &[u8], delimiter: Option<u8>) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    each_row(head, Csv::of_records(LONGEST_ROW, delimiter), |_, row| {
+        names = cells(row);
+        Ok(false)
+    })?;
+    if names.is_empty() {
         bail!("it is empty");
     }
-    let mut names: Vec<String> = record.iter().map(str::to_owned).collect();
-    if let Some(first) = names.first_mut()
-        && let Some(rest) = first.strip_prefix('\u{feff}')
-    {
-        *first = rest.to_owned();
-    }
-    Ok(names)
+    Ok(names.iter().map(|name| name.trim().to_owned()).collect())
 }
 
 /// Whether a first line names columns that items have.

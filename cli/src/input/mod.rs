@@ -5,26 +5,26 @@
 
 mod columns;
 mod files;
+mod read;
 mod rows;
 mod stream;
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use fanwise::api::rows::{Csv, Lines};
+use fanwise::api::rows::Lines;
+use fanwise::api::table::Csv;
 use serde_json::{Value, json};
 
 use crate::args::{Form, Reading};
 use crate::spec::Object;
 
 use self::columns::Columns;
+use self::read::{Counted, Decoded, decoded, first_line, json, open, peek, text};
 
 pub use self::stream::{Feed, feed};
-
-/// A file is looked at this far to tell what it is.
-const PEEK: usize = 1 << 20;
 
 /// An input that was looked at and can be sent.
 pub struct Input {
@@ -48,7 +48,8 @@ enum Source {
 /// What it is.
 enum Shape {
     Csv {
-        delimiter: u8,
+        /// What was said to stand between columns; else the reader finds it.
+        delimiter: Option<u8>,
         columns: Columns,
     },
     Jsonl {
@@ -68,6 +69,7 @@ impl Input {
     pub fn open(path: &Path, reading: &Reading) -> Result<Input> {
         if path == Path::new("-") {
             let (head, rest) = peek(io::stdin())?;
+            let head = decoded(&head).context("standard input cannot be read")?;
             let form = match reading.format {
                 Some(form) => form,
                 None => sniff(&head).ok_or_else(|| unclear("standard input"))?,
@@ -84,10 +86,17 @@ impl Input {
         let data = std::fs::metadata(path)
             .with_context(|| format!("could not read {}", path.display()))?;
         if data.is_dir() {
-            return files::folder(path, reading);
+            let folder = files::look(path, reading)?;
+            return Ok(Input {
+                source: Source::Folder(folder.files),
+                shape: Shape::Documents,
+                about: folder.about,
+                bytes: Some(folder.bytes),
+            });
         }
         let file = open(path)?;
         let (head, _) = peek(file)?;
+        let head = decoded(&head).with_context(|| format!("{} cannot be read", path.display()))?;
         let is_array = || head.trim_ascii_start().first() == Some(&b'[');
         let shape = match reading.format.or_else(|| by_name(path)) {
             Some(Form::Jsonl) if is_json(path) && is_array() => {
@@ -156,13 +165,14 @@ impl Input {
             Shape::Csv { delimiter, columns } => rows::csv(reader, *delimiter, columns, into),
             Shape::Jsonl { columns } => rows::jsonl(reader, columns, into),
             Shape::Array { columns } => {
-                let list: Vec<Value> =
-                    serde_json::from_reader(reader).context("the input is no JSON list")?;
+                let mut bytes = Vec::new();
+                reader.read_to_end(&mut bytes)?;
+                let list: Vec<Value> = json(&text(&bytes)?).context("the input is no JSON list")?;
                 list.into_iter().try_for_each(|value| {
                     writeln!(into, "{}", columns.of_value(value)).map_err(Into::into)
                 })
             }
-            Shape::Lines => rows::lines(reader, into),
+            Shape::Lines => rows::lines(BufReader::new(Decoded::new(reader)), into),
             Shape::Text => io::copy(&mut reader, into).map(drop).map_err(Into::into),
             Shape::Documents => Ok(()),
         }
@@ -178,7 +188,7 @@ impl Input {
                 let body: Value = serde_json::from_slice(&bytes)?;
                 return Ok(body.get("input").cloned().unwrap_or_default());
             }
-            Shape::Text => return Ok(json!({"text": String::from_utf8(bytes)?})),
+            Shape::Text => return Ok(json!({"text": text(&bytes)?})),
             // Read as the Worker reads them, by its own readers.
             Shape::Csv { .. } => {
                 let mut csv = Csv::new(bytes.len());
@@ -219,11 +229,7 @@ impl Shape {
 fn shape(form: Form, head: &[u8], reading: &Reading, path: Option<&Path>) -> Result<Shape> {
     Ok(match form {
         Form::Csv | Form::Tsv => {
-            let delimiter = if form == Form::Tsv {
-                b'\t'
-            } else {
-                delimiter(head)
-            };
+            let delimiter = (form == Form::Tsv).then_some(b'\t');
             let columns = Columns::of_csv(head, delimiter, reading, path)?;
             Shape::Csv { delimiter, columns }
         }
@@ -262,116 +268,14 @@ fn sniff(head: &[u8]) -> Option<Form> {
     if let Ok(Value::Object(_) | Value::String(_)) = serde_json::from_slice(line) {
         return Some(Form::Jsonl);
     }
-    let delimiter = delimiter(head);
-    let header = columns::header(line, delimiter).ok()?;
-    let form = if delimiter == b'\t' {
-        Form::Tsv
-    } else {
-        Form::Csv
-    };
-    columns::looks_like_a_header(&header).then_some(form)
-}
-
-fn first_line(head: &[u8]) -> &[u8] {
-    let head = head.strip_prefix("\u{feff}".as_bytes()).unwrap_or(head);
-    head.split(|byte| *byte == b'\n')
-        .find(|line| !line.trim_ascii().is_empty())
-        .unwrap_or_default()
-}
-
-/// What stands between the fields of a header most often.
-fn delimiter(head: &[u8]) -> u8 {
-    let mut counts = [(b',', 0_u32), (b';', 0), (b'\t', 0)];
-    let mut quoted = false;
-    for byte in first_line(head) {
-        quoted ^= *byte == b'"';
-        if let Some((_, count)) = counts.iter_mut().find(|(delimiter, _)| delimiter == byte)
-            && !quoted
-        {
-            *count += 1;
-        }
-    }
-    // The comma where none is there: the first of the largest.
-    counts
-        .into_iter()
-        .rev()
-        .max_by_key(|(_, count)| *count)
-        .map_or(b',', |(byte, _)| byte)
-}
-
-/// The beginning, and all of it.
-fn peek(mut reader: impl Read + Send + 'static) -> Result<(Vec<u8>, Box<dyn Read + Send>)> {
-    let mut head = vec![0; 1 << 16];
-    let mut filled = 0;
-    loop {
-        if filled == head.len() {
-            if filled >= PEEK {
-                break;
-            }
-            head.resize(filled * 2, 0);
-        }
-        let read = reader.read(head.get_mut(filled..).unwrap_or_default())?;
-        filled += read;
-        // A header and a row are enough.
-        let lines = head
-            .iter()
-            .take(filled)
-            .filter(|byte| **byte == b'\n')
-            .count();
-        if read == 0 || lines >= 2 {
-            break;
-        }
-    }
-    head.truncate(filled);
-    let all = io::Cursor::new(head.clone()).chain(reader);
-    Ok((head, Box::new(all)))
-}
-
-fn open(path: &Path) -> Result<std::fs::File> {
-    std::fs::File::open(path).with_context(|| format!("could not read {}", path.display()))
+    let header = columns::header(head, None).ok()?;
+    columns::looks_like_a_header(&header).then_some(Form::Csv)
 }
 
 fn array(path: &Path) -> Result<Vec<Value>> {
-    serde_json::from_reader(BufReader::new(open(path)?))
-        .with_context(|| format!("{} is no JSON list", path.display()))
-}
-
-/// Tells how much was read.
-struct Counted<R> {
-    reader: R,
-    read: Arc<dyn Fn(u64) + Send + Sync>,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.reader.read(buffer)?;
-        (self.read)(read as u64);
-        Ok(read)
-    }
-}
-
-/// Line after line with its number, without its end.
-fn each_line(
-    mut reader: impl BufRead,
-    mut line: impl FnMut(u64, &[u8]) -> Result<()>,
-) -> Result<()> {
-    let mut buffer = Vec::new();
-    let mut number = 0;
-    loop {
-        buffer.clear();
-        if reader.read_until(b'\n', &mut buffer)? == 0 {
-            return Ok(());
-        }
-        number += 1;
-        let end = buffer.strip_suffix(b"\n").unwrap_or(&buffer);
-        let end = end.strip_suffix(b"\r").unwrap_or(end);
-        // A mark of the encoding, which some programs write.
-        let end = match number {
-            1 => end.strip_prefix("\u{feff}".as_bytes()).unwrap_or(end),
-            _ => end,
-        };
-        line(number, end)?;
-    }
+    let bytes =
+        std::fs::read(path).with_context(|| format!("could not read {}", path.display()))?;
+    json(&text(&bytes)?).with_context(|| format!("{} is no JSON list", path.display()))
 }
 
 #[cfg(test)]

@@ -145,7 +145,7 @@ fn what_cannot_be_meant_is_told_with_the_remedy() {
                 &folder.file("bad.jsonl", "{\"text\":\"a\"}\n{oops\n"),
                 &named(None, None),
             ),
-            "line 2 is not JSON",
+            "line 2 is not valid JSON",
         ),
         (
             refused(
@@ -205,7 +205,7 @@ fn a_folder_becomes_documents_by_their_paths() {
     assert!(
         input
             .about
-            .ends_with("2 documents; left out 2: empty.txt is empty, image.png is no text"),
+            .ends_with("2 documents; left out 2: empty.txt is empty, image.png is a PNG picture; save it as plain text"),
         "{}",
         input.about
     );
@@ -231,6 +231,75 @@ fn a_folder_becomes_documents_by_their_paths() {
 }
 
 #[test]
+fn tables_of_every_program_go_up_alike_on_their_own_lines() {
+    let folder = Folder::new();
+    let plain = "id,text,note\nA-1,hello,\n,,\nA-2,\"a\nb\",x\n";
+    let utf16 = |text: &str| {
+        text.encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect::<Vec<u8>>()
+    };
+    let unicode_text = "id\ttext\tnote\r\nA-1\thello\t\r\n\t\t\r\nA-2\t\"a\nb\"\tx\r\n";
+    let cases: [(&str, Vec<u8>); 5] = [
+        ("plain.csv", plain.into()),
+        ("marked.csv", ["\u{feff}", plain].concat().into()),
+        ("german.csv", plain.replace(',', ";").into()),
+        (
+            "unicode.csv",
+            [b"\xff\xfe", utf16(unicode_text).as_slice()].concat(),
+        ),
+        ("unmarked.txt.tsv", utf16(unicode_text)),
+    ];
+    for (name, bytes) in cases {
+        assert_eq!(sent(&open(&folder.file(name, bytes))), plain, "{name}");
+    }
+    // Excel's first line goes, its place stays, so that lines are the file's.
+    let path = folder.file("sep.csv", format!("sep=;\n{}", plain.replace(',', ";")));
+    assert_eq!(sent(&open(&path)), format!("\n{plain}"));
+}
+
+#[test]
+fn files_that_are_no_text_are_refused_by_name() {
+    let folder = Folder::new();
+    let xlsx = b"PK\x03\x04\x14\0\x06\0[Content_Types].xml\0\0xl/workbook.xml";
+    for name in ["a.xlsx", "a.csv", "a.jsonl", "a.txt"] {
+        let told = refused(&folder.file(name, xlsx), &Reading::default());
+        assert!(told.ends_with("is an .xlsx; save it as CSV"), "{told}");
+    }
+}
+
+#[test]
+fn long_numbers_keep_their_digits() {
+    let folder = Folder::new();
+    let value = r#"{"id":12345678901234567890123,"p":0.12345678901234567891}"#;
+    let kept = r#"{"id":"12345678901234567890123","text":"0.12345678901234567891"}"#;
+    let lines = folder.file("a.jsonl", value);
+    assert_eq!(sent(&open(&lines)), format!("{kept}\n"));
+    let list = folder.file("a.json", format!("[{value}]"));
+    assert_eq!(sent(&open(&list)), format!("{kept}\n"));
+}
+
+#[test]
+fn ids_made_of_paths_are_ids_that_the_worker_accepts() {
+    let folder = Folder::new();
+    let deep = format!("{}/{}.txt", "d".repeat(100), "f".repeat(100));
+    for name in ["note#3", "note_3", &deep] {
+        folder.file(name, "text");
+    }
+    let Source::Folder(files) = open(&folder.0).source else {
+        unreachable!("a folder is one");
+    };
+    let ids: Vec<&str> = files.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(ids.len(), 3);
+    assert!(
+        ids.contains(&"note_3") && ids.contains(&"note_3-2"),
+        "{ids:?}"
+    );
+    let long = ids.iter().find(|id| id.ends_with("f.txt")).unwrap();
+    assert_eq!(long.chars().count(), 128);
+}
+
+#[test]
 fn an_estimate_reads_rows_as_the_worker_does() {
     let folder = Folder::new();
     let input = open(&folder.file("a.tsv", "id\tquestion\nx\ta, b\n"));
@@ -248,7 +317,7 @@ fn standard_input_is_told_by_its_first_line() {
         ("{\"text\":\"a\"}\n", Some(Form::Jsonl)),
         ("\"a\"\n", Some(Form::Jsonl)),
         ("id,name\n1,a\n", Some(Form::Csv)),
-        ("key\ttext\n", Some(Form::Tsv)),
+        ("key\ttext\n", Some(Form::Csv)),
         ("Dear team, this is a text about it\n", None),
         ("", None),
     ] {

@@ -16,10 +16,19 @@ function breadth(tasks) {
   return Math.min(1, Math.log10(Math.max(1, tasks)) / 5) ** 0.6;
 }
 
-/** Which of the results before it a stage is over. */
-function chosenWords({ field, values = [], flagged }) {
-  const where = field ? `${field} is ${values.join(' or ')}` : '';
-  return [where, flagged ? 'flagged' : ''].filter(Boolean).join(', ');
+/** Which of the results before it a condition chooses. */
+function chosenWords({ field, values = [], in: among = [], not_in: not = [], min, max, exists, flagged, any = [], all = [] }) {
+  const together = (list, between) => (list.length ? `(${list.map(chosenWords).join(between)})` : '');
+  const named = [...values, ...among];
+  return [
+    field && named.length ? `${field} is ${named.join(' or ')}` : '',
+    field && not.length ? `${field} is not ${not.join(' or ')}` : '',
+    min === undefined ? '' : `${field} is at least ${min}`,
+    max === undefined ? '' : `${field} is at most ${max}`,
+    exists === undefined ? '' : `${exists ? 'has' : 'has no'} ${field}`,
+    flagged === undefined ? '' : flagged ? 'flagged' : 'not flagged',
+    together(any, ' or '), together(all, ' and '),
+  ].filter(Boolean).join(', ');
 }
 
 export function chunkWords(stage) {
@@ -31,7 +40,8 @@ export function chunkWords(stage) {
 
 /** Which of the results before it a stage reads, where that is not all of them. */
 export function onlyWords(stage) {
-  return stage.of ? `only ${chosenWords(stage.of)}` : '';
+  const choice = stage.of ?? stage.where;
+  return choice ? `only ${chosenWords(choice)}` : '';
 }
 
 function cut(text, letters) {
@@ -129,7 +139,7 @@ function across(all, items, width, text) {
   const widest = Math.max(...nodes.map((node) => node.half));
   const middle = widest + 8;
   const words = middle + widest + 30;
-  const high = words + (all.some((step) => step.stage.of) ? 5 : 4) * 19 + 12;
+  const high = words + (all.some((step) => onlyWords(step.stage)) ? 5 : 4) * 19 + 12;
   nodes.forEach((node, at) => {
     const before = nodes[at - 1];
     if (before) parts.push(fan(before.x + before.w, node.x, before.half, node.half, middle, ribsOf(before, node), false));

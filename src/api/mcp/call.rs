@@ -10,16 +10,22 @@ use sha2::{Digest, Sha256};
 
 use super::rpc::Fault;
 use super::tools::Tool;
-use crate::api::auth::Caller;
-use crate::api::cursor::{self, AfterResult};
-use crate::api::problem::ApiError;
-use crate::api::{Api, params, submit};
-use crate::app::view::{JobView, ResultLine};
-use crate::app::{control, plan, report, submit as jobs};
-use crate::app::{query, results};
-use crate::core::recipe;
-use crate::core::state::JobState;
-use crate::core::token::Scope;
+use crate::api::http::auth::Caller;
+use crate::api::http::cursor::AfterResult;
+use crate::api::http::idempotency::{hex, is_key};
+use crate::api::http::problem::ApiError;
+use crate::api::http::state::Api;
+use crate::api::http::{cursor, params};
+use crate::api::validate::submit_body;
+use crate::app::job::commands;
+use crate::app::planning::commands as planning_commands;
+use crate::app::read::report;
+use crate::app::results::pages;
+use crate::app::submit as jobs;
+use crate::app::view::{JobView, ResultLine, job};
+use crate::core::job::state::JobState;
+use crate::core::plan::recipe;
+use crate::core::value::token::Scope;
 use crate::ports::Ports;
 
 /// Texts of one answer: about 5,000 tokens.
@@ -103,8 +109,9 @@ impl<P: Ports> Context<'_, P> {
             }
             Tool::EstimateJob => {
                 self.caller.must(Scope::Read)?;
-                let wanted = submit::check(Value::Object(arguments), &app.config)?;
-                let estimate = plan::estimate(app, tenant, wanted).await?;
+                self.caller.may_submit(app).await?;
+                let wanted = submit_body::check(Value::Object(arguments), &app.config)?;
+                let estimate = planning_commands::estimate(app, tenant, wanted).await?;
                 serde_json::to_value(estimate)
                     .map_err(|error| ApiError::unavailable(error.to_string()))
             }
@@ -115,7 +122,7 @@ impl<P: Ports> Context<'_, P> {
             Tool::JobStatus => {
                 self.caller.must(Scope::Read)?;
                 let id = job_id(read::<OfJob>(arguments)?.job_id)?;
-                Ok(self.status(&query::job(app, tenant, &id).await?))
+                Ok(self.status(&job::job(app, tenant, &id).await?))
             }
             Tool::JobResults => {
                 self.caller.must(Scope::Read)?;
@@ -129,7 +136,7 @@ impl<P: Ports> Context<'_, P> {
             Tool::CancelJob => {
                 self.caller.must(Scope::Run)?;
                 let id = job_id(read::<OfJob>(arguments)?.job_id)?;
-                Ok(self.status(&control::cancel(app, tenant, &id).await?))
+                Ok(self.status(&commands::cancel(app, tenant, &id).await?))
             }
         }
     }
@@ -139,7 +146,7 @@ impl<P: Ports> Context<'_, P> {
         self.caller.may_submit(app).await?;
         let key = match arguments.remove("idempotency_key") {
             None | Some(Value::Null) => None,
-            Some(Value::String(key)) if submit::is_key(&key) => Some(key),
+            Some(Value::String(key)) if is_key(&key) => Some(key),
             Some(_) => {
                 let message = "must have 1 to 255 visible ASCII characters";
                 return Err(ApiError::fault("idempotency_key", message));
@@ -148,11 +155,11 @@ impl<P: Ports> Context<'_, P> {
         let body = Value::Object(arguments);
         let idempotency = key.map(|key| {
             let digest = Sha256::digest(body.to_string().as_bytes());
-            (key, submit::hex(&digest))
+            (key, hex(&digest))
         });
         let wanted = jobs::Submit {
             idempotency,
-            ..submit::check(body, &app.config)?
+            ..submit_body::check(body, &app.config)?
         };
         let submitted = jobs::submit(app, self.caller.owner(), wanted).await?;
         Ok(self.status(&submitted.job))
@@ -166,9 +173,7 @@ impl<P: Ports> Context<'_, P> {
     fn status(&self, job: &JobView) -> Value {
         let state = JobState::parse(&job.state);
         let next = match state {
-            Some(JobState::Paused) => {
-                "It stands still; `halt` says why and whether it goes on by itself."
-            }
+            Some(JobState::Paused) => "It waits; `halt` says why and whether it goes on by itself.",
             Some(JobState::AwaitingApproval) => {
                 "Its plan waits for a person to approve it, by the link."
             }
@@ -209,9 +214,8 @@ impl<P: Ports> Context<'_, P> {
                 ApiError::fault("cursor", "must be a `next_cursor` of this tool, unchanged")
             })?,
         };
-        let of =
-            results::results_of(app, &self.caller.tenant, &job, wanted.stage.as_deref()).await?;
-        let mut results = results::Results::new(app.clone(), of);
+        let of = pages::results_of(app, &self.caller.tenant, &job, wanted.stage.as_deref()).await?;
+        let mut results = pages::Results::new(app.clone(), of);
         let mut page = Vec::new();
         let mut bytes = 0;
         // The last task that was given whole, and how many lines of the next one were.

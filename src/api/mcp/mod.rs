@@ -11,7 +11,7 @@
 
 mod call;
 mod rpc;
-pub mod tools;
+mod tools;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -22,17 +22,13 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 
-use self::rpc::{Fault, Incoming, Request};
-use super::auth::Caller;
-use super::params::NoQuery;
-use super::problem::{ApiError, Problem};
-use super::{Api, body, reply};
+use self::rpc::{Fault, HANDSHAKE, Incoming, MODERN, Request};
+use crate::api::http::auth::Caller;
+use crate::api::http::params::{NoQuery, origin};
+use crate::api::http::problem::{ApiError, Problem};
+use crate::api::http::state::Api;
+use crate::api::http::{body, reply};
 use crate::ports::Ports;
-
-/// The newest revision: each request stands for itself.
-const MODERN: &str = "2026-07-28";
-/// Those with a handshake, newest first.
-const HANDSHAKE: [&str; 2] = ["2025-11-25", "2025-06-18"];
 
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
@@ -53,7 +49,7 @@ that stand in them.";
 /// A message of JSON-RPC 2.0.
 #[derive(ToSchema)]
 #[schema(as = McpMessage)]
-#[allow(dead_code, reason = "it stands in the document alone")]
+#[allow(dead_code, reason = "only the document uses it")]
 pub struct Message {
     #[schema(rename = "jsonrpc", value_type = Version)]
     _jsonrpc: Version,
@@ -66,16 +62,16 @@ pub struct Message {
     _params: Option<Value>,
 }
 
-/// Of JSON-RPC.
+/// The version of JSON-RPC.
 #[derive(ToSchema)]
 #[schema(as = JsonRpcVersion)]
-#[allow(dead_code, reason = "it stands in the document alone")]
+#[allow(dead_code, reason = "only the document uses it")]
 pub enum Version {
     #[schema(rename = "2.0")]
     Two,
 }
 
-#[allow(dead_code, reason = "it stands in the document alone")]
+#[allow(dead_code, reason = "only the document uses it")]
 fn id_schema() -> Schema {
     let most = rpc::MOST_ID as f64;
     let number = ObjectBuilder::new()
@@ -111,7 +107,7 @@ pub async fn post<P: Ports>(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let base = super::origin(&uri);
+    let base = origin(&uri);
     known_origin(&api, &headers, &base)?;
     let bytes = body::json_bytes(&headers, body, body::small(&api.app.config.caps)).await?;
     let request = match rpc::read(&bytes) {

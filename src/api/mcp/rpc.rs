@@ -4,7 +4,13 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{HANDSHAKE, MODERN};
+use crate::api::http::body::MOST_VALUES;
+use crate::core::value::strict_json;
+
+/// The newest revision: each request stands for itself.
+pub const MODERN: &str = "2026-07-28";
+/// Those with a handshake, newest first.
+pub const HANDSHAKE: [&str; 2] = ["2025-11-25", "2025-06-18"];
 
 const PARSE_ERROR: i64 = -32_700;
 const INVALID_REQUEST: i64 = -32_600;
@@ -93,7 +99,7 @@ fn id(value: Value) -> Option<Value> {
 
 /// One message from a body.
 pub fn read(bytes: &[u8]) -> Result<Incoming, Fault> {
-    let value: Value = serde_json::from_slice(bytes)
+    let value = strict_json::read(bytes, MOST_VALUES)
         .map_err(|error| Fault::new(PARSE_ERROR, format!("the body is not JSON: {error}")))?;
     let refused = || {
         let message = "the body must be one JSON-RPC request or notification";

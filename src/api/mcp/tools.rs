@@ -2,11 +2,11 @@
 
 use std::sync::OnceLock;
 
-use serde_json::{Map, Value, json};
-
-use crate::api::contract;
-use crate::api::submit::SubmitBody;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
+
+use crate::api::openapi::document;
+use crate::api::validate::submit_body::SubmitBody;
 
 /// A tool that is offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl Tool {
                  idempotency_key so that a repeated call starts nothing twice. Then call job_status."
             }
             Tool::JobStatus => {
-                "How a job stands: state, progress, cost, and what to call next. Cheap and quick."
+                "A job's state, progress and cost, and what to call next. Cheap and quick."
             }
             Tool::JobResults => {
                 "Single results of a job's workers, a small page at a time; also while it runs. Most questions are answered by \
@@ -96,7 +96,7 @@ impl Tool {
             Tool::ListRecipes => {
                 json!({"type": "object", "properties": {}, "additionalProperties": false})
             }
-            Tool::EstimateJob => contract::standalone(&SubmitBody::name()),
+            Tool::EstimateJob => document::standalone(&SubmitBody::name()),
             Tool::RunJob => run_job_schema(),
             Tool::JobResults => arguments(json!({
                 "job_id": job_id(),
@@ -152,7 +152,7 @@ fn arguments(properties: Value) -> Value {
 
 /// The body of a submit, as the OpenAPI document has it, and a key.
 fn run_job_schema() -> Value {
-    let mut schema = contract::standalone(&SubmitBody::name());
+    let mut schema = document::standalone(&SubmitBody::name());
     let key = json!({
         "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$",
         "description": "Names this call: the same key with the same arguments gives the same job.",
@@ -161,45 +161,6 @@ fn run_job_schema() -> Value {
         properties.insert("idempotency_key".to_owned(), key);
     }
     schema
-}
-
-/// A schema of the document that stands for itself: what it refers to is under `$defs`.
-pub fn with_definitions(components: &Map<String, Value>, name: &str) -> Value {
-    let mut schema = components.get(name).cloned().unwrap_or_default();
-    let mut definitions = Map::new();
-    let mut wanted = Vec::new();
-    turn_references(&mut schema, &mut wanted);
-    while let Some(name) = wanted.pop() {
-        if definitions.contains_key(&name) {
-            continue;
-        }
-        let mut definition = components.get(&name).cloned().unwrap_or_default();
-        turn_references(&mut definition, &mut wanted);
-        definitions.insert(name, definition);
-    }
-    if let Value::Object(schema) = &mut schema {
-        schema.insert("$defs".to_owned(), Value::Object(definitions));
-    }
-    schema
-}
-
-fn turn_references(value: &mut Value, wanted: &mut Vec<String>) {
-    match value {
-        Value::Object(map) => {
-            if let Some(Value::String(reference)) = map.get_mut("$ref")
-                && let Some(name) = reference.strip_prefix("#/components/schemas/")
-            {
-                wanted.push(name.to_owned());
-                *reference = format!("#/$defs/{name}");
-            }
-            map.values_mut()
-                .for_each(|value| turn_references(value, wanted));
-        }
-        Value::Array(list) => list
-            .iter_mut()
-            .for_each(|value| turn_references(value, wanted)),
-        _ => {}
-    }
 }
 
 #[cfg(test)]

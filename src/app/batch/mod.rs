@@ -9,18 +9,20 @@
 //! has an open attempt; so budget, coverage, fan-in and the pay-once ledger are those of live calls. Live rate limits and
 //! the job's concurrency do not count what is in batches: the API has limits of its own for them.
 
-pub mod choice;
+pub mod delivery;
+
 pub mod results;
 pub mod send;
 pub mod watch;
 
 use std::borrow::Cow;
 
-use super::drive::Loaded;
-use super::{App, AppError, pump};
+use crate::app::expand::enqueue;
+use crate::app::stage::loaded::Loaded;
+use crate::app::{App, AppError};
 use crate::claude::request::{Role, Trace, headers};
 use crate::ports::{Ports, WireRequest};
-use crate::store::jobs::StageRow;
+use crate::store::job::jobs::StageRow;
 
 /// Sends out what waits in a stage: live by messages for consumers, the rest as batches. True where there is more to do at
 /// once.
@@ -30,13 +32,13 @@ pub async fn pump<P: Ports>(
     stage: &StageRow,
 ) -> Result<bool, AppError> {
     let job = &loaded.job;
-    if loaded.kit.spec.delivery.is_live() {
-        pump::pump(app, &job.id).await?;
+    if loaded.runtime.spec.delivery.is_live() {
+        enqueue::pump(app, &job.id).await?;
         return Ok(false);
     }
-    let moved = choice::hold(app, loaded).await?;
+    let moved = delivery::hold(app, loaded).await?;
     let more = !moved && job.delivery == "batch" && send::send(app, loaded, stage).await?;
-    pump::pump(app, &job.id).await?;
+    enqueue::pump(app, &job.id).await?;
     Ok(moved || more)
 }
 

@@ -7,20 +7,22 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::kit::Kit;
-use super::super::resolve::{self, Resolved};
-use super::super::{App, AppError, call, log, message, query, settle as ended};
-use super::watch::{self, Missed, held};
-use super::wire;
+use super::watch::{Missed, held};
+use super::{watch, wire};
+use crate::app::attempt::{Resolved, call, log as attempt_log, settle as ended};
+use crate::app::stage::runtime::JobRuntime;
+use crate::app::support::{db, messages};
+use crate::app::{App, AppError, attempt};
 use crate::claude::batches::{BATCHES_PATH, Line, Lines, read_custom_id};
 use crate::claude::error::CallError;
-use crate::core::verdict::{Wait, wait_ms};
+use crate::core::task::retry_policy::{Wait, wait_ms};
 use crate::ports::{Answer, Clock, Db, DbError, Ports, Queue, Statement};
-use crate::store::admission::Claimed;
-use crate::store::batches::{self as sql, Batch};
+use crate::store::job::jobs as job_jobs;
 use crate::store::row::{Columns, Row};
-use crate::store::settle::ClosedAttempt;
-use crate::store::{jobs, tasks};
+use crate::store::task::admission::Claimed;
+use crate::store::task::batches::Batch;
+use crate::store::task::settle::ClosedAttempt;
+use crate::store::task::{batches as sql, tasks};
 
 /// Results that one transaction settles, and their bytes: its texts are bound values of at most 2 MB, and escaping may
 /// double them.
@@ -37,7 +39,7 @@ const MOST_MISSES: u32 = 10;
 struct Turn<'a, P: Ports> {
     app: &'a App<P>,
     batch: &'a Batch,
-    kit: Option<Kit>,
+    runtime: Option<JobRuntime>,
     /// What has no result yet.
     open: HashSet<(u32, u32)>,
     portion: Vec<((u32, u32), Line)>,
@@ -51,7 +53,7 @@ pub async fn read<P: Ports>(app: &App<P>, batch: &Batch, remote: &str) -> Result
     let statements = vec![
         sql::read(&batch.id, held(app, begun)),
         sql::open_of(&batch.id),
-        jobs::specs(std::slice::from_ref(&batch.job)),
+        job_jobs::specs(std::slice::from_ref(&batch.job)),
     ];
     let answers = app.ports.db().batch(statements).await?;
     let rows = |n: usize| {
@@ -64,8 +66,8 @@ pub async fn read<P: Ports>(app: &App<P>, batch: &Batch, remote: &str) -> Result
         app,
         batch,
         // Gone with its job: what it cost is still counted.
-        kit: match rows(2).first().and_then(|row| row.json("spec")) {
-            Some(spec) => Some(Kit::new(app, spec)?),
+        runtime: match rows(2).first().and_then(|row| row.json("spec")) {
+            Some(spec) => Some(JobRuntime::new(app, spec)?),
             None => None,
         },
         open: rows(1)
@@ -184,7 +186,7 @@ async fn go_on_later<P: Ports>(app: &App<P>, batch: &Batch) -> Result<(), AppErr
         .await?;
     app.ports
         .queue()
-        .send(vec![message::batch(&batch.id)])
+        .send(vec![messages::check_batch(&batch.id)])
         .await
         .map_err(|error| AppError::Unavailable(error.to_string()))
 }
@@ -221,7 +223,7 @@ impl<P: Ports> Turn<'_, P> {
         let app = self.app;
         let wanted: Vec<(u32, u32)> = portion.iter().map(|(of, _)| *of).collect();
         let rows = sql::results(&self.batch.job, &self.batch.id, &wanted);
-        let rows = query::rows(app, rows).await?;
+        let rows = db::rows(app, rows).await?;
         let mut resolved = Vec::new();
         let mut closed = Vec::new();
         let mut known = HashSet::new();
@@ -246,7 +248,7 @@ impl<P: Ports> Turn<'_, P> {
         let now = app.ports.clock().now_ms();
         let mut statements = ended::statements(app, &resolved, &[], &self.batch.id, now);
         if !closed.is_empty() {
-            statements.push(crate::store::settle::close(&closed));
+            statements.push(crate::store::task::settle::close(&closed));
         }
         statements.push(tasks::fan_in(&self.batch.job));
         let fan_in = statements.len() - 1;
@@ -254,7 +256,7 @@ impl<P: Ports> Turn<'_, P> {
         self.queries += 1 + u32::try_from(statements.len()).unwrap_or(u32::MAX / 2);
         let answers = write(app, statements).await?;
         self.open.retain(|of| !known.contains(of));
-        log::settled(app, &resolved, &answers);
+        attempt_log::settled(app, &resolved, &answers);
         if answers.get(fan_in).is_some_and(|a| !a.rows.is_empty()) {
             watch::drive(app, &self.batch.job).await;
         }
@@ -265,16 +267,16 @@ impl<P: Ports> Turn<'_, P> {
         let Some(row) = row else {
             return Ok(None);
         };
-        let task = row.maybe_int("id").and(self.kit.as_ref());
+        let task = row.maybe_int("id").and(self.runtime.as_ref());
         match task {
-            Some(kit) => {
+            Some(runtime) => {
                 let task = Claimed::read(row);
-                let resolved = resolve::batched(self.app, kit, task, line.result).await?;
+                let resolved = attempt::batched(self.app, runtime, task, line.result).await?;
                 Ok(Some(One::Task(Box::new(resolved))))
             }
             None => {
                 let (id, model) = (row.int("attempt"), row.text("model"));
-                let closed = resolve::paid(self.app, id, &model, &line.result);
+                let closed = attempt::paid(self.app, id, &model, &line.result);
                 Ok(Some(One::Gone(Box::new(closed))))
             }
         }

@@ -9,25 +9,28 @@
 
 use std::collections::HashMap;
 
-use super::super::drive::Loaded;
-use super::super::kit::{StageKit, nano};
-use super::super::{App, AppError, call, log, resolve, settle as ended};
 use super::wire;
+use crate::app::attempt::{call, settle as ended};
+use crate::app::stage::loaded::Loaded;
+use crate::app::stage::runtime::{StageRuntime, nano};
+use crate::app::support::log;
+use crate::app::{App, AppError, attempt};
 use crate::claude::batches::{BATCHES_PATH, Body, Remote, custom_id};
+use crate::claude::capabilities::Part;
 use crate::claude::error::{CallError, ErrorClass};
-use crate::core::admit::Breaker;
-use crate::core::cache::{CacheTtl, Entry};
-use crate::core::delivery::{Go, MOST_DELAYS, Waiting, go};
-use crate::core::money::Nano;
-use crate::core::time::day;
-use crate::core::verdict::{Form, Wait, wait_ms};
+use crate::core::admission::Breaker;
+use crate::core::admission::cache::{CacheTtl, Entry};
+use crate::core::job::delivery::{Go, MOST_DELAYS, Waiting, go};
+use crate::core::task::retry_policy::{RequestMode, Wait, wait_ms};
+use crate::core::value::money::Nano;
+use crate::core::value::time::day;
 use crate::ports::{Clock, Db, DbError, Ports};
-use crate::store::admission::{self, AtWork, Claimed};
-use crate::store::batches::{self as sql, Lost, NewBatch, Take};
-use crate::store::jobs::StageRow;
-use crate::store::prefixes;
+use crate::store::job::jobs::StageRow;
 use crate::store::row::Columns;
-use crate::store::settle;
+use crate::store::task::admission::{AtWork, Claimed};
+use crate::store::task::batches::{Lost, NewBatch, Take};
+use crate::store::task::capabilities::Capabilities;
+use crate::store::task::{admission, batches as sql, capabilities, prefixes, settle};
 
 /// Tasks that one look reads with their inputs, of at most 64 KB inline each.
 const PAGE: u32 = 100;
@@ -59,11 +62,13 @@ struct Marks {
     calls: u64,
     /// What is known of prefixes.
     known: HashMap<String, Entry>,
+    /// Parts of requests that models do not take.
+    lacks: Capabilities,
     now: i64,
 }
 
 impl Marks {
-    fn pay(&self, stage: &StageKit, form: Form) -> bool {
+    fn pay(&self, stage: &StageRuntime, form: RequestMode) -> bool {
         stage.prefix(form).is_some_and(|prefix| {
             let least = prefix.price.least_calls(MARK);
             let lost = self
@@ -88,8 +93,9 @@ pub async fn send<P: Ports>(
     statements.push(sql::reading(&job.id));
     statements.push(sql::waiting(&job.id, now, 0, 1));
     statements.push(prefixes::known(now));
+    statements.push(capabilities::in_force(now));
     let answers = app.ports.db().batch(statements).await?;
-    let Some((purse, breaker)) = admission::read_one(&answers) else {
+    let Some((token_budget, breaker)) = admission::read_one(&answers) else {
         return Ok(false);
     };
     let any = |n: usize| answers.get(n).is_some_and(|answer| !answer.rows.is_empty());
@@ -114,9 +120,13 @@ pub async fn send<P: Ports>(
             .get(4)
             .map(|answer| answer.rows.iter().map(prefixes::read).collect())
             .unwrap_or_default(),
+        lacks: answers
+            .get(5)
+            .map(|answer| Capabilities::read(&answer.rows))
+            .unwrap_or_default(),
         now,
     };
-    let mut load = gather(app, loaded, &batch, money(app, &purse), &marks).await?;
+    let mut load = gather(app, loaded, &batch, money(app, &token_budget), &marks).await?;
     match go(&load.waiting, app.config.batches.least, reading) {
         Go::Wait => return Ok(false),
         Go::Live => {
@@ -133,9 +143,9 @@ pub async fn send<P: Ports>(
     if load.takes.is_empty() {
         if let Some(least) = load.short
             && load.live.is_empty()
-            && purse.in_flight + purse.in_batches == 0
+            && token_budget.in_flight + token_budget.in_batches == 0
         {
-            exhausted(app, &purse, stage, least, now).await?;
+            exhausted(app, &token_budget, stage, least, now).await?;
         }
         return Ok(!load.live.is_empty());
     }
@@ -151,8 +161,8 @@ pub async fn send<P: Ports>(
                 .call_timeout_ms
                 .min(app.config.intervals.lease_ms.saturating_mul(2)),
         ),
-        held_nano: purse.held_nano,
-        tenant_day_nano: cap(app.config.token_daily_usd),
+        held_nano: token_budget.held_nano,
+        tenant_day_nano: cap(app.config.tenant_daily_usd),
         account_day_nano: cap(app.config.account_daily_usd),
         takes: &load.takes,
     };
@@ -181,14 +191,14 @@ pub async fn send<P: Ports>(
 }
 
 /// Nano-dollars that may be reserved; `None`: as many as one likes.
-fn money<P: Ports>(app: &App<P>, purse: &AtWork) -> Option<i64> {
-    let token = purse.token.as_ref();
+fn money<P: Ports>(app: &App<P>, token_budget: &AtWork) -> Option<i64> {
+    let token = token_budget.token.as_ref();
     [
-        purse
+        token_budget
             .limit_nano
-            .map(|limit| limit - purse.used_nano - purse.held_nano),
-        cap(app.config.token_daily_usd).map(|cap| cap - purse.day_tenant),
-        cap(app.config.account_daily_usd).map(|cap| cap - purse.day_account),
+            .map(|limit| limit - token_budget.used_nano - token_budget.held_nano),
+        cap(app.config.tenant_daily_usd).map(|cap| cap - token_budget.day_tenant),
+        cap(app.config.account_daily_usd).map(|cap| cap - token_budget.day_account),
         token.and_then(|token| Some(token.daily_nano? - token.day_nano)),
     ]
     .into_iter()
@@ -228,16 +238,19 @@ async fn gather<P: Ports>(
                 load.live.push(task.id);
                 continue;
             }
-            let Some(stage) = loaded.kit.of(task.stage, task.purpose, task.tier) else {
+            let Some(stage) = loaded.runtime.of(task.stage, task.purpose, task.tier) else {
                 continue;
             };
             // A stored value that cannot be read yet goes with the next batch.
-            let Ok(request) = resolve::question(app, stage, &task).await else {
+            let Ok(request) = attempt::question(app, stage, &task).await else {
                 continue;
             };
+            let lacks = marks.lacks.of(app.endpoint(), &stage.model.id);
+            let request = stage.without(request, lacks);
             let plain = nano(request.worst_case_in_batch(&stage.model));
             let (mut request, mut worst, mut cache) = (request, plain, None);
-            if marks.pay(stage, Form::parse(&task.form)) {
+            let taken = !lacks.has(Part::Cache);
+            if taken && marks.pay(stage, RequestMode::parse(&task.form)) {
                 let marked = request.clone().marked(MARK);
                 let dearer = nano(marked.worst_case_in_batch(&stage.model));
                 // What is left may still do without a mark.
@@ -272,10 +285,11 @@ async fn gather<P: Ports>(
             load.takes.push(Take {
                 id: task.id,
                 attempts: task.attempts,
-                role: stage.role(Form::parse(&task.form)).as_str(),
+                role: stage.role(RequestMode::parse(&task.form)).as_str(),
                 model: stage.model.id.clone(),
                 worst,
                 cache,
+                lacks: lacks.as_text(),
             });
         }
         // What is read is bounded as what a consumer asks is: the rest goes in the next.
@@ -292,19 +306,27 @@ async fn gather<P: Ports>(
 /// Nothing of what waits fits the money, and nothing is under way that could give some back.
 async fn exhausted<P: Ports>(
     app: &App<P>,
-    purse: &AtWork,
+    token_budget: &AtWork,
     stage: &StageRow,
     least: i64,
     now: i64,
 ) -> Result<(), AppError> {
-    let own = purse
+    let own = token_budget
         .limit_nano
-        .map(|limit| limit - purse.used_nano - purse.held_nano);
-    if own.is_some() && own == money(app, purse) {
+        .map(|limit| limit - token_budget.used_nano - token_budget.held_nano);
+    if own.is_some() && own == money(app, token_budget) {
         let left = own.unwrap_or_default();
-        return ended::over_budget(app, &purse.id, stage.idx, purse.limit_nano, left, now).await;
+        return ended::over_budget(
+            app,
+            &token_budget.id,
+            stage.idx,
+            token_budget.limit_nano,
+            left,
+            now,
+        )
+        .await;
     }
-    ended::over_day(app, purse, stage.idx, Some(least), now).await?;
+    ended::over_day(app, token_budget, stage.idx, Some(least), now).await?;
     Ok(())
 }
 

@@ -4,14 +4,17 @@
 //! The sweep finds them and sends a message for each; a message takes the batch by moving its next look on. A look that is
 //! lost comes again, two at once do no harm, and what it brings is settled as every answer is.
 
-use super::super::{App, AppError, call, log, message, query, settle as ended};
 use super::{results, wire};
+use crate::app::attempt::{call, settle as ended};
+use crate::app::support::{db, log, messages};
+use crate::app::{App, AppError};
 use crate::claude::batches::{BATCHES_PATH, Page, Remote, Status, read_custom_id};
 use crate::claude::error::{CallError, ErrorClass, ErrorCode};
-use crate::core::delivery::poll_ms;
+use crate::core::job::delivery::poll_ms;
 use crate::ports::{Clock, Db, DbError, Outgoing, Ports, Queue};
-use crate::store::batches::{self as sql, Batch, Lost};
 use crate::store::row::Columns;
+use crate::store::task::batches as sql;
+use crate::store::task::batches::{Batch, Lost};
 
 /// Batches that one sweep sends messages for.
 const MOST_DUE: u32 = 200;
@@ -25,17 +28,17 @@ const MOST_MISSES: u32 = 10;
 /// Messages for the batches that are due.
 pub async fn due<P: Ports>(app: &App<P>) -> Result<Vec<Outgoing>, AppError> {
     let now = app.ports.clock().now_ms();
-    let rows = query::rows(app, sql::due(now, MOST_DUE)).await?;
+    let rows = db::rows(app, sql::due(now, MOST_DUE)).await?;
     Ok(rows
         .iter()
-        .map(|row| message::batch(&row.text("id")))
+        .map(|row| messages::check_batch(&row.text("id")))
         .collect())
 }
 
 /// One look at a batch, unless somebody else has it or it is not due. Harmless to repeat.
 pub async fn go_on<P: Ports>(app: &App<P>, id: &str) -> Result<(), AppError> {
     let now = app.ports.clock().now_ms();
-    let rows = query::rows(app, sql::take(id, now, held(app, now))).await?;
+    let rows = db::rows(app, sql::take(id, now, held(app, now))).await?;
     let Some(batch) = rows.first().map(Batch::read) else {
         return Ok(());
     };
@@ -150,7 +153,7 @@ async fn close<P: Ports>(
 
 /// The job may have something to do now; lost, the sweep drives it.
 pub async fn drive<P: Ports>(app: &App<P>, job: &str) {
-    if let Err(error) = app.ports.queue().send(vec![message::drive(job, 0)]).await {
+    if let Err(error) = app.ports.queue().send(vec![messages::drive(job, 0)]).await {
         app.log_fault("send_drive", &error.to_string());
     }
 }
@@ -158,16 +161,17 @@ pub async fn drive<P: Ports>(app: &App<P>, job: &str) {
 /// Asks how far it is; reads it when it has ended.
 async fn look<P: Ports>(app: &App<P>, batch: &Batch, remote: &str) -> Result<(), Missed> {
     let path = format!("{BATCHES_PATH}/{remote}");
-    if batch.cancel == 1 {
-        let cancel = wire(app, &batch.job, format!("{path}/cancel"), Some("{}".into()));
-        call::ask(app, cancel).await?;
-        app.ports.db().batch(vec![sql::told(&batch.id)]).await?;
-    }
-    let body = call::ask(app, wire(app, &batch.job, path, None)).await?;
+    let body = call::ask(app, wire(app, &batch.job, path.clone(), None)).await?;
     let now = app.ports.clock().now_ms();
     match Remote::from_json(&body).map(|remote| remote.status) {
         Some(Status::Ended) => results::read(app, batch, remote).await,
-        _ => {
+        status => {
+            if batch.cancel == 1 {
+                if status != Some(Status::Canceling) {
+                    cancel(app, batch, format!("{path}/cancel")).await?;
+                }
+                app.ports.db().batch(vec![sql::told(&batch.id)]).await?;
+            }
             let at = again(app, batch, now);
             app.ports
                 .db()
@@ -176,6 +180,28 @@ async fn look<P: Ports>(app: &App<P>, batch: &Batch, remote: &str) -> Result<(),
             Ok(())
         }
     }
+}
+
+/// Tells the API that nobody wants the rest. A batch may end between two requests, and what the API says to the cancel of
+/// an ended one is not documented: any refusal of the request counts as delivered, for the next look reads what there is.
+async fn cancel<P: Ports>(app: &App<P>, batch: &Batch, path: String) -> Result<(), Missed> {
+    let told = call::ask(app, wire(app, &batch.job, path, Some("{}".into()))).await;
+    match told {
+        Ok(_) => Ok(()),
+        Err(error) if delivered(&error) => {
+            app.log_fault("cancel_batch", &format!("{}: {error}", batch.id));
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The request was understood and refused: not an error of the account, of load or of the network.
+fn delivered(error: &CallError) -> bool {
+    let refused = error
+        .status
+        .is_some_and(|status| (400..500).contains(&status));
+    refused && !error.stops_everything() && !matches!(error.status, Some(408 | 429))
 }
 
 /// Looks for a batch whose creation nobody saw: by the time at which it must have been made and the number of its requests.
@@ -213,7 +239,7 @@ async fn seek<P: Ports>(app: &App<P>, batch: &Batch) -> Result<(), Missed> {
         }
     }
     let ids: Vec<String> = found.iter().map(|remote| remote.id.clone()).collect();
-    let known = query::rows(app, sql::known(&ids)).await?;
+    let known = db::rows(app, sql::known(&ids)).await?;
     let known: Vec<String> = known.iter().map(|row| row.text("remote")).collect();
     found.retain(|remote| !known.contains(&remote.id));
     for remote in found.iter().filter(|remote| remote.status == Status::Ended) {

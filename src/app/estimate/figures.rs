@@ -1,20 +1,22 @@
 //! A plan in figures, stage by stage: from its prompts, its models' prices, the input's profile, the schemas, and what earlier
 //! stages of the same shape took. What each stage brings is what the next one reads.
 
+use super::Known;
 use super::flow::{Flow, reads};
 use super::learned::Earlier;
-use super::map::{Place, map};
+use super::map_stage::{Place, map};
 use super::report::{planning, synthesis, tree};
-use super::{Known, maps_then_synthesis};
 use crate::app::App;
-use crate::app::kit::{Kit, StageKit};
+use crate::app::stage::derived::maps_then_synthesis;
+use crate::app::stage::runtime::{JobRuntime, StageRuntime};
 use crate::claude::models::{Model, ThinkingMode};
 use crate::claude::request::{Effort, MessagesRequest, Thinking};
-use crate::core::amend::schema_over;
-use crate::core::estimate::{self, Figures, Learned, Pace, Price, Usual};
-use crate::core::plan::{InputKind, Limits, Output, StageKind};
-use crate::core::planner::PLAN;
-use crate::core::profile::Profile;
+use crate::core::estimate;
+use crate::core::estimate::profile::Profile;
+use crate::core::estimate::{Figures, Learned, Pace, Price, Usual};
+use crate::core::plan::planner::PLAN;
+use crate::core::plan::selected::schema_over;
+use crate::core::plan::spec::{InputKind, Limits, Output, StageKind};
 use crate::ports::Ports;
 
 /// The least that a text without a schema has.
@@ -27,7 +29,7 @@ const USUAL_PAGE: u64 = 8_000;
 /// there already.
 pub fn figures<P: Ports>(
     app: &App<P>,
-    kit: &Kit,
+    runtime: &JobRuntime,
     profile: &Profile,
     limits: &Limits,
     known: &Known,
@@ -46,21 +48,21 @@ pub fn figures<P: Ports>(
         written: None,
         schema: None,
     };
-    if kit.spec.input == InputKind::Urls {
+    if runtime.spec.input == InputKind::Urls {
         // Nobody knows before they are read; and of dead links nothing is paid.
         flow.items.0 = 0;
         flow.bytes = (0, items * PAGE_BYTES);
         flow.usual = (items, items * USUAL_PAGE);
     }
     let input = flow.clone();
-    let mut figures = Vec::with_capacity(kit.stages.len() + 1);
-    figures.extend(kit.plan.as_ref().map(|stage| {
+    let mut figures = Vec::with_capacity(runtime.stages.len() + 1);
+    figures.extend(runtime.plan.as_ref().map(|stage| {
         let pace = known.pace(&stage.model.class, 1, app.config.governor_start);
         let earlier = known.earlier(stage);
         let rounds = u64::from(limits.max_rounds.unwrap_or(0));
         planning(stage, rounds, earlier, pace)
     }));
-    for stage in maps_then_synthesis(kit) {
+    for stage in maps_then_synthesis(runtime) {
         let pace = known.pace(&stage.model.class, concurrency, app.config.governor_start);
         let earlier = known.earlier(stage);
         match stage.stage.kind {
@@ -81,7 +83,7 @@ pub fn figures<P: Ports>(
                 };
                 let (figure, results) = map(stage, &read, earlier, &place);
                 figures.push(figure);
-                for dearer in kit.dearer(stage) {
+                for dearer in runtime.dearer(stage) {
                     let start = app.config.governor_start;
                     let place = Place {
                         redo: 0.0,
@@ -108,7 +110,7 @@ pub fn figures<P: Ports>(
             }
             StageKind::Synthesis | StageKind::Plan => {
                 figures.extend(tree(
-                    kit,
+                    runtime,
                     stage,
                     &flow,
                     known,
@@ -123,20 +125,20 @@ pub fn figures<P: Ports>(
 }
 
 /// What is known of a stage by its request alone; the rest is nothing yet.
-pub(super) fn of_request(kit: &StageKit, request: &MessagesRequest, pace: Pace) -> Figures {
+pub(super) fn of_request(runtime: &StageRuntime, request: &MessagesRequest, pace: Pace) -> Figures {
     let config = request.output_config.as_ref();
     Figures {
-        stage: kit.stage.name.clone(),
+        stage: runtime.stage.name.clone(),
         tasks: (0, 0),
         usual: Usual::default(),
         fixed_bytes: request.body().len() as u64,
-        shared_bytes: kit.shared_bytes(),
+        shared_bytes: runtime.shared_bytes(),
         format: config.is_some_and(|config| config.format.is_some()),
         item_bytes: (0, 0),
         answer_chars: (0, 0),
-        max_tokens: kit.stage.max_tokens,
-        thinking: thinking(kit, request.thinking),
-        price: price(&kit.model),
+        max_tokens: runtime.stage.max_tokens,
+        thinking: thinking(runtime, request.thinking),
+        price: price(&runtime.model),
         more: 1.0,
         fee_nano: 0,
         pace,
@@ -175,14 +177,14 @@ pub(super) fn learned(
 }
 
 /// What a request counts as beyond its bytes, for what the API puts in.
-pub(super) fn on_top(kit: &StageKit, request: &MessagesRequest) -> u64 {
+pub(super) fn on_top(runtime: &StageRuntime, request: &MessagesRequest) -> u64 {
     let bytes = request.body().len() as u64;
-    request.input_bound(&kit.model).saturating_sub(bytes)
+    request.input_bound(&runtime.model).saturating_sub(bytes)
 }
 
 /// What a call may spend on thinking; it is paid as output.
-fn thinking(kit: &StageKit, asked: Option<Thinking>) -> u32 {
-    let modes = &kit.model.thinking;
+fn thinking(runtime: &StageRuntime, asked: Option<Thinking>) -> u32 {
+    let modes = &runtime.model.thinking;
     let thinks = match asked {
         Some(Thinking::Adaptive) => true,
         Some(_) => false,
@@ -191,9 +193,9 @@ fn thinking(kit: &StageKit, asked: Option<Thinking>) -> u32 {
     if !thinks {
         return 0;
     }
-    let effort = kit.stage.effort.or(match kit.stage.kind {
+    let effort = runtime.stage.effort.or(match runtime.stage.kind {
         StageKind::Map => Some(Effort::Low),
-        StageKind::Synthesis | StageKind::Plan => kit.model.default_effort,
+        StageKind::Synthesis | StageKind::Plan => runtime.model.default_effort,
     });
     match effort {
         Some(Effort::Low) => 1_500,

@@ -3,10 +3,9 @@
 use serde_json::Value;
 
 use super::learned::Earlier;
-use crate::core::amend::Of;
+use crate::core::estimate::profile::Profile;
 use crate::core::estimate::{bytes_read, prompt_tokens_at_most};
-use crate::core::plan::ResolvedStage;
-use crate::core::profile::Profile;
+use crate::core::plan::spec::ResolvedStage;
 
 /// What reaches a stage: items and their bytes, at least and at most.
 #[derive(Debug, Clone)]
@@ -38,7 +37,7 @@ pub(super) fn reads(
     items: u64,
 ) -> Flow {
     let mut read = flow.clone();
-    if stage.amends() {
+    if let Some(choice) = stage.choice() {
         // How many are chosen nobody knows before they are there.
         read.items = counted.map_or((0, flow.items.1), |items| (items, items));
         let share = |bytes: u64, of: u64| part(bytes, read.items.1, of);
@@ -52,7 +51,8 @@ pub(super) fn reads(
         let likely = || match earlier.and_then(Earlier::items_of_each) {
             Some(share) => (items as f64 * share).round() as u64,
             None => {
-                let share = stage.of.as_ref().map_or(1.0, |of| chosen_share(of, flow));
+                let listed = |field: &str| property(flow, field).and_then(values);
+                let share = choice.share(&listed);
                 (flow.usual.0 as f64 * share).ceil() as u64
             }
         };
@@ -72,19 +72,6 @@ pub(super) fn reads(
 fn part(of_all: u64, of: u64, whole: u64) -> u64 {
     let part = u128::from(of_all) * u128::from(of) / u128::from(whole.max(1));
     u64::try_from(part).unwrap_or(u64::MAX)
-}
-
-/// Of the results before it, so many a stage over some of them is likely to choose: as many of the values that its field may have
-/// as it names; hardly any that a check flags.
-fn chosen_share(of: &Of, flow: &Flow) -> f64 {
-    const FLAGGED: f64 = 0.05;
-    let flagged = if of.flagged { FLAGGED } else { 1.0 };
-    let Some(field) = &of.field else {
-        return flagged;
-    };
-    let all = property(flow, field).and_then(values);
-    let named = all.map_or(0.5, |all| of.values.len() as f64 / all.max(1) as f64);
-    named.min(1.0).min(flagged)
 }
 
 /// How many groups there are: at least, at most, and as usual, as far as the schema of what is grouped, or the profile of the input,

@@ -3,20 +3,20 @@
 
 use serde_json::{Value, json};
 
-use crate::app::bodies::sha256_hex;
-use crate::app::kit::{Kit, StageKit};
+use crate::app::stage::runtime::{JobRuntime, StageRuntime};
+use crate::app::support::blobs::sha256_hex;
 use crate::core::estimate::Learned;
-use crate::core::plan::{PLAN_STAGE, StageKind};
-use crate::core::verdict::Form;
+use crate::core::plan::spec::{PLAN_STAGE, StageKind};
+use crate::core::task::retry_policy::RequestMode;
 use crate::store::row::{Columns, Row};
 
 /// Calls that must be known before anything is concluded from them.
 const LEAST_CALLS: u64 = 3;
 
 /// The shapes of a plan's stages, by their positions; none of those that nothing can be learned of.
-pub fn shapes(tenant: &str, kit: &Kit) -> Vec<(u32, String)> {
-    let stages = (0..).zip(&kit.stages);
-    let planning = kit.plan.iter().map(|plan| (PLAN_STAGE, plan));
+pub fn shapes(tenant: &str, runtime: &JobRuntime) -> Vec<(u32, String)> {
+    let stages = (0..).zip(&runtime.stages);
+    let planning = runtime.plan.iter().map(|plan| (PLAN_STAGE, plan));
     stages
         .chain(planning)
         .filter_map(|(at, stage)| Some((at, shape(tenant, stage)?)))
@@ -25,18 +25,22 @@ pub fn shapes(tenant: &str, kit: &Kit) -> Vec<(u32, String)> {
 
 /// What stages have in common that take alike, as a hash. `None` for those of which each takes something else: tools bring in what they
 /// find, and what a cascade's models take differs with what is handed on.
-pub fn shape(tenant: &str, kit: &StageKit) -> Option<String> {
-    let stage = &kit.stage;
+pub fn shape(tenant: &str, runtime: &StageRuntime) -> Option<String> {
+    let stage = &runtime.stage;
     if stage.tools.is_some() || stage.is_cascade() {
         return None;
     }
     let request = match stage.kind {
-        StageKind::Map => kit.worker_request(Form::FRESH, &[], None),
-        StageKind::Synthesis => kit.synthesis_request(stage.max_tokens, Form::FRESH, "", "", None),
-        StageKind::Plan => kit.plan_request(stage.max_tokens, Form::FRESH, &Value::Null, None),
+        StageKind::Map => runtime.worker_request(RequestMode::FRESH, &[], None),
+        StageKind::Synthesis => {
+            runtime.synthesis_request(stage.max_tokens, RequestMode::FRESH, "", "", None)
+        }
+        StageKind::Plan => {
+            runtime.plan_request(stage.max_tokens, RequestMode::FRESH, &Value::Null, None)
+        }
     };
-    let told = kit.key(&request);
-    let form = json!([
+    let told = runtime.key(&request);
+    let mut form = json!([
         tenant,
         told,
         stage.output,
@@ -45,6 +49,9 @@ pub fn shape(tenant: &str, kit: &StageKit) -> Option<String> {
         stage.of,
         stage.with_input
     ]);
+    if let (Value::Array(form), Some(filter)) = (&mut form, &stage.filter) {
+        form.push(json!(filter));
+    }
     Some(sha256_hex(form.to_string().as_bytes()))
 }
 

@@ -5,28 +5,29 @@
 //! around them ([`report`]); [`learned`] has what earlier stages took; what the figures come to is worked out in
 //! [`crate::core::estimate`].
 
+pub mod delivery;
+mod map_stage;
+
 mod figures;
 mod flow;
 pub mod learned;
-mod map;
 mod report;
 
 use std::collections::HashMap;
 
-pub use figures::figures;
-pub use learned::{Earlier, shapes};
-
-use super::batch::choice;
-use super::kit::{Kit, StageKit};
-use super::{App, AppError};
-use crate::core::alternatives::{self, Alternative};
-use crate::core::delivery::{Delivery, in_batches};
-use crate::core::estimate::{Expected, Figures, Pace, expected_cached};
-use crate::core::plan::{Limits, ResolvedStage, StageKind};
-use crate::core::profile::Profile;
+pub use self::figures::figures;
+pub use self::learned::{Earlier, shapes};
+use crate::app::stage::runtime::{JobRuntime, StageRuntime};
+use crate::app::{App, AppError};
+use crate::core::estimate::alternatives::Alternative;
+use crate::core::estimate::profile::Profile;
+use crate::core::estimate::{Expected, Figures, Pace, alternatives, expected_cached};
+use crate::core::job::delivery::{Delivery, in_batches};
+use crate::core::plan::spec::{Limits, ResolvedStage, StageKind};
 use crate::ports::{Db, Ports};
-use crate::store::admission::ClassRow;
-use crate::store::{listing, measures};
+use crate::store::job::measures;
+use crate::store::read::listing;
+use crate::store::task::admission::ClassRow;
 
 /// What an estimate goes by besides the plan and its input: how fast each class of models may be called, and what earlier stages of
 /// the shapes of these took, as far as it is known.
@@ -39,8 +40,12 @@ pub struct Known {
 
 impl Known {
     /// As it stands: one round trip, and of each stage a few rows.
-    pub async fn of<P: Ports>(app: &App<P>, tenant: &str, kit: &Kit) -> Result<Known, AppError> {
-        let shapes: Vec<String> = shapes(tenant, kit)
+    pub async fn of<P: Ports>(
+        app: &App<P>,
+        tenant: &str,
+        runtime: &JobRuntime,
+    ) -> Result<Known, AppError> {
+        let shapes: Vec<String> = shapes(tenant, runtime)
             .into_iter()
             .map(|(_, shape)| shape)
             .collect();
@@ -59,11 +64,11 @@ impl Known {
         })
     }
 
-    fn earlier(&self, kit: &StageKit) -> Option<&Earlier> {
+    fn earlier(&self, runtime: &StageRuntime) -> Option<&Earlier> {
         if self.earlier.is_empty() {
             return None;
         }
-        self.earlier.get(&learned::shape(&self.tenant, kit)?)
+        self.earlier.get(&learned::shape(&self.tenant, runtime)?)
     }
 
     fn pace(&self, class: &str, concurrency: u32, governor_start: u32) -> Pace {
@@ -87,34 +92,34 @@ impl Known {
 /// What the job's plan is expected to take, as its calls will go out.
 pub fn expected<P: Ports>(
     app: &App<P>,
-    kit: &Kit,
+    runtime: &JobRuntime,
     profile: &Profile,
     known: &Known,
     deadline_at: Option<i64>,
 ) -> Expected {
-    let figures = figures(app, kit, profile, &kit.spec.limits, known, None);
-    delivered(app, kit, &figures, deadline_at)
+    let figures = figures(app, runtime, profile, &runtime.spec.limits, known, None);
+    delivered(app, runtime, &figures, deadline_at)
 }
 
 /// What these stages of the plan are expected to take, live or in batches.
 pub fn delivered<P: Ports>(
     app: &App<P>,
-    kit: &Kit,
+    runtime: &JobRuntime,
     figures: &[Figures],
     deadline_at: Option<i64>,
 ) -> Expected {
     let live = expected_cached(figures);
-    let Some(choice) = choice::over(app, kit, &live, deadline_at) else {
+    let Some(choice) = delivery::over(app, runtime, &live, deadline_at) else {
         return live;
     };
     if choice.chosen != Delivery::Batch {
         return live;
     }
-    let batchable = choice::batchable(kit, &live);
+    let batchable = delivery::batchable(runtime, &live);
     in_batches(
         live,
         &batchable,
-        choice::percent(kit),
+        delivery::percent(runtime),
         deadline_at.is_some(),
     )
 }
@@ -122,18 +127,18 @@ pub fn delivered<P: Ports>(
 /// What the job costs in other ways.
 pub fn alternatives<P: Ports>(
     app: &App<P>,
-    kit: &Kit,
+    runtime: &JobRuntime,
     profile: &Profile,
     limits: &Limits,
     known: &Known,
 ) -> Result<Vec<Alternative>, AppError> {
     let with = |stages: Vec<ResolvedStage>| -> Result<Vec<Figures>, AppError> {
-        let mut spec = kit.spec.clone();
+        let mut spec = runtime.spec.clone();
         spec.stages = stages;
-        let kit = Kit::new(app, spec)?;
-        Ok(figures(app, &kit, profile, limits, known, None))
+        let runtime = JobRuntime::new(app, spec)?;
+        Ok(figures(app, &runtime, profile, limits, known, None))
     };
-    let stages = &kit.spec.stages;
+    let stages = &runtime.spec.stages;
     let alone = stages.iter().map(|stage| ResolvedStage {
         model: stage.models.last().unwrap_or(&stage.model).clone(),
         models: Vec::new(),
@@ -142,7 +147,7 @@ pub fn alternatives<P: Ports>(
     let single = with(alone.collect())?;
     let cheap = app.models.resolve(&app.config.defaults.worker_model).ok();
     let before = |stage: &ResolvedStage| {
-        let (cheap, own) = (cheap?, app.models.resolve(&stage.model).ok()?);
+        let (cheap, own) = (cheap.as_ref()?, app.models.resolve(&stage.model).ok()?);
         let dearer = own.prices.standard.output > cheap.prices.standard.output;
         let fits = stage.max_tokens <= cheap.max_output_tokens
             && own.context_tokens >= cheap.context_tokens;
@@ -164,11 +169,4 @@ pub fn alternatives<P: Ports>(
     let cascades: Vec<ResolvedStage> = cascades.collect();
     let cascade = any.then(|| with(cascades)).transpose()?;
     Ok(alternatives::table(&single, cascade.as_deref()))
-}
-
-/// In the order in which they are worked on, wherever re-planning has put them.
-pub fn maps_then_synthesis(kit: &Kit) -> impl Iterator<Item = &StageKit> {
-    let of = |kind| move |stage: &&StageKit| stage.stage.kind == kind;
-    let maps = kit.stages.iter().filter(of(StageKind::Map));
-    maps.chain(kit.stages.iter().filter(of(StageKind::Synthesis)))
 }

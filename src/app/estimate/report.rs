@@ -6,13 +6,13 @@ use super::Known;
 use super::figures::{SHORT_TEXT, learned, of_request, on_top};
 use super::flow::Flow;
 use super::learned::Earlier;
-use crate::app::kit::{Kit, StageKit};
-use crate::app::reduce;
-use crate::app::synthesise::context_bytes;
+use crate::app::results::reduce_tree;
+use crate::app::results::synthesis::context_bytes;
+use crate::app::stage::runtime::{JobRuntime, StageRuntime};
+use crate::core::estimate::lengths::{Prose, average_chars, value_chars};
 use crate::core::estimate::{Figures, Pace, Usual, margin};
-use crate::core::lengths::{Prose, average_chars, value_chars};
-use crate::core::plan::{Limits, Output};
-use crate::core::verdict::Form;
+use crate::core::plan::spec::{Limits, Output};
+use crate::core::task::retry_policy::RequestMode;
 
 /// Frequencies and coverage, as a synthesis is told them: at least, at most, and for each item that may be missing; and as usual.
 const COVERAGE_BYTES: (u64, u64, u64) = (60, 4_000, 100);
@@ -34,16 +34,16 @@ const DIGEST_BYTES: (u64, u64) = (8_000, 24_000);
 
 /// A synthesis over all results, or the sample of them that fits.
 pub(super) fn synthesis(
-    kit: &StageKit,
+    runtime: &StageRuntime,
     results: &Flow,
     limits: &Limits,
     earlier: Option<&Earlier>,
     items: u64,
     pace: Pace,
 ) -> Figures {
-    let stage = &kit.stage;
-    let request = kit.synthesis_request(stage.max_tokens, Form::FRESH, "", "", None);
-    let room = context_bytes(kit);
+    let stage = &runtime.stage;
+    let request = runtime.synthesis_request(stage.max_tokens, RequestMode::FRESH, "", "", None);
+    let room = context_bytes(runtime);
     // A budget may leave room for a sample only.
     let least = if limits.max_cost_usd.is_some() {
         0
@@ -76,9 +76,9 @@ pub(super) fn synthesis(
                 + COVERAGE_BYTES.2 * results.items.1.min(NAMED),
         ),
         answer_chars: answer,
-        ..of_request(kit, &request, pace)
+        ..of_request(runtime, &request, pace)
     };
-    let on_top = on_top(kit, &request);
+    let on_top = on_top(runtime, &request);
     let fixed = figures.fixed_bytes + on_top;
     let before = earlier.and_then(|earlier| Some((earlier, earlier.read_of_each(fixed)?)));
     if let Some((earlier, (read, calls))) = before {
@@ -96,19 +96,19 @@ pub(super) fn synthesis(
 
 /// The readers that bring results down to what the synthesis can read, where they may be too many.
 pub(super) fn tree(
-    kit: &Kit,
-    synthesis: &StageKit,
+    runtime: &JobRuntime,
+    synthesis: &StageRuntime,
     results: &Flow,
     known: &Known,
     concurrency: u32,
     governor_start: u32,
 ) -> Option<Figures> {
-    let reader = kit.reduce.as_ref()?;
+    let reader = runtime.reduce.as_ref()?;
     let room = context_bytes(synthesis);
     if results.bytes.1 <= room {
         return None;
     }
-    let request = reader.worker_request(Form::FRESH, &[], None);
+    let request = reader.worker_request(RequestMode::FRESH, &[], None);
     let pace = known.pace(&reader.model.class, concurrency, governor_start);
     // Each level leaves an eighth: all of them read a seventh more than the first.
     let most = results.bytes.1 + results.bytes.1 / 7;
@@ -118,7 +118,7 @@ pub(super) fn tree(
     } else {
         0
     };
-    let part = (reduce::room(reader) as u64).max(1);
+    let part = (reduce_tree::room(reader) as u64).max(1);
     Some(Figures {
         stage: synthesis.stage.name.clone(),
         tasks: (least.div_ceil(part), most.div_ceil(part) + 1),
@@ -138,13 +138,13 @@ pub(super) fn tree(
 
 /// Making the plan: a profile in, a plan out; and thinking it over, when it is shown what came of it.
 pub(super) fn planning(
-    kit: &StageKit,
+    runtime: &StageRuntime,
     rounds: u64,
     earlier: Option<&Earlier>,
     pace: Pace,
 ) -> Figures {
     let none = Value::Null;
-    let request = kit.plan_request(kit.stage.max_tokens, Form::FRESH, &none, None);
+    let request = runtime.plan_request(runtime.stage.max_tokens, RequestMode::FRESH, &none, None);
     let mut figures = Figures {
         tasks: (1, 1 + rounds),
         usual: Usual {
@@ -157,9 +157,9 @@ pub(super) fn planning(
             PROFILE_BYTES.1 + rounds * (PROFILE_BYTES.1 + DIGEST_BYTES.1),
         ),
         answer_chars: PLAN_CHARS,
-        ..of_request(kit, &request, pace)
+        ..of_request(runtime, &request, pace)
     };
-    let on_top = on_top(kit, &request);
+    let on_top = on_top(runtime, &request);
     figures.learned = earlier.and_then(|earlier| learned(earlier, &figures, on_top, Output::Chunk));
     figures
 }

@@ -3,32 +3,40 @@
 //! In two steps, because large input is still coming while the plan is known already: [`begin`] gives a draft, whose intake
 //! takes the items; [`finish`] makes a job of it. [`submit`] is both at once. What the caller leaves open, [`resolve`] fills in.
 
-mod resolve;
-
-pub use self::resolve::{check, classes, kit_of, replaced, resolve_stages, synthesis_price};
+pub mod defaults;
+pub mod extends;
+pub mod input_pages;
+pub mod schedules;
 
 use serde_json::{Map, Value};
 
-use super::estimate::Known;
-use super::intake::Intake;
-use super::kit::Kit;
-use super::view::JobView;
-use super::{App, AppError, estimate, extend, message, query, traces};
-use crate::core::delivery::Delivery;
-use crate::core::extension::Extension;
-use crate::core::money::Nano;
-use crate::core::plan::{InputKind, Item, Limits, Mode, Planning, Stage};
-use crate::core::profile::{Profile, Profiler};
-use crate::core::webhook::Webhook;
+pub use self::defaults::{
+    check, classes, may_add_stages, replaced, resolve_stages, runtime_of, synthesis_price,
+};
+use self::input_pages::Intake;
+use crate::app::account::storage;
+use crate::app::estimate::Known;
+use crate::app::outbound::traces;
+use crate::app::stage::derived;
+use crate::app::stage::runtime::JobRuntime;
+use crate::app::support::messages;
+use crate::app::view::{JobView, job};
+use crate::app::{App, AppError, estimate};
+use crate::core::estimate::profile::{Profile, Profiler};
+use crate::core::job::delivery::Delivery;
+use crate::core::net::webhook::Webhook;
+use crate::core::plan::carry_over::Extension;
+use crate::core::plan::spec::{InputKind, Item, Limits, Mode, Planning, Stage};
+use crate::core::value::money::Nano;
 use crate::ports::{Clock, Db, DbError, Ports, Queue};
-use crate::store::deliveries;
-use crate::store::extend as extend_sql;
-use crate::store::jobs::{self, NewJob};
-use crate::store::measures;
-use crate::store::plans::Round;
-use crate::store::reduce as reduce_sql;
+use crate::store;
+use crate::store::account::tokens;
+use crate::store::job::jobs::NewJob;
+use crate::store::job::plans::Round;
+use crate::store::job::{jobs as job_jobs, measures};
+use crate::store::outbound::deliveries;
 use crate::store::row::Columns;
-use crate::store::tokens;
+use crate::store::stage::{carry_over as carry_over_sql, reduce_tree as reduce_tree_sql};
 
 /// A checked submit: the shapes are right and every value is within its bounds.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +54,8 @@ pub struct Submit {
     /// Ids are unique and none is empty; at least one item, except for a draft's, whose items come later. Where texts
     /// are split, no id has the form of a slice's.
     pub items: Vec<Item>,
+    /// Rows of the input's table that are no items, because all of their cells are blank.
+    pub blank_rows: u64,
     pub limits: Limits,
     pub reuse: bool,
     pub delivery: Delivery,
@@ -54,7 +64,7 @@ pub struct Submit {
     /// The job whose results are taken over. Where it is named and there are no stages, they are that job's.
     pub extends: Option<String>,
     pub metadata: Map<String, Value>,
-    /// Who is told what becomes of the job.
+    /// The address that is notified about the job.
     pub webhook: Option<Webhook>,
     /// The caller's `Idempotency-Key` with the SHA-256 (hex) of the body it came with.
     pub idempotency: Option<(String, String)>,
@@ -134,7 +144,7 @@ pub struct Draft<P: Ports> {
     tenant: String,
     token: Option<String>,
     trace: Option<String>,
-    kit: Kit,
+    runtime: JobRuntime,
     approval: bool,
     extension: Option<Extension>,
     webhook: Option<Webhook>,
@@ -151,19 +161,20 @@ pub async fn begin<'a, P: Ports>(
         token,
         trace,
     } = owner.into();
-    let base = extend::look_up(app, tenant, &mut submit).await?;
-    let kit = kit_of(app, &submit)?;
-    let extension = base.map(|base| extend::of(&kit, &base)).transpose()?;
+    storage::room(app).await?;
+    let base = extends::look_up(app, tenant, &mut submit).await?;
+    let runtime = defaults::accepted(app, &submit)?;
+    let extension = base.map(|base| extends::of(&runtime, &base)).transpose()?;
     let id = app.id("job");
-    let first = kit.spec.stages.first();
+    let first = runtime.spec.stages.first();
     let grouped = first.and_then(|stage| stage.group_by.clone());
     Ok(Draft {
-        intake: Intake::new(app, tenant, &id, profiler(submit.mode, &kit), grouped),
+        intake: Intake::new(app, tenant, &id, profiler(submit.mode, &runtime), grouped),
         id,
         tenant: tenant.to_owned(),
         token: token.map(str::to_owned),
         trace: trace.map(str::to_owned),
-        kit,
+        runtime,
         approval: submit.approval,
         extension,
         webhook: submit.webhook,
@@ -191,22 +202,23 @@ pub async fn finish<P: Ports>(
             "is a field that no item of the input has".to_owned(),
         )]));
     }
+    draft.runtime.spec.blank_rows += draft.intake.blank_rows;
     let (pages, mut statements) = draft.intake.finish().await?;
     let profile = draft.intake.profile();
     let Draft {
         id,
         tenant,
-        kit,
+        runtime,
         approval,
         ..
     } = &draft;
-    let spec = &kit.spec;
+    let spec = &runtime.spec;
     let now = app.ports.clock().now_ms();
     let round = match spec.mode {
-        Mode::Static => Some(first_round(app, kit, &profile, tenant, now).await?),
+        Mode::Static => Some(first_round(app, runtime, &profile, tenant, now).await?),
         Mode::Dynamic => None,
     };
-    let synthesis = synthesis_price(kit);
+    let synthesis = synthesis_price(runtime);
     let limits = &spec.limits;
     let job = NewJob {
         id,
@@ -232,15 +244,15 @@ pub async fn finish<P: Ports>(
         idempotency: idempotency.as_ref(),
         classes: classes(app, spec),
     };
-    statements.extend(jobs::insert(&job, &pages));
+    statements.extend(job_jobs::insert(&job, &pages));
     if let Some((bytes, nano_per_byte)) = synthesis.tree {
-        statements.push(reduce_sql::price(id, bytes, nano_per_byte));
+        statements.push(reduce_tree_sql::price(id, bytes, nano_per_byte));
     }
     if let Some(extension) = &draft.extension {
-        let kept = jobs::to_json(extension);
-        statements.extend(extend_sql::begin(id, tenant, &extension.job, &kept));
+        let kept = store::to_json(extension);
+        statements.extend(carry_over_sql::begin(id, tenant, &extension.job, &kept));
     }
-    statements.push(measures::set_shapes(id, &estimate::shapes(tenant, kit)));
+    statements.push(measures::set_shapes(id, &estimate::shapes(tenant, runtime)));
     let webhook = draft.webhook.as_ref();
     statements.extend(webhook.map(|webhook| deliveries::insert(id, tenant, webhook)));
     let token = draft.token.as_deref();
@@ -263,11 +275,14 @@ pub async fn finish<P: Ports>(
         serde_json::json!({"tenant": tenant, "items": job.items_total}),
     );
     // Lost or refused, the sweep finds the job all the same.
-    if let Err(error) = app.ports.queue().send(vec![message::drive(id, 0)]).await {
+    let calls = job.items_total.min(job.concurrency);
+    let mut first = vec![messages::drive(id, 0)];
+    first.extend(messages::warm_up(usize::try_from(calls).unwrap_or(0)));
+    if let Err(error) = app.ports.queue().send(first).await {
         app.log_fault("send_drive", &error.to_string());
     }
     Ok(Submitted {
-        job: query::job(app, tenant, id).await?,
+        job: job::job(app, tenant, id).await?,
         created: true,
     })
 }
@@ -284,7 +299,7 @@ async fn known_job<P: Ports>(
     let answers = app
         .ports
         .db()
-        .batch(vec![jobs::idempotent(tenant, key)])
+        .batch(vec![job_jobs::idempotent(tenant, key)])
         .await?;
     let Some(row) = answers.first().and_then(|answer| answer.rows.first()) else {
         return Ok(None);
@@ -293,7 +308,7 @@ async fn known_job<P: Ports>(
         return Err(AppError::IdempotencyKeyReused);
     }
     Ok(Some(Submitted {
-        job: query::job(app, tenant, &row.text("job")).await?,
+        job: job::job(app, tenant, &row.text("job")).await?,
         created: false,
     }))
 }
@@ -305,8 +320,8 @@ pub fn deadline_at(limits: &Limits, now: i64) -> Option<i64> {
 }
 
 /// A plan is made from fields and samples; what a given one costs follows from sizes alone, and from how many groups there are.
-pub fn profiler(mode: Mode, kit: &Kit) -> Profiler {
-    let first = || estimate::maps_then_synthesis(kit).next();
+pub fn profiler(mode: Mode, runtime: &JobRuntime) -> Profiler {
+    let first = || derived::maps_then_synthesis(runtime).next();
     match mode {
         Mode::Static => {
             Profiler::grouped_by(first().and_then(|first| first.stage.group_by.as_deref()))
@@ -318,13 +333,13 @@ pub fn profiler(mode: Mode, kit: &Kit) -> Profiler {
 /// The plan that the caller, or a recipe, brought.
 async fn first_round<P: Ports>(
     app: &App<P>,
-    kit: &Kit,
+    runtime: &JobRuntime,
     profile: &Profile,
     tenant: &str,
     now: i64,
 ) -> Result<Round, AppError> {
-    let known = Known::of(app, tenant, kit).await?;
-    let spec = &kit.spec;
+    let known = Known::of(app, tenant, runtime).await?;
+    let spec = &runtime.spec;
     let deadline_at = deadline_at(&spec.limits, now);
     Ok(Round {
         round: 0,
@@ -337,7 +352,13 @@ async fn first_round<P: Ports>(
         rationale: None,
         stages: spec.stages.iter().map(|stage| stage.name.clone()).collect(),
         faults: Vec::new(),
-        expected: Some(estimate::expected(app, kit, profile, &known, deadline_at)),
+        expected: Some(estimate::expected(
+            app,
+            runtime,
+            profile,
+            &known,
+            deadline_at,
+        )),
         at: now,
     })
 }

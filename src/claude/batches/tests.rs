@@ -11,7 +11,7 @@ use crate::claude::response::Usage;
 
 fn request(text: &str) -> MessagesRequest {
     let models = Catalogue::load(None).unwrap();
-    let model = models.resolve("haiku").unwrap();
+    let model = models.listed("haiku").unwrap();
     RequestBuilder::new(Role::Worker, model, 100)
         .user(text)
         .build()

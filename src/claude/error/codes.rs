@@ -57,6 +57,8 @@ error_codes! {
     InvalidResponse = "invalid_response",
     /// The schema is not one the API takes, or too complex for it.
     SchemaRefused = "schema_refused",
+    /// A part of the request that the endpoint does not take: it is left out from then on.
+    PartRefused = "part_refused",
     InvalidRequest = "invalid_request",
     PromptTooLong = "prompt_too_long",
     RequestTooLarge = "request_too_large",

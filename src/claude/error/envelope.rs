@@ -40,6 +40,46 @@ impl Envelope {
     }
 }
 
+/// What a body that is not the API's says for people: the words of other servers' errors, a page's title, or the beginning
+/// of the text.
+pub(super) fn words(body: &[u8]) -> Option<String> {
+    const MOST_CHARS: usize = 200;
+    let text = String::from_utf8_lossy(body.get(..MAX_ERROR_BYTES).unwrap_or(body));
+    let said = match serde_json::from_str::<Value>(&text) {
+        Ok(value) => ["detail", "message", "error", "errors"]
+            .iter()
+            .find_map(|name| said_in(value.get(name)?)),
+        Err(_) => title(&text),
+    };
+    let said = short(said.as_deref().unwrap_or(&text));
+    let said: String = said.chars().take(MOST_CHARS).collect();
+    (!said.is_empty()).then_some(said)
+}
+
+/// The words in an error of some other form: a text, an object that has one, or a list of such.
+fn said_in(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => (!text.trim().is_empty()).then(|| text.clone()),
+        Value::Array(list) => {
+            let said: Vec<String> = list.iter().take(3).filter_map(said_in).collect();
+            (!said.is_empty()).then(|| said.join("; "))
+        }
+        Value::Object(fields) => ["message", "msg", "detail", "error"]
+            .iter()
+            .find_map(|name| fields.get(*name)?.as_str().map(str::to_owned)),
+        _ => None,
+    }
+}
+
+/// The title of an HTML page.
+fn title(text: &str) -> Option<String> {
+    let lower = text.to_ascii_lowercase();
+    let begin = lower.find("<title")?;
+    let begin = begin + lower.get(begin..)?.find('>')? + 1;
+    let end = begin + lower.get(begin..)?.find("</title")?;
+    text.get(begin..end).map(str::to_owned)
+}
+
 impl Envelope {
     /// The status that an error of this kind has where it is a response of its own.
     pub(super) fn status(&self) -> u16 {
@@ -152,12 +192,37 @@ mod tests {
         assert!(long.ends_with('…'));
     }
 
+    #[test]
+    fn the_words_of_other_servers_errors() {
+        let cases = [
+            (
+                r#"{"detail":[{"loc":["body"],"msg":"Field required"},{"msg":"Extra"}]}"#,
+                "Field required; Extra",
+            ),
+            (r#"{"message":"model is loading"}"#, "model is loading"),
+            (r#"{"error":"no such model"}"#, "no such model"),
+            (r#"{"error":{"message":"bad","code":400}}"#, "bad"),
+            (
+                "<html><head><TITLE>502 Bad\n Gateway</title></head><body>x</body></html>",
+                "502 Bad Gateway",
+            ),
+            ("upstream connect error", "upstream connect error"),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(words(body.as_bytes()).as_deref(), Some(expected), "{body}");
+        }
+        assert_eq!(words(b" \n"), None);
+        assert!(words("é".repeat(500).as_bytes()).is_some_and(|text| text.chars().count() == 200));
+    }
+
     proptest! {
         #[test]
         fn no_text_panics(text in "\\PC{0,400}", body in prop::collection::vec(any::<u8>(), 0..200), now in any::<u64>()) {
             prop_assert!(short(&text).chars().count() <= MAX_MESSAGE_CHARS);
             let _ = regained_at_ms(&format!("regain access on {text}"));
             let _ = Envelope::read(&body);
+            let _ = words(&body);
+            let _ = words(text.as_bytes());
             let _ = next_month_ms(now);
         }
     }

@@ -158,8 +158,15 @@ fn the_servers_advice_overrules_the_status_but_not_a_spend_limit() {
     };
     assert_eq!(at(400, &yes, "invalid_request_error", None), BACKOFF);
     assert_eq!(at(403, &yes, "permission_error", None), BACKOFF);
-    assert_eq!(at(500, &no, "api_error", None), ErrorClass::GiveUp);
-    assert_eq!(at(429, &no, "rate_limit_error", None), ErrorClass::GiveUp);
+    // It speaks of the SDK's quick retries there, not of the request.
+    for (status, kind) in [
+        (500, "api_error"),
+        (429, "rate_limit_error"),
+        (529, "overloaded_error"),
+    ] {
+        assert_eq!(at(status, &no, kind, None), BACKOFF, "{status}");
+    }
+    assert_eq!(at(409, &no, "conflict_error", None), ErrorClass::GiveUp);
     assert_eq!(
         at(400, &no, "invalid_request_error", None),
         ErrorClass::GiveUp
@@ -178,7 +185,7 @@ fn the_servers_advice_overrules_the_status_but_not_a_spend_limit() {
 }
 
 #[test]
-fn bodies_that_are_not_the_apis_are_tolerated_and_never_quoted() {
+fn bodies_that_are_not_the_apis_are_tolerated_and_quoted_without_keys() {
     for body in [
         "",
         "<html>502 Bad Gateway sk-ant-secret</html>",
@@ -189,11 +196,14 @@ fn bodies_that_are_not_the_apis_are_tolerated_and_never_quoted() {
     ] {
         let error = classify(502, &Headers::none(), body.as_bytes(), NOW);
         assert_eq!(error.code, ErrorCode::ServerError, "{body}");
-        assert_eq!(error.message, "HTTP 502 without a readable error");
+        assert!(error.message.starts_with("HTTP 502"), "{}", error.message);
+        assert!(!error.message.contains("sk-ant-"), "{}", error.message);
         assert!(
-            error.possibly_paid,
-            "nobody knows what happened behind the gateway"
+            !error.possibly_paid,
+            "a gateway that gave no answer bills none"
         );
+        let late = classify(524, &Headers::none(), body.as_bytes(), NOW);
+        assert!(late.possibly_paid, "the model may have gone on");
     }
     let error = classify(413, &Headers::none(), b"<html>", NOW);
     assert_eq!(
@@ -240,8 +250,7 @@ fn errors_in_a_stream_are_judged_by_their_type() {
 #[test]
 fn reshaping_is_for_requests_with_a_schema() {
     let models = Catalogue::load(None).unwrap();
-    let builder =
-        RequestBuilder::new(Role::Worker, models.resolve("haiku").unwrap(), 100).user("x");
+    let builder = RequestBuilder::new(Role::Worker, models.listed("haiku").unwrap(), 100).user("x");
     let refused = judged(
         400,
         "invalid_request_error",
@@ -298,6 +307,23 @@ fn a_refusal_is_paid_for_and_final() {
     assert!(error.code.depends_on_input());
     let fine = json!({"content": [], "stop_reason": "end_turn", "usage": {}});
     assert_eq!(unusable(&Message::from_value(&fine).unwrap()), None);
+}
+
+#[test]
+fn a_code_inside_the_message_counts() {
+    let message = r#"litellm.RateLimitError: {\"error_code\":\"enforced_spend_limit_reached\"}"#;
+    let body = serde_json::json!({"error": {"message": message, "type": "None", "code": "429"}});
+    let error = classify(429, &Headers::none(), body.to_string().as_bytes(), NOW);
+    assert_eq!(error.code, ErrorCode::SpendLimitReached);
+    assert!(error.stops_everything());
+}
+
+#[test]
+fn other_servers_errors_say_what_they_said() {
+    let body = br#"{"detail":[{"loc":["body","output_config"],"msg":"Extra inputs"}]}"#;
+    let error = classify(422, &Headers::none(), body, NOW);
+    assert_eq!(error.code, ErrorCode::InvalidRequest);
+    assert!(error.message.contains("Extra inputs"), "{}", error.message);
 }
 
 #[test]

@@ -10,7 +10,7 @@ fn catalogue() -> Catalogue {
 }
 
 fn model(name: &str) -> Model {
-    catalogue().resolve(name).unwrap().clone()
+    catalogue().resolve(name).unwrap().into_owned()
 }
 
 fn usage(input: u64, output: u64) -> Usage {
@@ -67,6 +67,75 @@ fn the_file_states_its_prices_as_published() {
         assert_eq!(rates.cache_write_5m * 4, rates.input * 5, "{}", model.id);
         assert_eq!(rates.cache_write_1h, rates.input * 2, "{}", model.id);
         assert_eq!(model.prices.batch_percent, 50, "{}", model.id);
+    }
+}
+
+#[test]
+fn the_table_agrees_with_the_stand_ins() {
+    use standin::models::{MODELS, find};
+
+    let dated = |id: &str| id.rsplit_once('-').is_some_and(|(_, date)| date.len() == 8);
+    for theirs in MODELS {
+        let name = if dated(theirs.id) {
+            theirs.alias
+        } else {
+            theirs.id
+        };
+        assert!(catalogue().resolve(name).is_ok(), "new at Claude: {name}");
+    }
+    for ours in catalogue().models() {
+        let theirs = find(&ours.id);
+        let theirs = theirs.unwrap_or_else(|| panic!("retired at Claude: {}", ours.id));
+        let rates = |rates: &Rates| {
+            [
+                rates.input,
+                rates.output,
+                rates.cache_write_5m,
+                rates.cache_write_1h,
+                rates.cache_read,
+            ]
+        };
+        let price =
+            |p: &standin::models::Price| [p.input, p.output, p.write_5m, p.write_1h, p.read];
+        let long = ours.prices.long_prompt.map(|long| rates(&long.rates));
+        assert_eq!(
+            rates(&ours.prices.standard),
+            price(&theirs.price),
+            "{}",
+            ours.id
+        );
+        assert_eq!(long, theirs.price_long.as_ref().map(price), "{}", ours.id);
+        assert_eq!(ours.context_tokens, theirs.context, "{}", ours.id);
+        assert_eq!(
+            u64::from(ours.max_output_tokens),
+            theirs.max_output,
+            "{}",
+            ours.id
+        );
+        assert_eq!(
+            ours.min_cacheable_tokens, theirs.min_cacheable,
+            "{}",
+            ours.id
+        );
+        assert_eq!(ours.class, theirs.class, "{}", ours.id);
+        let efforts = serde_json::to_value(&ours.efforts).unwrap();
+        assert_eq!(efforts, serde_json::json!(theirs.efforts), "{}", ours.id);
+        let default = serde_json::to_value(ours.default_effort).unwrap();
+        assert_eq!(
+            default,
+            serde_json::json!(theirs.default_effort),
+            "{}",
+            ours.id
+        );
+        let types = &theirs.json()["capabilities"]["thinking"]["types"];
+        for (name, mode) in [
+            ("adaptive", ThinkingMode::Adaptive),
+            ("between_tools", ThinkingMode::BetweenTools),
+            ("disabled", ThinkingMode::Disabled),
+        ] {
+            let takes = ours.thinking.modes.contains(&mode);
+            assert_eq!(types[name]["supported"], takes, "{} {name}", ours.id);
+        }
     }
 }
 
@@ -154,8 +223,20 @@ fn plain_work_thinks_as_little_as_the_model_allows() {
     );
     assert_eq!(
         asked("claude-sonnet-4-6", Some(Effort::Max)),
-        (None, Some(Effort::High))
+        (None, Some(Effort::Max))
     );
+    assert_eq!(
+        asked("claude-sonnet-4-6", Some(Effort::Xhigh)),
+        (None, Some(Effort::High)),
+        "it has no xhigh"
+    );
+    for name in ["claude-opus-5", "claude-sonnet-5"] {
+        assert_eq!(
+            asked(name, None),
+            (Some(Thinking::Disabled), Some(Effort::Low)),
+            "{name}"
+        );
+    }
 }
 
 #[test]
@@ -200,6 +281,63 @@ fn configuration_is_laid_over_the_file() {
 }
 
 #[test]
+fn a_row_needs_sizes_and_prices_as_people_write_them() {
+    let patch = r#"{"models": {
+        "vendor/model": {"context_tokens": 32000, "max_output_tokens": 4000, "usd_per_mtok": {"input": 0.15, "output": 0.6}},
+        "odd": {"context_tokens": 32000, "max_output_tokens": 4000,
+            "usd_per_mtok": {"input": 0.0375, "output": 0.3, "cache_read": 0.01, "batch_percent": 50, "web_searches": 5}}
+    }}"#;
+    let catalogue = Catalogue::load(Some(patch)).unwrap();
+    let model = catalogue.resolve("vendor/model").unwrap();
+    assert_eq!(model.class, "vendor/model");
+    let prices = &model.prices;
+    assert_eq!((prices.standard.input, prices.standard.output), (150, 600));
+    // Nothing is known of its cache: a read is no discount.
+    assert_eq!(prices.standard.cache_read, 150);
+    assert_eq!((prices.batch_percent, prices.us_percent), (100, 100));
+    assert_eq!(prices.web_search, 10_000_000);
+    let plain = Deliberation {
+        thinking: None,
+        effort: None,
+    };
+    assert_eq!(model.plain_work(Some(Effort::High)), plain);
+    let odd = catalogue.resolve("odd").unwrap();
+    let odd = &odd.prices;
+    // Rounded up: a bound must not be below the price.
+    assert_eq!((odd.standard.input, odd.standard.cache_read), (38, 10));
+    assert_eq!((odd.batch_percent, odd.web_search), (50, 5_000_000));
+}
+
+#[test]
+fn one_row_may_stand_for_every_other_model() {
+    let patch = r#"{"models": {"*": {"context_tokens": 32000, "max_output_tokens": 4000,
+        "usd_per_mtok": {"input": 5, "output": 25}}}}"#;
+    let catalogue = Catalogue::load(Some(patch)).unwrap();
+    let any = catalogue.resolve("vendor/new-model").unwrap();
+    assert_eq!(
+        (any.id.as_str(), any.class.as_str()),
+        ("vendor/new-model", "vendor/new-model")
+    );
+    assert_eq!(any.prices.standard.input, 5_000);
+    // Those with rows of their own keep them, and it is no model itself.
+    assert_eq!(
+        catalogue.resolve("haiku").unwrap().prices.standard.input,
+        100
+    );
+    assert!(catalogue.listed("vendor/new-model").is_none());
+    assert!(catalogue.listed("*").is_none());
+    assert!(catalogue.models().all(|model| model.id != "*"));
+    for name in ["", "two words", "line\nbreak"] {
+        assert!(catalogue.resolve(name).is_err(), "{name:?}");
+    }
+    let unknown = Catalogue::load(None)
+        .unwrap()
+        .unknown(&[("WORKER_MODEL", "haiku"), ("PLANNING_MODEL", "gpt")]);
+    assert_eq!(unknown.len(), 1);
+    assert_eq!(unknown[0].0, "PLANNING_MODEL");
+}
+
+#[test]
 fn configuration_that_is_wrong_says_what_and_where() {
     let cases = [
         ("{", "EOF"),
@@ -213,6 +351,14 @@ fn configuration_that_is_wrong_says_what_and_where() {
             "unknown field `pirces`",
         ),
         (r#"{"models": {"new": {}}}"#, "model `new`: missing field"),
+        (
+            r#"{"models": {"new": {"context_tokens": 1000, "max_output_tokens": 10}}}"#,
+            "missing field `usd_per_mtok`",
+        ),
+        (
+            r#"{"models": {"a": {}, "b": {"context_tokens": 0}}}"#,
+            "model `b`: missing field",
+        ),
         (
             r#"{"models": {"claude-haiku-5-5": null}}"#,
             "which is no model",

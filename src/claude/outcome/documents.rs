@@ -1,6 +1,10 @@
 //! The JSON in a text: the whole of it, or what stands between prose, or what a cut left over.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
+
+use crate::core::value::strict_json;
 
 /// Containers are looked for so deep inside one that cannot be read: an answer's object, its list
 /// of results, a result. What lies deeper is part of a result, and no result.
@@ -24,8 +28,9 @@ pub(super) struct Documents {
 
 impl Documents {
     pub(super) fn find(text: &str) -> Self {
-        let text = without_fence(text);
-        match serde_json::from_str::<Value>(text) {
+        let mended = mended(without_fence(text));
+        let text = mended.as_ref();
+        match read(text) {
             Ok(value) if value.is_object() || value.is_array() => Self {
                 found: vec![Found { value, depth: 0 }],
                 error: None,
@@ -111,5 +116,23 @@ fn first(text: &str) -> Option<(Value, usize)> {
     let mut stream = serde_json::Deserializer::from_str(text).into_iter::<Value>();
     let value = stream.next()?.ok()?;
     // At least the opening bracket was read.
-    Some((value, stream.byte_offset().max(1)))
+    let length = stream.byte_offset().max(1);
+    let exact = text.get(..length).and_then(|whole| read(whole).ok());
+    Some((exact.unwrap_or(value), length))
+}
+
+/// The text with half characters replaced, one of which would make all of it unreadable.
+fn mended(text: &str) -> Cow<'_, str> {
+    if !text.contains("\\ud") && !text.contains("\\uD") {
+        return Cow::Borrowed(text);
+    }
+    let mut bytes = text.as_bytes().to_vec();
+    strict_json::mend_surrogates(&mut bytes);
+    String::from_utf8(bytes).map_or(Cow::Borrowed(text), Cow::Owned)
+}
+
+/// A whole document. Numbers that would lose digits are texts: as an id, and where the schema wants a text, they stay what
+/// the model wrote.
+fn read(text: &str) -> serde_json::Result<Value> {
+    serde_json::from_str(&strict_json::exact(text))
 }

@@ -84,6 +84,55 @@ fn valid_results_are_kept_beside_faulty_ones() {
 }
 
 #[test]
+fn ids_that_the_model_writes_otherwise_are_matched_and_come_back_unchanged() {
+    let given = ["A-2 ", "007", "Caf\u{e9}", "zero\u{200b}width", "t-5"].map(str::to_owned);
+    let answered = ["A-2", "7", "Cafe\u{301}", "zerowidth", "`T-5`"];
+    let results: Vec<Value> = answered.iter().map(|id| item(id, "bug")).collect();
+    let text = json!({"results": results}).to_string();
+    let schema = schema();
+    let wanted = |ids| Wanted {
+        output: Output::Item,
+        schema: &schema,
+        ids,
+    };
+    let answer = read(&text, &StopReason::EndTurn, wanted(&given));
+    let ids: Vec<&str> = answer.valid.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(ids, given.each_ref().map(String::as_str));
+    assert!(
+        answer.is_complete() && answer.faults.is_empty(),
+        "{:?}",
+        answer.faults
+    );
+    // A single item needs no id.
+    let one = json!({"results": [item("the ticket", "bug")]}).to_string();
+    let answer = read(&one, &StopReason::EndTurn, wanted(&given[..1]));
+    assert_eq!(answer.valid[0].0, "A-2 ");
+    // What nobody can see is seen in the faults.
+    let answer = read("{\"results\": []}", &StopReason::EndTurn, wanted(&given));
+    assert!(
+        answer.faults[0].message.contains("zero\\u{200b}width"),
+        "{:?}",
+        answer.faults
+    );
+}
+
+#[test]
+fn long_numbers_keep_their_digits_where_a_text_is_wanted() {
+    let schema = Schema::compile(&json!({"type": "object", "properties": {"iban": {"type": "string"}, "n": {"type": "number"}},
+        "required": ["iban", "n"], "additionalProperties": false})).unwrap();
+    let ids = ["12345678901234567890123".to_owned()];
+    let wanted = Wanted {
+        output: Output::Item,
+        schema: &schema,
+        ids: &ids,
+    };
+    let text = r#"{"results": [{"id": 12345678901234567890123, "output": {"iban": 98765432109876543210987, "n": 0.12345678901234567891}}]}"#;
+    let answer = read(text, &StopReason::EndTurn, wanted);
+    let output = json!({"iban": "98765432109876543210987", "n": 0.123_456_789_012_345_68});
+    assert_eq!(answer.valid, [(ids[0].clone(), output)]);
+}
+
+#[test]
 fn letter_case_of_listed_values_is_put_right() {
     let text = json!({"results": [item("T-1", "BUG")]}).to_string();
     assert_eq!(read_items(&text, 1).valid[0].1, json!({"label": "bug"}));
@@ -152,7 +201,7 @@ fn complete_results_are_saved_from_a_cut_answer() {
 #[test]
 fn a_result_that_cannot_be_read_does_not_hide_those_after_it() {
     let broken = r#"{"results": [{"id": "T-1", "output": {"label": "bug", "note": "he said "no" twice"}},
-        {"id": "T-2", "output": {"label": "bug"}}, {"id": "T-3", "output": {"label": "bug", "note": "\ud800"}},
+        {"id": "T-2", "output": {"label": "bug"}}, {"id": "T-3", "output": {"label": "bug", "note": \ud800}},
         {"id": "T-4", "output": {"label": "billing"}}]}"#;
     let answer = read_items(broken, 4);
     assert_eq!(valid_ids(&answer), ["T-2", "T-4"]);
@@ -161,6 +210,15 @@ fn a_result_that_cannot_be_read_does_not_hide_those_after_it() {
         faults(&answer)[0].starts_with("the answer is not one JSON document: expected"),
         "{answer:?}"
     );
+}
+
+#[test]
+fn half_a_character_costs_no_result() {
+    let text = r#"{"results": [{"id": "T-1", "output": {"label": "bug", "note": "cut \ud83d"}}]}"#;
+    let answer = read_items(text, 1);
+    let output = json!({"label": "bug", "note": "cut \u{fffd}"});
+    assert_eq!(answer.valid, [("T-1".to_owned(), output)]);
+    assert!(answer.faults.is_empty(), "{answer:?}");
 }
 
 #[test]

@@ -10,11 +10,7 @@ use crate::claude::models::Catalogue;
 use crate::claude::worker_schema::{Output, default_schema, in_words, wire_format};
 
 fn model(name: &str) -> Model {
-    Catalogue::load(None)
-        .unwrap()
-        .resolve(name)
-        .unwrap()
-        .clone()
+    Catalogue::load(None).unwrap().listed(name).unwrap().clone()
 }
 
 fn schema() -> Value {

@@ -9,8 +9,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use super::patterns::Budget;
 use super::{Fault, MAX_FAULTS, MAX_VALUE_DEPTH};
 
 /// Objects, arrays and scalars in a schema.
@@ -50,8 +51,9 @@ const BELOW_MAPS: &[&str] = &["properties", "patternProperties"];
 /// Keywords that hold schemas for others to refer to.
 const SHELVES: &[&str] = &["$defs", "definitions"];
 
-/// All reasons why a schema cannot be taken, before anything is compiled.
-pub(super) fn check(schema: &Value) -> Result<(), Vec<Fault>> {
+/// All reasons why a schema cannot be taken, before anything is compiled; or the schema as it may be compiled, its patterns
+/// translated.
+pub(super) fn check(schema: &Value) -> Result<Value, Vec<Fault>> {
     let refuse = |message: String| Err(vec![Fault::new("", message)]);
     if !(schema.is_object() || schema.is_boolean()) {
         return refuse("a schema must be a JSON object".to_owned());
@@ -70,7 +72,103 @@ pub(super) fn check(schema: &Value) -> Result<(), Vec<Fault>> {
     }
     survey
         .extent(schema)
-        .map_err(|message| vec![Fault::new("", message)])
+        .map_err(|message| vec![Fault::new("", message)])?;
+    // What a reference leads to may lie under a name that is no keyword: it is measured, and so it is a schema.
+    let mut translation = Translation {
+        schemas: &survey.extents,
+        budget: Budget::default(),
+        faults: Vec::new(),
+    };
+    let compilable = translation.of(schema, &mut String::new());
+    if translation.faults.is_empty() {
+        Ok(compilable)
+    } else {
+        Err(translation.faults)
+    }
+}
+
+/// Writes a schema out with translated patterns.
+struct Translation<'a> {
+    /// The places that are schemas; elsewhere a `pattern` is data.
+    schemas: &'a HashMap<*const Value, Extent>,
+    budget: Budget,
+    faults: Vec<Fault>,
+}
+
+impl Translation<'_> {
+    fn of(&mut self, value: &Value, path: &mut String) -> Value {
+        match value {
+            Value::Object(map) => {
+                let is_schema = self.schemas.contains_key(&std::ptr::from_ref(value));
+                let fields = map.iter().map(|(name, child)| {
+                    let length = path.len();
+                    path.push('/');
+                    path.push_str(&super::faults::escape(name));
+                    let child = match (is_schema, name.as_str(), child) {
+                        (true, "pattern", Value::String(pattern)) => {
+                            Value::String(self.pattern(pattern, path))
+                        }
+                        (true, "patternProperties", Value::Object(by_pattern)) => {
+                            self.by_pattern(by_pattern, path)
+                        }
+                        (true, "format", Value::String(format)) if format == "regex" => {
+                            Value::String(super::PATTERN_FORMAT.to_owned())
+                        }
+                        _ => self.of(child, path),
+                    };
+                    path.truncate(length);
+                    (name.clone(), child)
+                });
+                Value::Object(fields.collect())
+            }
+            Value::Array(list) => {
+                let entries = list.iter().enumerate().map(|(index, child)| {
+                    let length = path.len();
+                    path.push_str(&format!("/{index}"));
+                    let child = self.of(child, path);
+                    path.truncate(length);
+                    child
+                });
+                Value::Array(entries.collect())
+            }
+            other => other.clone(),
+        }
+    }
+
+    fn by_pattern(&mut self, map: &Map<String, Value>, path: &mut String) -> Value {
+        let mut out = Map::new();
+        for (pattern, schema) in map {
+            let length = path.len();
+            path.push('/');
+            path.push_str(&super::faults::escape(pattern));
+            let translated = self.pattern(pattern, path);
+            let schema = self.of(schema, path);
+            if out.insert(translated, schema).is_some() {
+                self.fault(
+                    path,
+                    "another pattern beside this one means the same".to_owned(),
+                );
+            }
+            path.truncate(length);
+        }
+        Value::Object(out)
+    }
+
+    fn pattern(&mut self, pattern: &str, path: &str) -> String {
+        match self.budget.translate(pattern) {
+            Ok(translated) => translated,
+            Err(message) => {
+                self.fault(path, message);
+                String::new()
+            }
+        }
+    }
+
+    fn fault(&mut self, path: &str, message: String) {
+        if self.faults.len() < MAX_FAULTS {
+            self.faults.push(Fault::new(path, message));
+        }
+    }
 }
 
 /// Whether a value has more than so many levels. Iterative: this is what guards the recursion.
@@ -326,7 +424,10 @@ fn subschemas(schema: &Value) -> impl Iterator<Item = (String, &Value)> {
             let map = schema.get(keyword).and_then(Value::as_object);
             let entries = map.into_iter().flatten();
             entries.map(move |(name, child)| {
-                (format!("{keyword}/{}", super::faults::escape(name)), child)
+                (
+                    format!("{keyword}/{}", crate::core::schema::faults::escape(name)),
+                    child,
+                )
             })
         });
     singles.chain(lists).chain(maps)

@@ -115,7 +115,7 @@ fn shown(value: Option<&Value>) -> String {
     match value {
         Some(Value::Array(_)) => "an array".to_owned(),
         Some(Value::Object(_)) => "an object".to_owned(),
-        Some(value) => super::cut(&value.to_string(), 60),
+        Some(value) => crate::core::schema::cut(&value.to_string(), 60),
         None => "something else".to_owned(),
     }
 }

@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 
 const WITHIN: Duration = Duration::from_secs(120);
 
-fn dynamic(count: usize, limits: Value) -> Value {
+fn dynamic(count: usize, mut limits: Value) -> Value {
+    if limits["max_cost_usd"].is_null() {
+        limits["max_cost_usd"] = json!(50);
+    }
     json!({"task": "Find the recurring issues in these support tickets", "input": {"items": tickets(count)}, "limits": limits})
 }
 

@@ -368,7 +368,7 @@ fn no_secret_is_in_any_answer_or_log() {
         }
     }
     texts.push(door.get(SECRET, "/healthz?deep=1").expect(200).text);
-    let hash = fanwise::core::token::TokenHash::of(&token).to_hex();
+    let hash = fanwise::core::value::token::TokenHash::of(&token).to_hex();
     for text in texts {
         for secret in [SECRET, crate::world::KEY, token.as_str(), hash.as_str()] {
             assert!(!text.contains(secret), "{text}");

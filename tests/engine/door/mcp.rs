@@ -323,6 +323,11 @@ fn what_is_wrong_is_told_to_the_model() {
         fault(&door, SECRET, "run_job", body(1))["code"],
         "rate_limited"
     );
+    // An estimate reads as much as a submit does.
+    assert_eq!(
+        fault(&door, SECRET, "estimate_job", body(1))["code"],
+        "rate_limited"
+    );
     let (reader, _) = door.token(json!({"name": "r", "scopes": ["read"]}));
     assert_eq!(
         fault(&door, &reader, "run_job", body(1))["code"],

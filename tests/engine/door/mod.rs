@@ -6,6 +6,8 @@ mod events;
 mod mcp;
 mod pages;
 mod plans;
+mod rows;
+mod tables;
 mod tokens;
 
 use axum::Router;

@@ -310,3 +310,117 @@ fn a_token_s_daily_budget_holds_for_all_of_its_jobs_and_ends_with_the_day() {
     let state = &door.get(&token, &format!("/v1/jobs/{}", jobs[1])).json()["state"];
     assert_eq!(state, "succeeded");
 }
+
+#[test]
+fn an_admin_gives_no_right_that_it_does_not_have() {
+    let door = Door::open(&[]);
+    let (admin, admin_id) = door.token(json!({
+        "name": "admin", "scopes": ["read", "admin"], "daily_budget_usd": 1, "expires_at": "2026-11-23T12:00:00Z"
+    }));
+    let make = |body: Value| door.call(&admin, "POST", "/v1/tokens", body);
+    for (body, path) in [
+        (json!({"name": "c", "scopes": ["run"]}), "scopes"),
+        (
+            json!({"name": "c", "scopes": ["read"], "daily_budget_usd": 2}),
+            "daily_budget_usd",
+        ),
+        (
+            json!({"name": "c", "scopes": ["read"], "expires_at": "2027-01-01T00:00:00Z"}),
+            "expires_at",
+        ),
+    ] {
+        let refused = make(body).expect(422).json();
+        assert_eq!(refused["errors"][0]["path"], path);
+    }
+    let child = make(json!({"name": "c", "scopes": ["read", "admin"]}))
+        .expect(201)
+        .json();
+    assert_eq!(child["made_by"], json!(admin_id));
+    assert_eq!(child["daily_budget_usd"], json!(1.0));
+    let child_path = format!("/v1/tokens/{}", child["id"].as_str().unwrap());
+    let wider = json!({"daily_budget_usd": null});
+    door.call(&admin, "PATCH", &child_path, wider.clone())
+        .expect(422);
+    let own = format!("/v1/tokens/{admin_id}");
+    door.call(&admin, "PATCH", &own, json!({"name": "x"}))
+        .expect(422);
+    door.call(SECRET, "PATCH", &own, wider).expect(200);
+    let path = format!("{own}?descendants=true");
+    let revoked = door
+        .call(SECRET, "DELETE", &path, Value::Null)
+        .expect(200)
+        .json();
+    assert_eq!(revoked["revoked"], json!([admin_id, child["id"]]));
+    door.get(child["token"].as_str().unwrap(), "/v1/jobs")
+        .expect(401);
+}
+
+#[test]
+fn a_token_with_caps_spends_under_no_other_and_its_schedules_end_with_it() {
+    let door = Door::open(&[]);
+    let job = json!({
+        "task": "Sort", "input": {"items": ["a"]}, "approval": true,
+        "stages": [{"name": "sort", "kind": "map", "instructions": "Sort."}]
+    });
+    let schedule = json!({"cron": "@daily", "job": job});
+    let made = door
+        .call(SECRET, "POST", "/v1/schedules", schedule.clone())
+        .expect(201)
+        .json();
+    let of_operator = format!("/v1/schedules/{}", made["id"].as_str().unwrap());
+    let submitted = door
+        .call(SECRET, "POST", "/v1/jobs", job)
+        .expect(202)
+        .json();
+    let of_operator_job = format!("/v1/jobs/{}", submitted["id"].as_str().unwrap());
+    let (capped, id) = door.token(json!({"name": "capped", "daily_budget_usd": 0}));
+    for (method, path, body) in [
+        ("POST", format!("{of_operator}/run"), Value::Null),
+        ("PATCH", of_operator.clone(), json!({"cron": "@hourly"})),
+        ("POST", format!("{of_operator_job}/approve"), Value::Null),
+        ("POST", format!("{of_operator_job}/retry"), Value::Null),
+        (
+            "PATCH",
+            of_operator_job.clone(),
+            json!({"limits": {"max_cost_usd": 9}}),
+        ),
+    ] {
+        let refused = door.call(&capped, method, &path, body).expect(403).json();
+        assert_eq!(refused["code"], "forbidden", "{method} {path}");
+    }
+    let own = door
+        .call(&capped, "POST", "/v1/schedules", schedule)
+        .expect(201)
+        .json();
+    let own_id = own["id"].as_str().unwrap();
+    let path = format!("/v1/tokens/{id}");
+    let revoked = door
+        .call(SECRET, "DELETE", &path, Value::Null)
+        .expect(200)
+        .json();
+    assert_eq!(revoked["schedules"], json!([own_id]));
+}
+
+#[test]
+fn a_caller_that_only_reads_sees_no_path_of_an_address() {
+    let door = Door::open(&[]);
+    let schedule = json!({
+        "cron": "@daily",
+        "job": {
+            "task": "Sort", "input": {"items": ["a"]},
+            "stages": [{"name": "sort", "kind": "map", "instructions": "Sort."}],
+            "webhook": {"url": "https://hooks.example.com/secret?key=1"}
+        }
+    });
+    let made = door
+        .call(SECRET, "POST", "/v1/schedules", schedule)
+        .expect(201)
+        .json();
+    let path = format!("/v1/schedules/{}", made["id"].as_str().unwrap());
+    let url =
+        |token: &str| door.get(token, &path).expect(200).json()["job"]["webhook"]["url"].clone();
+    let (reader, _) = door.token(json!({"name": "r", "scopes": ["read"]}));
+    let (runner, _) = door.token(json!({"name": "r"}));
+    assert_eq!(url(&reader), "https://hooks.example.com");
+    assert_eq!(url(&runner), "https://hooks.example.com/secret?key=1");
+}

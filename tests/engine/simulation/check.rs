@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fanwise::core::plan::PLAN_STAGE;
+use fanwise::core::plan::spec::PLAN_STAGE;
 use serde_json::Value;
 
 use super::fates::{fates, valid};
@@ -109,11 +109,31 @@ fn batched(run: &Run) -> Vec<(String, String, String, u64)> {
         .collect()
 }
 
+/// Calls that no server began to answer and that the written rule released: job, task, attempt.
+fn released(run: &Run) -> BTreeSet<(String, String, String)> {
+    let rows = run.world.query(
+        "SELECT job, idx, n FROM attempts WHERE state = 'done' AND batch IS NULL AND IFNULL(status, 599) >= 500
+           AND error_class IN ('connection_failed', 'connection_lost', 'timed_out', 'gateway_timeout')",
+    );
+    let text = |row: &Value, name: &str| {
+        row[name]
+            .as_str()
+            .map_or(row[name].to_string(), str::to_owned)
+    };
+    let rows = rows.into_iter().map(Value::Object);
+    rows.map(|row| (text(&row, "job"), text(&row, "idx"), text(&row, "n")))
+        .collect()
+}
+
 /// P3: what Claude charged is within every cap the job ever had.
 fn caps(run: &Run, faults: &mut Vec<String>) {
     let mut charged: BTreeMap<String, u64> = BTreeMap::new();
+    let released = released(run);
     for call in &run.world.chaos().calls {
-        *charged.entry(call.job.clone()).or_default() += call.cost;
+        let name = (call.job.clone(), call.task.clone(), call.attempt.clone());
+        if !released.contains(&name) {
+            *charged.entry(call.job.clone()).or_default() += call.cost;
+        }
     }
     for (job, _, _, cost) in batched(run) {
         *charged.entry(job).or_default() += cost;
@@ -139,10 +159,13 @@ fn caps(run: &Run, faults: &mut Vec<String>) {
 /// P3: what Claude charged for the calls of a day is within the day's caps.
 fn days(run: &Run, faults: &mut Vec<String>) {
     let config = &run.app.config;
+    let released = released(run);
     let mut charged: BTreeMap<(String, String, String), u64> = BTreeMap::new();
     for call in &run.world.chaos().calls {
         let name = (call.job.clone(), call.task.clone(), call.attempt.clone());
-        *charged.entry(name).or_default() += call.cost;
+        if !released.contains(&name) {
+            *charged.entry(name).or_default() += call.cost;
+        }
     }
     for (job, task, attempt, cost) in batched(run) {
         *charged.entry((job, task, attempt)).or_default() += cost;
@@ -161,7 +184,7 @@ fn days(run: &Run, faults: &mut Vec<String>) {
     for ((day, tenant), cost) in spent {
         let cap = match tenant.as_str() {
             "*" => config.account_daily_usd,
-            _ => config.token_daily_usd,
+            _ => config.tenant_daily_usd,
         };
         if cap.is_some_and(|cap| cost as f64 > cap * 1e9) {
             faults.push(format!("P3: Claude charged {cost} on {day} for {tenant}"));

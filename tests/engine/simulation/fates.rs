@@ -3,9 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fanwise::app::view::ResultLine;
-use fanwise::app::{App, AppError, control, plan, query, report, results};
-use fanwise::core::plan::Limits;
+use fanwise::app::job::commands;
+use fanwise::app::planning::commands as planning_commands;
+use fanwise::app::read::{jobs, report};
+use fanwise::app::results::pages;
+use fanwise::app::view::{ResultLine, job};
+use fanwise::app::{App, AppError};
+use fanwise::core::plan::spec::Limits;
 use serde_json::Value;
 
 use super::run::Run;
@@ -69,6 +73,7 @@ pub(super) fn fates(run: &Run, position: usize, id: &str, faults: &mut Vec<Strin
         .map(|id| (id.clone(), vec![id.clone()]))
         .collect();
     let mut before: BTreeMap<String, Value> = BTreeMap::new();
+    let mut excused: BTreeSet<String> = BTreeSet::new();
     for (stage, lines) in maps.iter().zip(&seen.results) {
         let after: BTreeMap<String, Value> = lines.iter().map(named).collect();
         if !stage["of"].is_null() {
@@ -81,6 +86,22 @@ pub(super) fn fates(run: &Run, position: usize, id: &str, faults: &mut Vec<Strin
             before = after;
             continue;
         }
+        // What the condition does not choose is done with: it stays covered, and no later stage has it.
+        let passed: BTreeSet<String> = before
+            .iter()
+            .filter(|(_, output)| !read_by(stage, output))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in after.keys().filter(|id| passed.contains(*id)) {
+            fault(format!("P7: {id} was not chosen by {}", stage["name"]));
+        }
+        excused.extend(
+            passed
+                .iter()
+                .filter_map(|id| behind.get(id))
+                .flatten()
+                .cloned(),
+        );
         before = after;
         let mut ids = BTreeSet::new();
         let mut next = BTreeMap::new();
@@ -113,7 +134,7 @@ pub(super) fn fates(run: &Run, position: usize, id: &str, faults: &mut Vec<Strin
                 }
             }
         }
-        read.retain(|id| ids.contains(id));
+        read.retain(|id| ids.contains(id) || excused.contains(id));
         behind = next;
     }
     if maps.is_empty() {
@@ -164,26 +185,26 @@ pub(super) fn fates(run: &Run, position: usize, id: &str, faults: &mut Vec<Strin
 fn stranger(run: &Run, id: &str) -> bool {
     let (app, owned) = (run.app.clone(), id.to_owned());
     run.world.block_on(async move {
-        let job = query::job(&app, "stranger", &owned).await.is_ok();
-        let list = query::jobs(&app, "stranger", None, None, 10).await;
-        let resumed = control::resume(&app, "stranger", &owned).await.is_ok();
+        let job = job::job(&app, "stranger", &owned).await.is_ok();
+        let list = jobs::jobs(&app, "stranger", None, None, 10).await;
+        let resumed = commands::resume(&app, "stranger", &owned).await.is_ok();
         let limits = Limits::default();
-        let retried = control::retry(&app, "stranger", &owned, &limits)
+        let retried = commands::retry(&app, "stranger", &owned, &limits)
             .await
             .is_ok();
-        let patch = control::Patch {
+        let patch = commands::Patch {
             metadata: Some(serde_json::Map::new()),
             limits: None,
         };
-        let patched = control::patch(&app, "stranger", &owned, patch)
+        let patched = commands::patch(&app, "stranger", &owned, patch)
             .await
             .is_ok();
-        let ended = control::cancel(&app, "stranger", &owned).await.is_ok();
+        let ended = commands::cancel(&app, "stranger", &owned).await.is_ok();
         let commanded = resumed || retried || patched || ended;
         commanded
             || job
             || report::report(&app, "stranger", &owned).await.is_ok()
-            || results::results_of(&app, "stranger", &owned, None)
+            || pages::results_of(&app, "stranger", &owned, None)
                 .await
                 .is_ok()
             || !list.unwrap().0.is_empty()
@@ -267,6 +288,29 @@ fn amended(
     wrong
 }
 
+/// Whether a stage reads a result: the conditions of the stories are about one field with texts.
+fn read_by(stage: &Value, output: &Value) -> bool {
+    let by = &stage["where"];
+    let holds = |by: &Value| {
+        let value = output[by["field"].as_str().unwrap_or_default()].as_str();
+        let has = |list: &Value| {
+            let list = list.as_array().into_iter().flatten();
+            list.filter_map(Value::as_str)
+                .any(|one| value.is_some_and(|value| value.eq_ignore_ascii_case(one)))
+        };
+        match (&by["in"], &by["not_in"], &by["exists"]) {
+            (Value::Array(_), _, _) => has(&by["in"]),
+            (_, Value::Array(_), _) => !has(&by["not_in"]),
+            (_, _, Value::Bool(there)) => *there == value.is_some(),
+            _ => true,
+        }
+    };
+    match by["any"].as_array() {
+        Some(any) => any.iter().any(holds),
+        None => holds(by),
+    }
+}
+
 /// What a caller can read of a job.
 struct Seen {
     state: String,
@@ -296,15 +340,15 @@ async fn read(
     id: &str,
     given: Option<Value>,
 ) -> Result<Seen, AppError> {
-    let planned = plan::plan(app, tenant, id).await?;
+    let planned = planning_commands::plan(app, tenant, id).await?;
     let stages = given.unwrap_or_else(|| serde_json::to_value(planned.stages).unwrap());
     let stages = stages.as_array().unwrap().clone();
-    let view = query::job(app, tenant, id).await?;
+    let view = job::job(app, tenant, id).await?;
     let report = report::report(app, tenant, id).await?;
     let mut results = Vec::new();
     for stage in stages.iter().filter(|stage| stage["kind"] == "map") {
-        let of = results::results_of(app, tenant, id, stage["name"].as_str()).await?;
-        let mut of = results::Results::new(app.clone(), of);
+        let of = pages::results_of(app, tenant, id, stage["name"].as_str()).await?;
+        let mut of = pages::Results::new(app.clone(), of);
         let mut lines = Vec::new();
         let mut after = None;
         loop {

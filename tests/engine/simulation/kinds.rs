@@ -1,7 +1,7 @@
 //! Kinds of stories: the same story with other jobs, another platform, or other consumers. Each throws dice of its own, so that the
 //! others stay as they are when one of them changes.
 
-use fanwise::core::plan::Limits;
+use fanwise::core::plan::spec::Limits;
 use serde_json::json;
 use standin::faults::{Fault, Shares};
 
@@ -12,7 +12,7 @@ impl Story {
     /// The same story with jobs that are planned, by an orchestrator that does not always plan well.
     pub fn dynamic(seed: u64) -> Story {
         let mut story = Story::of(seed);
-        let mut dice = Dice::new(seed, 2);
+        let mut dice = Dice::new(seed, "dynamic");
         for plan in &mut story.jobs {
             let body = plan.body.as_object_mut().unwrap();
             body.remove("stages");
@@ -37,7 +37,7 @@ impl Story {
             let rule = serde_json::from_value(rule).unwrap();
             story.claude.rules.push(rule);
         }
-        let mut own = Dice::new(seed, 7);
+        let mut own = Dice::new(seed, "dynamic.more");
         if own.chance(0.7) {
             let rule = json!({
                 "match": {"role": "orchestrator"}, "fault": "follow_up", "times": own.range(1, 4)});
@@ -48,9 +48,9 @@ impl Story {
     }
 
     /// The same story with jobs whose calls go out in batches, or as is chosen for them.
-    pub fn batched(seed: u64) -> Story {
+    pub fn batch(seed: u64) -> Story {
         let mut story = Story::of(seed);
-        let mut dice = Dice::new(seed, 4);
+        let mut dice = Dice::new(seed, "batch");
         let dice = &mut dice;
         for plan in &mut story.jobs {
             let delivery = dice.pick(&["batch", "batch", "batch", "auto", "live"]);
@@ -81,7 +81,7 @@ impl Story {
             story.vars.push((name, dice.pick(&of).to_string()));
         }
         // A day's money for which batches of several jobs come at once.
-        let mut money = Dice::new(seed, 9);
+        let mut money = Dice::new(seed, "batch.money");
         if money.chance(0.2) {
             for plan in &mut story.jobs {
                 plan.at = 0;
@@ -107,9 +107,9 @@ impl Story {
     }
 
     /// The same story with cascades of models, of which the first one is often unsure.
-    pub fn tiered(seed: u64) -> Story {
+    pub fn cascade(seed: u64) -> Story {
         let mut story = Story::of(seed);
-        let mut dice = Dice::new(seed, 3);
+        let mut dice = Dice::new(seed, "cascade");
         for plan in &mut story.jobs {
             let stages = plan.body["stages"].as_array_mut().unwrap();
             for stage in stages.iter_mut().filter(|stage| stage["kind"] == "map") {
@@ -132,9 +132,9 @@ impl Story {
 
     /// The same story with consumers that get in each other's way: many at once, far from the database, over jobs that ask
     /// for the same, while Claude's answers come fast and may say that everything must stop.
-    pub fn crowded(seed: u64) -> Story {
+    pub fn crowd(seed: u64) -> Story {
         let mut story = Story::of(seed);
-        let mut dice = Dice::new(seed, 6);
+        let mut dice = Dice::new(seed, "crowd");
         let dice = &mut dice;
         story.tasks_consumers = dice.pick(&[3, 5, 8]);
         story.batch = 1;
@@ -161,7 +161,7 @@ impl Story {
                 .collect();
         }
         // A budget that is nearly spent when they come for the rest of it. Dice of its own, as for what is added anywhere.
-        let mut money = Dice::new(seed, 9);
+        let mut money = Dice::new(seed, "crowd.money");
         if money.chance(0.5) {
             first.body["limits"]["max_cost_usd"] = json!(money.pick(&[0.02, 0.05, 0.1, 0.2]));
             first.body["limits"]["on_budget"] = json!(money.pick(&["finish", "pause"]));

@@ -1,10 +1,13 @@
 //! The simulation: the whole engine over real SQL on a virtual clock, with everything going wrong that can. One seed
 //! is one story; the promises are asserted at every commit and at its end.
 //!
-//! `FANWISE_SEEDS=N FANWISE_PLANNED_SEEDS=M FANWISE_TIERED_SEEDS=L FANWISE_BATCHED_SEEDS=K FANWISE_CROWDED_SEEDS=J FANWISE_WIDE_SEEDS=I FANWISE_SEED_START=S cargo test --test engine simulation --
-//! --nocapture` plays more of them, with given plans, with plans that are made, with cascades of models, with batches, with crowds
-//! of consumers and with pages, documents, tools and trees; `SEED=X cargo test --test engine simulation::one -- --nocapture` plays one and prints its transcript
-//! (`simulation::planned`, `simulation::tiered`, `simulation::batched`, `simulation::crowded`, `simulation::wide`: of those kinds).
+//! - `SIM=kind:seed cargo test --test engine simulation::story -- --exact --nocapture` plays one story and prints its
+//!   transcript. The kinds are those of [`Kind::ALL`].
+//! - `SIM_STORIES=static:5000,wide:1000` says how many stories of a kind are played, `SIM_START=N` from which seed.
+//! - `SIM_FAILURES=N` ends a kind after N broken stories.
+//!
+//! Each kind prints a fingerprint: a hash over calls, fates and money of its stories. A change that must not alter
+//! behaviour leaves it as it is.
 
 mod check;
 mod fates;
@@ -23,45 +26,84 @@ use std::time::Instant;
 use run::{Outcome, play};
 use story::Story;
 
-/// Seeds of a plain test run.
-const SEEDS: u64 = 2_000;
-const DYNAMIC_SEEDS: u64 = 200;
-const BATCHED_SEEDS: u64 = 200;
-const TIERED_SEEDS: u64 = 200;
-const CROWDED_SEEDS: u64 = 300;
-const WIDE_SEEDS: u64 = 300;
-/// So many stories that broke a promise are enough; `FANWISE_FAILURES` says otherwise.
+/// Broken stories after which a kind is not played further.
 const FAILURES: u64 = 20;
 /// Lines of a transcript that are shown of a failure.
 const SHOWN: usize = 400;
 
-fn variable(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.trim().parse().ok()
-}
-
-/// What a story's jobs are like: by a caller's plan, by the orchestrator's, with a cascade of models, or in batches; or
-/// whose consumers are many and meet, or whose input and plan have everything else that a job can.
+/// The kinds of stories.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
+    /// Jobs with a plan of their caller's.
     Static,
+    /// Jobs that the orchestrator plans.
     Dynamic,
-    Batched,
-    Tiered,
-    Crowded,
+    /// Jobs whose calls go in batches.
+    Batch,
+    /// Stages with a cascade of models.
+    Cascade,
+    /// Many consumers that meet.
+    Crowd,
+    /// Pages, documents, tools, trees: all else that a job can have.
     Wide,
 }
 
 impl Kind {
+    /// Each kind with its name and the number of stories of a plain test run.
+    const ALL: [(Kind, &str, u64); 6] = [
+        (Kind::Static, "static", 2_000),
+        (Kind::Dynamic, "dynamic", 200),
+        (Kind::Batch, "batch", 200),
+        (Kind::Cascade, "cascade", 200),
+        (Kind::Crowd, "crowd", 300),
+        (Kind::Wide, "wide", 300),
+    ];
+
     fn story(self, seed: u64) -> Story {
         match self {
             Kind::Static => Story::of(seed),
             Kind::Dynamic => Story::dynamic(seed),
-            Kind::Batched => Story::batched(seed),
-            Kind::Tiered => Story::tiered(seed),
-            Kind::Crowded => Story::crowded(seed),
+            Kind::Batch => Story::batch(seed),
+            Kind::Cascade => Story::cascade(seed),
+            Kind::Crowd => Story::crowd(seed),
             Kind::Wide => Story::wide(seed),
         }
     }
+
+    fn name(self) -> &'static str {
+        Kind::ALL
+            .iter()
+            .find_map(|(kind, name, _)| (*kind == self).then_some(*name))
+            .unwrap()
+    }
+
+    /// How many stories of it a test run plays, and how many it plays by default.
+    fn stories(self) -> (u64, u64) {
+        let by_default = Kind::ALL
+            .iter()
+            .find_map(|(kind, _, count)| (*kind == self).then_some(*count))
+            .unwrap();
+        let wanted = std::env::var("SIM_STORIES").unwrap_or_default();
+        let wanted = wanted.split(',').find_map(|part| {
+            let (name, count) = part.split_once(':')?;
+            (name == self.name()).then(|| count.parse().unwrap())
+        });
+        (wanted.unwrap_or(by_default), by_default)
+    }
+}
+
+/// The story that `SIM` names.
+fn chosen() -> Option<(Kind, u64)> {
+    let chosen = std::env::var("SIM").ok()?;
+    let (name, seed) = chosen.split_once(':').expect("SIM is kind:seed");
+    let kind = Kind::ALL
+        .iter()
+        .find_map(|(kind, known, _)| (*known == name).then_some(*kind));
+    Some((kind.expect("SIM names no kind"), seed.parse().unwrap()))
+}
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.trim().parse().ok()
 }
 
 /// Plays a story; a panic anywhere in it is a violation too.
@@ -83,49 +125,44 @@ struct Totals {
     states: BTreeMap<String, u64>,
     reached: Vec<u64>,
     pages: usize,
+    fingerprint: u64,
     failed: BTreeMap<u64, String>,
 }
 
 #[test]
-fn every_seed_keeps_the_promises() {
-    keeps_the_promises(Kind::Static, variable("FANWISE_SEEDS").unwrap_or(SEEDS));
+fn static_jobs_keep_the_promises() {
+    keeps_the_promises(Kind::Static);
 }
 
 #[test]
-fn every_seed_keeps_the_promises_when_jobs_are_planned() {
-    let count = variable("FANWISE_PLANNED_SEEDS").unwrap_or(DYNAMIC_SEEDS);
-    keeps_the_promises(Kind::Dynamic, count);
+fn dynamic_jobs_keep_the_promises() {
+    keeps_the_promises(Kind::Dynamic);
 }
 
 #[test]
-fn every_seed_keeps_the_promises_when_calls_go_in_batches() {
-    let count = variable("FANWISE_BATCHED_SEEDS").unwrap_or(BATCHED_SEEDS);
-    keeps_the_promises(Kind::Batched, count);
+fn batch_jobs_keep_the_promises() {
+    keeps_the_promises(Kind::Batch);
 }
 
 #[test]
-fn every_seed_keeps_the_promises_when_models_follow_one_another() {
-    let count = variable("FANWISE_TIERED_SEEDS").unwrap_or(TIERED_SEEDS);
-    keeps_the_promises(Kind::Tiered, count);
+fn cascade_jobs_keep_the_promises() {
+    keeps_the_promises(Kind::Cascade);
 }
 
 #[test]
-fn every_seed_keeps_the_promises_when_consumers_meet() {
-    let count = variable("FANWISE_CROWDED_SEEDS").unwrap_or(CROWDED_SEEDS);
-    keeps_the_promises(Kind::Crowded, count);
+fn crowd_jobs_keep_the_promises() {
+    keeps_the_promises(Kind::Crowd);
 }
 
 #[test]
-fn every_seed_keeps_the_promises_when_jobs_are_wide() {
-    keeps_the_promises(
-        Kind::Wide,
-        variable("FANWISE_WIDE_SEEDS").unwrap_or(WIDE_SEEDS),
-    );
+fn wide_jobs_keep_the_promises() {
+    keeps_the_promises(Kind::Wide);
 }
 
-fn keeps_the_promises(kind: Kind, count: u64) {
-    let first = variable("FANWISE_SEED_START").unwrap_or(1);
-    let enough = variable("FANWISE_FAILURES").unwrap_or(FAILURES);
+fn keeps_the_promises(kind: Kind) {
+    let (count, by_default) = kind.stories();
+    let first = variable("SIM_START").unwrap_or(1);
+    let enough = variable("SIM_FAILURES").unwrap_or(FAILURES);
     // This is native: how long it may play is real time.
     #[allow(clippy::disallowed_methods)]
     let begun = Instant::now();
@@ -149,6 +186,9 @@ fn keeps_the_promises(kind: Kind, count: u64) {
                             totals.strikes += outcome.strikes;
                             totals.items += outcome.items;
                             totals.pages += outcome.pages;
+                            // In whatever order stories end.
+                            totals.fingerprint =
+                                totals.fingerprint.wrapping_add(outcome.fingerprint);
                             totals.reached.resize(outcome.reached.len(), 0);
                             for (sum, one) in totals.reached.iter_mut().zip(outcome.reached) {
                                 *sum += one;
@@ -181,6 +221,11 @@ fn keeps_the_promises(kind: Kind, count: u64) {
     let names = watch::REACHED.iter().map(|(name, _)| *name);
     let reached: BTreeMap<&str, u64> = names.zip(totals.reached).collect();
     println!("{} pages asked for, {reached:?}", totals.pages);
+    println!(
+        "fingerprint of {} {played}: {:016x}",
+        kind.name(),
+        totals.fingerprint
+    );
     for (seed, violation) in &totals.failed {
         println!("seed {seed}: {violation}");
     }
@@ -191,7 +236,7 @@ fn keeps_the_promises(kind: Kind, count: u64) {
             totals.failed.len()
         );
     }
-    if kind == Kind::Wide && played >= WIDE_SEEDS {
+    if kind == Kind::Wide && played >= by_default {
         let never: Vec<_> = reached.iter().filter(|(_, times)| **times == 0).collect();
         assert!(
             never.is_empty() && totals.pages > 0,
@@ -203,21 +248,18 @@ fn keeps_the_promises(kind: Kind, count: u64) {
 /// Plays one story again and prints it.
 fn show(seed: u64, kind: Kind) {
     let outcome = attempt(seed, kind, true);
-    let test = match kind {
-        Kind::Static => "one",
-        Kind::Dynamic => "planned",
-        Kind::Batched => "batched",
-        Kind::Tiered => "tiered",
-        Kind::Crowded => "crowded",
-        Kind::Wide => "wide",
-    };
-    let again = format!("SEED={seed} cargo test --test engine simulation::{test} -- --nocapture");
+    let again = format!(
+        "SIM={}:{seed} cargo test --test engine simulation::story -- --exact --nocapture",
+        kind.name()
+    );
     match outcome {
         Err(panic) => println!("seed {seed}: {panic}\nreplay: {again}"),
         Ok(outcome) => {
-            let all = variable("SEED").is_some();
-            let skip = outcome.transcript.len().saturating_sub(SHOWN);
-            for line in outcome.transcript.iter().skip(if all { 0 } else { skip }) {
+            let skip = match chosen() {
+                Some(_) => 0,
+                None => outcome.transcript.len().saturating_sub(SHOWN),
+            };
+            for line in outcome.transcript.iter().skip(skip) {
                 println!("{line}");
             }
             for violation in &outcome.violations {
@@ -228,45 +270,24 @@ fn show(seed: u64, kind: Kind) {
     }
 }
 
+/// The story that `SIM` names, or else the first of each kind.
 #[test]
-fn one() {
-    repeats(Kind::Static);
-}
-
-#[test]
-fn planned() {
-    repeats(Kind::Dynamic);
-}
-
-#[test]
-fn batched() {
-    repeats(Kind::Batched);
-}
-
-#[test]
-fn tiered() {
-    repeats(Kind::Tiered);
-}
-
-#[test]
-fn crowded() {
-    repeats(Kind::Crowded);
-}
-
-#[test]
-fn wide() {
-    repeats(Kind::Wide);
-}
-
-fn repeats(kind: Kind) {
-    let seed = variable("SEED").unwrap_or(1);
-    if variable("SEED").is_some() {
+fn story() {
+    if let Some((kind, seed)) = chosen() {
         println!("{:#?}", kind.story(seed));
         show(seed, kind);
+        repeats(kind, seed);
+        return;
     }
+    for (kind, _, _) in Kind::ALL {
+        repeats(kind, 1);
+    }
+}
+
+/// The same seed tells the same story, or no failure could be replayed.
+fn repeats(kind: Kind, seed: u64) {
     let first = attempt(seed, kind, false).unwrap();
     let second = attempt(seed, kind, false).unwrap();
     assert_eq!(first.violations, Vec::<String>::new());
-    // The same seed tells the same story, or no failure could be replayed.
     assert_eq!(first.fingerprint, second.fingerprint);
 }

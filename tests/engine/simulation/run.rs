@@ -3,12 +3,15 @@
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 
-use fanwise::app::consume::{self, Settle};
-use fanwise::app::{App, AppError, control, plan, submit, sweep};
-use fanwise::core::plan::{InputKind, Limits, Stage};
+use fanwise::app::dispatch::Settle;
+use fanwise::app::job::{commands, sweep};
+use fanwise::app::planning::commands as planning_commands;
+use fanwise::app::{App, AppError, dispatch, submit};
+use fanwise::core::plan::spec::{InputKind, Limits, Stage};
 use fanwise::ports::{Clock, QueueName};
 use futures::executor::{LocalPool, LocalSpawner};
 use futures::task::LocalSpawnExt;
+use serde_json::{Map, Value};
 use standin::faults::Shares;
 
 use super::story::{Event, Story};
@@ -34,6 +37,7 @@ pub struct Outcome {
     pub reached: Vec<u64>,
     /// Pages of the open web that were asked for.
     pub pages: usize,
+    /// Of calls, fates, money and what the dice drew.
     pub fingerprint: u64,
 }
 
@@ -83,7 +87,7 @@ pub fn play(story: Story, record: bool) -> Outcome {
         ..Busy::default()
     };
     let mut run = Run {
-        dice: Dice::new(story.seed, 3),
+        dice: Dice::new(story.seed, "run"),
         story,
         world,
         app,
@@ -104,6 +108,7 @@ pub fn play(story: Story, record: bool) -> Outcome {
     }
     let count = |sql: &str| run.world.query(sql)[0]["n"].as_u64().unwrap();
     let reached = watch::REACHED.iter().map(|(_, sql)| count(sql)).collect();
+    let fates = run.world.query(FATES);
     let mut chaos = run.world.chaos();
     let states = run
         .world
@@ -120,9 +125,22 @@ pub fn play(story: Story, record: bool) -> Outcome {
         strikes: chaos.strikes,
         items: run.story.jobs.iter().map(|plan| plan.texts.len()).sum(),
         states,
-        fingerprint: chaos.dice.next(),
+        fingerprint: fingerprint(&fates, chaos.dice.next()),
     }
 }
+
+/// FNV-1a over what became of every task, call and dollar of a story.
+fn fingerprint(fates: &[Map<String, Value>], drawn: u64) -> u64 {
+    let text = format!("{fates:?} {drawn}");
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// In an order that no id decides, for ids depend on how often dice were thrown for other things.
+const FATES: &str = "SELECT j.state, j.spent_nano, j.unknown_nano, j.saved_nano, j.calls,
+  (SELECT group_concat(n) FROM (SELECT t.state || ':' || t.attempts || ':' || t.ids AS n FROM tasks t WHERE t.job = j.id ORDER BY t.idx)) AS tasks
+  FROM jobs j ORDER BY j.created_at, j.rowid";
 
 impl Run {
     /// The jobs' ids, in the order of the story.
@@ -322,27 +340,29 @@ impl Run {
         let tenant = self.story.jobs[position].tenant;
         self.act("caller", false, async move |app| {
             for _ in 0..3 {
-                let limits = |limits: &Limits| control::Patch {
+                let limits = |limits: &Limits| commands::Patch {
                     limits: Some(limits.clone()),
                     metadata: None,
                 };
                 let done = match &command {
-                    Command::Cancel => control::cancel(&app, tenant, &id).await.map(drop),
-                    Command::Pause => control::pause(&app, tenant, &id).await.map(drop),
-                    Command::Resume => control::resume(&app, tenant, &id).await.map(drop),
-                    Command::Approve => plan::approve(&app, tenant, &id).await.map(drop),
+                    Command::Cancel => commands::cancel(&app, tenant, &id).await.map(drop),
+                    Command::Pause => commands::pause(&app, tenant, &id).await.map(drop),
+                    Command::Resume => commands::resume(&app, tenant, &id).await.map(drop),
+                    Command::Approve => planning_commands::approve(&app, tenant, &id)
+                        .await
+                        .map(drop),
                     Command::Replace(stages) => {
-                        let replaced = plan::replace(&app, tenant, &id, stages).await;
+                        let replaced = planning_commands::replace(&app, tenant, &id, stages).await;
                         if let Err(AppError::Invalid(faults)) = &replaced {
                             let line = format!("a replaced plan was refused: {faults:?}");
                             app.ports.chaos().violations.push(line);
                         }
                         replaced.map(drop)
                     }
-                    Command::Patch(new) => control::patch(&app, tenant, &id, limits(new))
+                    Command::Patch(new) => commands::patch(&app, tenant, &id, limits(new))
                         .await
                         .map(drop),
-                    Command::Retry(new) => control::retry(&app, tenant, &id, new).await.map(drop),
+                    Command::Retry(new) => commands::retry(&app, tenant, &id, new).await.map(drop),
                 };
                 match done {
                     Err(AppError::Unavailable(_)) => app.ports.sleep(500).await,
@@ -396,6 +416,11 @@ impl Run {
                     self.command(position, Command::Resume);
                 }
                 Some("budget") => self.command(position, Command::Cancel),
+                // The models give no valid answer: a caller tries once more, or gives up.
+                Some("answers") if self.dice.chance(0.3) => {
+                    self.command(position, Command::Resume);
+                }
+                Some("answers") => self.command(position, Command::Cancel),
                 Some("quota") if self.dice.chance(0.02) => {
                     self.command(position, Command::Resume);
                 }
@@ -461,13 +486,13 @@ impl Run {
         app.ports.tell(|| format!("takes {}", bodies.join(" ")));
         let work = async move {
             if dead {
-                return consume::dead_letter(&app, "dlq", &bodies.concat()).await;
+                return dispatch::dead_letter(&app, "dlq", &bodies.concat()).await;
             }
             match queue {
-                QueueName::Control => consume::control(&app, &bodies.concat()).await,
-                QueueName::Tasks => consume::tasks(&app, bodies).await,
+                QueueName::Control => dispatch::control(&app, &bodies.concat()).await,
+                QueueName::Tasks => dispatch::tasks(&app, bodies).await,
                 QueueName::Outbound => {
-                    consume::outbound(&app, &bodies.concat(), fanwise::api::read_job).await
+                    dispatch::outbound(&app, &bodies.concat(), fanwise::api::read_job).await
                 }
             }
         };

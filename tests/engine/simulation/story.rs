@@ -1,6 +1,6 @@
 //! A story: everything that a seed decides before the world begins to turn.
 
-use fanwise::core::plan::{InputKind, Limits};
+use fanwise::core::plan::spec::{InputKind, Limits};
 use serde_json::{Value, json};
 use standin::faults::{Fault, Shares};
 
@@ -102,7 +102,7 @@ pub(super) const MINUTE: i64 = 60_000;
 
 impl Story {
     pub fn of(seed: u64) -> Story {
-        let mut dice = Dice::new(seed, 1);
+        let mut dice = Dice::new(seed, "story");
         let dice = &mut dice;
         let heals_at = dice.range(2, 25) as i64 * MINUTE;
         let rates = rates(dice);
@@ -113,10 +113,11 @@ impl Story {
         };
         let count = dice.pick(&[1, 1, 1, 2, 2, 3, 4]);
         // Dice of its own, so that all else of a story is as it would be without.
-        let mut own = Dice::new(seed, 4);
-        let mut lengths = Dice::new(seed, 5);
-        let mut closer = Dice::new(seed, 6);
-        let mut checks = Dice::new(seed, 8);
+        let mut own = Dice::new(seed, "context");
+        let mut lengths = Dice::new(seed, "lengths");
+        let mut closer = Dice::new(seed, "follow_up");
+        let mut checks = Dice::new(seed, "checks");
+        let mut conditions = Dice::new(seed, "conditions");
         let mut jobs: Vec<Plan> = Vec::new();
         for n in 0..count {
             let tenant = dice.pick(tenants);
@@ -135,6 +136,7 @@ impl Story {
                     add_lengths(&mut lengths, &mut texts, &mut body);
                     add_follow_up(&mut closer, &mut body);
                     add_groups_and_a_judge(&mut checks, &mut body);
+                    add_condition(&mut conditions, &mut body);
                     (texts, body)
                 }
             };
@@ -241,7 +243,7 @@ fn vars(dice: &mut Dice, own: &mut Dice) -> Vec<(&'static str, String)> {
     set("QUEUED_STALE_MS", &[20_000, 60_000]);
     set("LEDGER_DAYS", &[30, 30, 30, 0]);
     // More than any single call may cost, or it could never go.
-    for name in ["ACCOUNT_DAILY_USD", "TOKEN_DAILY_USD"] {
+    for name in ["ACCOUNT_DAILY_USD", "TENANT_DAILY_USD"] {
         if dice.chance(0.1) {
             vars.push((name, dice.pick(&["0.5", "1.5"]).to_owned()));
         }
@@ -372,6 +374,35 @@ fn add_follow_up(dice: &mut Dice, body: &mut Value) {
         closer["with_input"] = json!(true);
     }
     stages.insert(last + 1, closer);
+}
+
+/// A stage that reads some of what was classified, and has results of its own.
+fn add_condition(dice: &mut Dice, body: &mut Value) {
+    let stages = body["stages"].as_array_mut().unwrap();
+    let last = stages
+        .iter()
+        .rposition(|stage| stage["kind"] == "map")
+        .unwrap();
+    if stages[last]["name"] != "classify" || !dice.chance(0.2) {
+        return;
+    }
+    let one = dice.pick(&CATEGORIES[..3]);
+    let field = "primary_category";
+    let by = dice.pick(&[
+        json!({"field": field, "in": [one, "other"]}),
+        json!({"field": field, "not_in": [one]}),
+        json!({"any": [{"field": field, "in": [one]}, {"field": field, "exists": false}]}),
+    ]);
+    let mut reasons = json!({
+        "name": "reasons", "kind": "map", "instructions": "Say why.", "output": "item", "where": by,
+        "chunk": {"items": dice.pick(&[1, 3, 10])}, "max_tokens": 1_500,
+        "output_schema": {
+            "type": "object", "required": ["reason", "act"], "additionalProperties": false,
+            "properties": {"reason": {"type": "string"}, "act": {"type": "boolean"}}}});
+    if dice.chance(0.3) {
+        reasons["with_input"] = json!(true);
+    }
+    stages.insert(last + 1, reasons);
 }
 
 /// One task for each category of what was classified, and a judge of the first results.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use fanwise::config::Config;
-use fanwise::core::state::{JobEvent, JobState, TaskEvent, TaskState, next_job, next_task};
+use fanwise::core::job::state::{JobEvent, JobState, TaskEvent, TaskState, next_job, next_task};
 
 const TABLES: &str = "
 CREATE TEMP TABLE clock (seq INTEGER);
@@ -70,14 +70,15 @@ BEGIN
 END;
 
 CREATE TEMP TRIGGER watch_first_of_day AFTER INSERT ON spending
-WHEN NEW.spent_nano + NEW.reserved_nano
-  > (SELECT CASE NEW.tenant WHEN '*' THEN account_day ELSE tenant_day END FROM setting)
+WHEN NEW.spent_nano + NEW.reserved_nano > (SELECT tenant_day FROM setting)
+  OR (SELECT SUM(spent_nano + reserved_nano) FROM spending WHERE day = NEW.day) > (SELECT account_day FROM setting)
 BEGIN
   INSERT INTO violations VALUES ('P3: ' || (NEW.spent_nano + NEW.reserved_nano) || ' is more than a day''s cap');
 END;
 CREATE TEMP TRIGGER watch_day AFTER UPDATE ON spending
-WHEN NEW.spent_nano + NEW.reserved_nano > OLD.spent_nano + OLD.reserved_nano AND NEW.spent_nano + NEW.reserved_nano
-  > (SELECT CASE NEW.tenant WHEN '*' THEN account_day ELSE tenant_day END FROM setting)
+WHEN NEW.spent_nano + NEW.reserved_nano > OLD.spent_nano + OLD.reserved_nano
+  AND (NEW.spent_nano + NEW.reserved_nano > (SELECT tenant_day FROM setting)
+    OR (SELECT SUM(spent_nano + reserved_nano) FROM spending WHERE day = NEW.day) > (SELECT account_day FROM setting))
 BEGIN
   INSERT INTO violations VALUES ('P3: ' || (NEW.spent_nano + NEW.reserved_nano) || ' is more than a day''s cap');
 END;
@@ -137,7 +138,7 @@ pub fn settings(config: &Config) -> String {
         "INSERT INTO setting VALUES ({}, {}, {});",
         config.governor_start,
         nano(config.account_daily_usd),
-        nano(config.token_daily_usd)
+        nano(config.tenant_daily_usd)
     )
 }
 
@@ -226,9 +227,9 @@ pub const COUNTERS: &[(&str, &str)] = &[
     ("a day's money", "
       SELECT s.day, s.tenant FROM spending s
       WHERE s.spent_nano <> (SELECT COALESCE(SUM(cost_nano), 0) FROM attempts a
-          WHERE a.day = s.day AND s.tenant IN (a.tenant, '*') AND a.state = 'done')
+          WHERE a.day = s.day AND s.tenant = a.tenant AND a.state = 'done')
         OR s.reserved_nano <> (SELECT COALESCE(SUM(reserved_nano), 0) FROM attempts a
-          WHERE a.day = s.day AND s.tenant IN (a.tenant, '*') AND a.state <> 'done')"),
+          WHERE a.day = s.day AND s.tenant = a.tenant AND a.state <> 'done')"),
     ("results and their bytes", "
       SELECT j.id FROM jobs j LEFT JOIN (SELECT job, COUNT(*) n, SUM(bytes) b FROM outputs GROUP BY job) o ON o.job = j.id
       WHERE j.results <> COALESCE(n, 0) OR j.result_bytes <> COALESCE(b, 0)"),
@@ -247,8 +248,11 @@ pub const COUNTERS: &[(&str, &str)] = &[
       SELECT job, run FROM ended GROUP BY job, run HAVING COUNT(*) > 1"),
     ("tries that no call explains", "
       SELECT t.job, t.idx, t.tries FROM tasks t WHERE t.form <> 'fetch' AND t.tries > (SELECT COUNT(*) FROM attempts a
-        WHERE a.job = t.job AND a.idx = t.idx AND (a.error_class IS NULL OR a.error_class NOT IN ('not_sent',
-          'rate_limited', 'ramp_limited', 'overloaded', 'schema_refused', 'authentication_failed', 'billing_failed',
+        -- Those of the task that a half was split from are its items' too.
+        WHERE a.job = t.job AND a.idx IN (WITH RECURSIVE up(idx) AS (SELECT t.idx UNION SELECT CAST(p.origin AS INTEGER)
+            FROM up JOIN tasks p ON p.job = t.job AND p.idx = up.idx WHERE p.origin IS NOT NULL) SELECT idx FROM up)
+          AND (a.error_class IS NULL OR a.error_class NOT IN ('not_sent',
+          'rate_limited', 'ramp_limited', 'overloaded', 'request_blocked', 'schema_refused', 'authentication_failed', 'billing_failed',
           'permission_denied', 'spend_limit_reached', 'contract_spend_limit_reached', 'usage_limit_reached',
           'organization_on_hold', 'encryption_key_unusable', 'batch_expired', 'batch_canceled')))"),
     ("what is in batches", "

@@ -1,7 +1,7 @@
 //! Stories of wide jobs: pages of the open web, documents and long items in slices, workers with tools, results that a synthesis
 //! can only read by way of a tree, claims that name what they rest on, and plans that are replaced while they wait for approval.
 
-use fanwise::core::plan::InputKind;
+use fanwise::core::plan::spec::InputKind;
 use serde_json::{Value, json};
 use standin::faults::Fault;
 
@@ -13,7 +13,7 @@ impl Story {
     /// The same story with such jobs.
     pub fn wide(seed: u64) -> Story {
         let mut story = Story::of(seed);
-        let mut dice = Dice::new(seed, 10);
+        let mut dice = Dice::new(seed, "wide");
         let dice = &mut dice;
         let given: Vec<Plan> = story.jobs.clone();
         for at in 0..given.len() {
@@ -48,7 +48,7 @@ impl Story {
         }
         if dice.chance(0.5) {
             let small = json!({"models": {
-                "claude-opus-5-5": {"context_tokens": dice.pick(&[11_000, 12_500])},
+                "claude-opus-5-5": {"context_tokens": dice.pick(&[8_000, 9_500])},
                 "claude-haiku-5-5": {"context_tokens": dice.pick(&[9_000, 14_000])}}});
             story.vars.push(("MODELS_JSON", small.to_string()));
             // No long reference material fits such a context too.
@@ -61,7 +61,12 @@ impl Story {
                     .into_iter()
                     .flatten()
                 {
-                    stage.as_object_mut().unwrap().remove("context");
+                    let stage = stage.as_object_mut().unwrap();
+                    stage.remove("context");
+                    if stage["kind"] == "synthesis" && stage["max_tokens"].as_u64() > Some(2_000) {
+                        // More would leave no room for results, and is refused.
+                        stage.insert("max_tokens".into(), json!(2_000));
+                    }
                 }
             }
         }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use standin::engine::{End, Incoming};
 use standin::stats::Ended;
 
-use super::{KEY, World, db, lock};
+use super::{Held, World, db, lock};
 use crate::chaos::{Call, Strike};
 
 /// A call that is dropped before its end is seen by Claude as a client that went away.
@@ -19,21 +19,26 @@ struct OpenCall {
     number: u64,
     job: String,
     ended: bool,
+    _memory: Option<Held>,
 }
 
 impl OpenCall {
-    fn begin(world: &World, number: u64, job: String) -> OpenCall {
+    fn begin(world: &World, number: u64, job: String, memory: Option<Held>) -> OpenCall {
         // A consumer that stood still beyond its lease may still be calling: its attempt was given up, and another took its place.
         let open = world.open_attempts(&job);
         let mut running = lock(&world.0.running);
         let (now, most) = running.entry(job.clone()).or_default();
         *now += 1;
         *most = (*most).max((*now).min(open));
+        if let Some(platform) = world.platform() {
+            platform.call_begins(world, &job, *now);
+        }
         OpenCall {
             world: world.clone(),
             number,
             job,
             ended: false,
+            _memory: memory,
         }
     }
 
@@ -42,6 +47,9 @@ impl OpenCall {
             self.ended = true;
             if let Some((now, _)) = lock(&self.world.0.running).get_mut(&self.job) {
                 *now -= 1;
+                if let Some(platform) = self.world.platform() {
+                    platform.call_ends(&self.world, &self.job, *now);
+                }
             }
             let now = self.world.now() as u64;
             self.world.claude().ended(self.number, how, now);
@@ -207,7 +215,7 @@ impl Claude for World {
             .iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        headers.push(("x-api-key".into(), KEY.into()));
+        headers.extend(lock(&self.0.opening).iter().cloned());
         let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
         let incoming = Incoming {
             method: if request.body.is_some() {
@@ -222,6 +230,10 @@ impl Claude for World {
             body: request.body.clone().unwrap_or_default().into(),
             too_large: false,
         };
+        let bytes = request.body.as_ref().map_or(0, String::len);
+        let memory = self.platform().map(|platform| platform.holds_call(bytes));
+        // Given back with this future: when the head is there, or when nobody waits for it any more.
+        let _connection = self.connection().await;
         let begun = self.now();
         let reply = lock(&self.0.claude).handle(&incoming, begun as u64);
         self.note_call(&request, reply.number);
@@ -234,7 +246,7 @@ impl Claude for World {
         } else {
             String::new()
         };
-        let mut connection = OpenCall::begin(self, reply.number, job);
+        let mut connection = OpenCall::begin(self, reply.number, job, memory);
         let dies = strike == Strike::DiesAfter;
         let dies_at_head = dies && self.chaos().dice.chance(0.5);
         self.sleep(reply.opens_ms).await;

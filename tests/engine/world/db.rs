@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
-use fanwise::ports::{Answer, Clock as _, Db, DbError, Statement};
+use fanwise::ports::{Answer, Db, DbError, Statement};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use rusqlite::types::Value as Sql;
@@ -87,6 +87,19 @@ impl World {
             .collect()
     }
 
+    /// From now on nothing is written that would make the database larger than this.
+    #[allow(dead_code, reason = "for the tests under a model of production")]
+    pub fn limit_size(&self, bytes: Option<u64>) {
+        let Some(bytes) = bytes else { return };
+        let conn = lock(&self.0.conn);
+        let page: i64 = conn
+            .query_row("PRAGMA page_size", [], |row| row.get(0))
+            .unwrap();
+        let pages = (bytes as i64 / page).max(1);
+        let limit = format!("PRAGMA max_page_count = {pages}");
+        conn.query_row(&limit, [], |_| Ok(())).unwrap();
+    }
+
     /// Runs SQL of the simulation's own.
     pub fn execute(&self, sql: &str) {
         lock(&self.0.conn).execute_batch(sql).unwrap();
@@ -97,7 +110,7 @@ impl Db for World {
     async fn batch(&self, statements: Vec<Statement>) -> Result<Vec<Answer>, DbError> {
         let lost = || Err(DbError::Unavailable("network connection lost".into()));
         let strike = self.strike(|rates| rates.db, || names(&statements));
-        self.sleep(self.latency()).await;
+        let trip = self.batch_goes(&statements).await?;
         match strike {
             Strike::DiesBefore => return self.die().await,
             Strike::FailsBefore => return lost(),
@@ -117,10 +130,17 @@ impl Db for World {
                 .iter()
                 .map(|statement| run(&transaction, statement.sql, &statement.params))
                 .collect();
+            // D1 tells it with each statement; it is wanted once.
+            let bytes = size(&transaction);
             if answers.is_ok() {
                 transaction.commit().unwrap();
             }
-            answers
+            answers.map(|mut answers| {
+                if let Some(last) = answers.last_mut() {
+                    last.size = Some(bytes);
+                }
+                answers
+            })
         };
         if watching {
             let seen: Vec<String> = {
@@ -140,13 +160,23 @@ impl Db for World {
                 self.chaos().violations.push(format!("SQL refused: {text}"));
             }
         }
-        self.sleep(self.latency()).await;
+        let result = self.batch_returns(trip, &statements, result).await;
         match strike {
             Strike::DiesAfter => self.die().await,
             Strike::FailsAfter => lost(),
             _ => result,
         }
     }
+}
+
+/// Bytes of all pages that are in use, as D1 has it.
+fn size(conn: &Connection) -> u64 {
+    let pragma = |name: &str| -> u64 {
+        let mut statement = conn.prepare_cached(&format!("PRAGMA {name}")).unwrap();
+        let value: i64 = statement.query_row([], |row| row.get(0)).unwrap();
+        u64::try_from(value).unwrap_or(0)
+    };
+    (pragma("page_count") - pragma("freelist_count")) * pragma("page_size")
 }
 
 /// The names that the statements carry in their first lines.
@@ -179,8 +209,11 @@ pub(super) fn run(conn: &Connection, sql: &str, params: &[Value]) -> Result<Answ
     let sql = &broken(sql);
     let refuse = |error: rusqlite::Error| {
         let text = error.to_string();
-        if text.contains("guard failed") {
+        if text.contains("batch assertion failed") {
             DbError::Guard(text)
+        } else if text.contains("database or disk is full") {
+            // As the adapter of D1 reads it.
+            DbError::Full("D1_ERROR: Exceeded maximum DB size".into())
         } else {
             DbError::Refused(format!("{text} in {sql}"))
         }
@@ -227,5 +260,6 @@ pub(super) fn run(conn: &Connection, sql: &str, params: &[Value]) -> Result<Answ
     Ok(Answer {
         rows,
         rows_read: u64::try_from(steps).unwrap_or(0),
+        size: None,
     })
 }

@@ -3,7 +3,7 @@
 use std::task::Poll;
 
 use chrono::{DateTime, Offset as _, TimeZone};
-use fanwise::core::readable::Page;
+use fanwise::core::text::html_to_text::Page;
 use fanwise::ports::{
     Clock, Entropy, Log, Ports, TransportError, Web, WebRequest, WireResponse, Zones,
 };

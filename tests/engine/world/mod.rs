@@ -6,6 +6,7 @@
 mod claude;
 mod db;
 mod edges;
+mod platform;
 mod stores;
 
 use std::cell::Cell;
@@ -16,13 +17,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 
 use fanwise::api::read_job;
-use fanwise::app::consume::{self, Settle};
+use fanwise::app::dispatch::Settle;
+use fanwise::app::job::sweep;
 use fanwise::app::submit::{Submit, Submitted, submit};
-use fanwise::app::{App, sweep};
+use fanwise::app::{App, dispatch};
 use fanwise::claude::models::Catalogue;
+use fanwise::claude::request::opening_headers;
 use fanwise::config::Config;
-use fanwise::core::plan::Item;
-use fanwise::core::webhook::SigningKey;
+use fanwise::core::net::webhook::SigningKey;
+use fanwise::core::plan::spec::Item;
 use fanwise::ports::QueueName;
 use futures::executor::LocalPool;
 use futures::task::LocalSpawnExt;
@@ -30,6 +33,7 @@ use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 use standin::engine::Engine;
 
+pub use self::platform::{Access, Held, Platform};
 use crate::chaos::{Actor, Chaos, Rates, Strike, live};
 use crate::sites::Sites;
 
@@ -63,6 +67,8 @@ struct Inner {
     chaos: Mutex<Chaos>,
     /// Calls of each job that Claude is at, and the most there were at a time.
     running: Mutex<BTreeMap<String, (u32, u32)>>,
+    /// The headers that open Claude's endpoint.
+    opening: Mutex<Vec<(String, String)>>,
     /// The consumers at work that [`World::run`] started.
     consumers: Mutex<Vec<Arc<Actor>>>,
 }
@@ -134,20 +140,23 @@ impl World {
             log: Mutex::default(),
             chaos: Mutex::new(Chaos::calm(seed)),
             running: Mutex::default(),
+            opening: Mutex::default(),
             consumers: Mutex::default(),
         };
         World(Arc::new(inner), None)
     }
 
-    /// An engine in this world; variables as in `wrangler.toml`.
+    /// An engine in this world; variables, and constants by their names.
     pub fn app(&self, vars: &[(&str, &str)]) -> App<World> {
-        let config = Config::from_vars(|name| {
-            vars.iter()
-                .find(|(known, _)| *known == name)
-                .map(|(_, value)| (*value).to_owned())
-        });
-        let config = config.unwrap();
+        // Most planned jobs of these tests have no cap.
+        let vars: Vec<_> = vars
+            .iter()
+            .copied()
+            .chain([("PLANS_WITHOUT_CAP", "true")])
+            .collect();
+        let config = Config::from_pairs(&vars).unwrap();
         let models = Catalogue::load(config.models_json.as_deref()).unwrap();
+        *lock(&self.0.opening) = opening_headers(Some(KEY), config.bearer, &[]);
         App {
             ports: self.clone(),
             config: Arc::new(config),
@@ -245,10 +254,10 @@ impl World {
                     .spawn_local(async move {
                         let work = async {
                             match queue {
-                                QueueName::Control => consume::control(&app, &body).await,
-                                QueueName::Tasks => consume::tasks(&app, vec![body.clone()]).await,
+                                QueueName::Control => dispatch::control(&app, &body).await,
+                                QueueName::Tasks => dispatch::tasks(&app, vec![body.clone()]).await,
                                 QueueName::Outbound => {
-                                    consume::outbound(&app, &body, read_job).await
+                                    dispatch::outbound(&app, &body, read_job).await
                                 }
                             }
                         };
@@ -321,6 +330,15 @@ impl World {
             .collect();
         let key = *due.get(pick(due.len().max(1)))?;
         messages.remove(&key)
+    }
+
+    /// Whether a message of that queue is due within `ms`.
+    #[allow(dead_code, reason = "for the tests under a model of production")]
+    pub fn waiting(&self, queue: QueueName, ms: i64) -> bool {
+        let until = self.now() + ms;
+        let messages = lock(&self.0.messages);
+        let mut due = messages.range(..=(until, u64::MAX));
+        due.any(|(_, message)| message.queue == queue)
     }
 
     /// All messages, as a local queue forgets them when it is killed.
@@ -448,7 +466,7 @@ fn name(queue: QueueName) -> &'static str {
 
 /// A job of texts from the fields of a submit body; without stages it is dynamic.
 pub fn job(texts: &[String], body: Value) -> Submit {
-    use fanwise::core::plan::Mode;
+    use fanwise::core::plan::spec::Mode;
     let or = |name: &str, default: Value| body.get(name).cloned().unwrap_or(default);
     Submit {
         task: "Find the recurring issues in these support tickets".into(),
@@ -464,7 +482,7 @@ pub fn job(texts: &[String], body: Value) -> Submit {
             .and_then(Value::as_bool)
             .unwrap_or(false),
         stages: serde_json::from_value(or("stages", json!([]))).unwrap(),
-        input: fanwise::core::plan::InputKind::Items,
+        input: fanwise::core::plan::spec::InputKind::Items,
         items: texts
             .iter()
             .enumerate()
@@ -473,6 +491,7 @@ pub fn job(texts: &[String], body: Value) -> Submit {
                 fields: [("text".to_owned(), json!(text))].into_iter().collect(),
             })
             .collect(),
+        blank_rows: 0,
         limits: serde_json::from_value(body.get("limits").cloned().unwrap_or(json!({}))).unwrap(),
         context: body
             .get("context")

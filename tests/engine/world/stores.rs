@@ -2,16 +2,16 @@
 
 use std::sync::atomic::Ordering;
 
-use fanwise::ports::{BlobError, Blobs, Clock as _, Keys, Outgoing, Queue, QueueError};
+use fanwise::ports::{BlobError, Blobs, Keys, Outgoing, Queue, QueueError};
 
-use super::{Blob, Message, World, lock, name};
+use super::{Access, Blob, Message, World, lock, name};
 use crate::chaos::Strike;
 
 impl World {
     async fn place(&self, key: String, body: String, until: i64) -> Result<(), BlobError> {
         let lost = || Err(BlobError("network connection lost".into()));
         let strike = self.strike(|rates| rates.blob, || format!("put {key}"));
-        self.sleep(self.latency()).await;
+        self.blob_access(Access::Put, &key, body.len()).await?;
         match strike {
             Strike::DiesBefore => return self.die().await,
             Strike::FailsBefore => return lost(),
@@ -69,15 +69,16 @@ impl Blobs for World {
 
     async fn get(&self, key: String) -> Result<Option<String>, BlobError> {
         let strike = self.strike(|rates| rates.blob, || format!("get {key}"));
-        self.sleep(self.latency()).await;
+        let found = self.blob_access(Access::Get, &key, 0).await?;
         match strike {
             Strike::DiesBefore | Strike::DiesAfter => self.die().await,
             Strike::FailsBefore => Err(BlobError("network connection lost".into())),
-            _ => Ok(self.blob(&key)),
+            _ => Ok(self.blob(&key).filter(|_| found)),
         }
     }
 
     async fn delete(&self, key: String) -> Result<(), BlobError> {
+        self.blob_access(Access::Delete, &key, 0).await?;
         lock(&self.0.blobs).remove(&key);
         Ok(())
     }
@@ -85,7 +86,7 @@ impl Blobs for World {
     /// A few at a time, so that going on is tried.
     async fn list(&self, prefix: String, after: Option<String>) -> Result<Keys, BlobError> {
         const PAGE: usize = 5;
-        self.sleep(self.latency()).await;
+        self.blob_access(Access::List, &prefix, 0).await?;
         let after = after.unwrap_or_default();
         let now = self.now();
         let mut keys: Vec<String> = lock(&self.0.blobs)
@@ -118,7 +119,7 @@ impl Queue for World {
                 format!("send {}", to.join(" "))
             },
         );
-        self.sleep(self.latency().min(5)).await;
+        self.queue_takes(&messages).await?;
         match strike {
             Strike::DiesBefore => return self.die().await,
             Strike::FailsBefore => return Err(QueueError("network connection lost".into())),
@@ -151,7 +152,7 @@ impl Queue for World {
                 self.tell(|| format!("  a message comes {} times", copies.len()));
             }
             for late in copies {
-                let delay = i64::from(message.delay_seconds) * 1_000 + late;
+                let delay = i64::from(message.delay_seconds) * 1_000 + late + self.delivery_ms();
                 self.enqueue(
                     Message {
                         queue: message.queue,

@@ -15,8 +15,8 @@ use crate::{
     calls, clock,
     engine::{Asked, BATCH_CLASS, Engine},
     error::ApiError,
-    faults::{Fault, Strike},
-    ids,
+    faults::{Fault, MODES, Strike},
+    ids, models,
     pages::page,
     refusals,
     script::{Body, Outcome},
@@ -197,9 +197,15 @@ impl Engine {
         let hash = self.repeat_hash(asked);
         let strike = self.strike(asked, "", hash);
         let error = strike.and_then(|s| {
-            refusals::account_error(&s, None, asked.now_ms)
-                .or_else(|| refusals::server_error(s.fault))
+            refusals::account_error(&s, None, asked.now_ms).or_else(|| refusals::server_error(&s))
         });
+        let creates = asked.incoming.method == "POST"
+            && asked.incoming.path.trim_end_matches('/') == "/v1/messages/batches";
+        let queue = || {
+            let faults = self.effects(strike.map(|s| s.fault));
+            faults.each().find_map(refusals::batch_error)
+        };
+        let error = error.or_else(|| creates.then(queue).flatten());
         let timing = self.timing(hash, strike);
         let outcome = error.map(|e| Outcome {
             strike,
@@ -215,12 +221,12 @@ impl Engine {
         let struck = strike.filter(|s| {
             matches!(
                 s.fault,
-                Fault::Reset | Fault::NonJson | Fault::Cut | Fault::ResetMid
+                Fault::Reset | Fault::NonJson | Fault::Outage | Fault::Cut | Fault::ResetMid
             )
         });
         let mut outcome = match struck.map(|s| s.fault) {
             Some(Fault::Reset) => Outcome::new(0, Body::Nothing),
-            Some(Fault::NonJson) => {
+            Some(Fault::NonJson | Fault::Outage) => {
                 Outcome::new(502, Body::Html(refusals::html(502, "Bad Gateway")))
             }
             _ => Outcome::new(200, body),
@@ -301,6 +307,7 @@ impl Engine {
         let index =
             found.ok_or_else(|| ApiError::not_found(format!("Message Batch {id} not found.")))?;
         self.advance(index, now_ms, usize::MAX);
+        let modes = self.config.modes.clone();
         let Some(batch) = self.batches.all.get_mut(index) else {
             return Err(ApiError::not_found(id));
         };
@@ -313,6 +320,15 @@ impl Engine {
                 )));
             }
             ("GET", "results") => Body::Lines(batch.lines()),
+            ("POST", "cancel") if ended && modes.has(Fault::CancelEnded400) => {
+                return Err(ApiError::invalid(format!(
+                    "Message Batch {id} cannot be canceled because it has already ended."
+                )));
+            }
+            ("POST", "cancel") if ended && modes.has(Fault::CancelEnded409) => {
+                let message = format!("Message Batch {id} has already ended.");
+                return Err(ApiError::new(409, "conflict_error", message));
+            }
             ("POST", "cancel") => {
                 if !ended && batch.cancelled_ms.is_none() {
                     batch.cancelled_ms = Some(now_ms);
@@ -411,11 +427,14 @@ impl Engine {
             Ok(body) => body,
             Err(error) => return errored(&error),
         };
-        let checked = match validate::check(&body, version, "", Kind::BatchItem, &mut self.schemas)
-        {
+        let checked = match validate::check(&body, version, "", Kind::BatchItem, &mut self.terms) {
             Ok(checked) => checked,
             Err(error) => return errored(&error),
         };
+        let mut modes = MODES.iter().filter(|m| self.config.modes.has(**m));
+        if let Some(error) = modes.find_map(|m| refusals::unknown_field(*m, &checked)) {
+            return errored(&error);
+        }
         let seed = self.next_seed();
         let hash = self.again(key as u64 ^ ids::mix(self.config.seed));
         let fault = self.config.faults.draw(hash);
@@ -423,7 +442,12 @@ impl Engine {
             Some(Fault::Expired) => return json!({ "type": "expired" }),
             Some(Fault::RateLimit | Fault::Ramp) => return errored(&ApiError::overloaded()),
             Some(fault) => {
-                if let Some(error) = refusals::server_error(fault) {
+                let strike = Strike::by_share(fault);
+                let error = refusals::server_error(&strike).or_else(|| match fault {
+                    Fault::Retention => refusals::account_error(&strike, Some(&checked), now_ms),
+                    _ => None,
+                });
+                if let Some(error) = error {
                     return errored(&error);
                 }
             }
@@ -435,11 +459,16 @@ impl Engine {
             false => now_ms,
         };
         self.cache.commit(&quote, now_ms, readable);
-        let mut message = calls::compose(&checked, "", fault, hash, seed, quote.usage);
+        let named = (self.effects(fault), self.config.served_model.clone());
+        let mut message = calls::compose(&checked, "", named, (hash, seed), quote.usage);
         message.service_tier = "batch";
-        let good = message.is_whole() && !fault.is_some_and(Fault::spoils);
+        let good = message.is_whole() && !calls::spoils(&checked, &message.effects);
+        let model = models::find(&message.name).unwrap_or(checked.model);
         // Half price for all of it.
-        let cost = checked.model.cost_nano(&message.usage) / 2;
+        let cost = match message.free {
+            true => 0,
+            false => model.cost_nano(&message.usage) / 2,
+        };
         self.stats
             .batch_answer(id, key, &message.usage, cost, good, now_ms);
         json!({ "type": "succeeded", "message": message.json() })

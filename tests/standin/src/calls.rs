@@ -6,8 +6,8 @@ use crate::{
     answer,
     engine::{Asked, COUNT_CLASS, Engine},
     error::ApiError,
-    faults::{self, Fault, Strike},
-    message::{self, Ending, Message},
+    faults::{self, Effects, Fault, MODES, Strike},
+    message::{self, Draft, Ending, Message},
     models::Usage,
     refusals,
     script::{self, Body, Outcome, Timing},
@@ -22,7 +22,10 @@ impl Engine {
     ) -> Result<Outcome, ApiError> {
         let body = validate::parse(&asked.incoming.body)?;
         let betas = asked.incoming.header("anthropic-beta");
-        let checked = validate::check(&body, version, betas, Kind::CountTokens, &mut self.schemas)?;
+        let checked = validate::check(&body, version, betas, Kind::CountTokens, &mut self.terms)?;
+        if let Some(outcome) = self.other_fault(asked) {
+            return Ok(outcome);
+        }
         let tokens = checked.prompt.tokens;
         // A bucket of its own, never the one of messages.
         let _ = self.class(COUNT_CLASS, asked.now_ms).admit(0, asked.now_ms);
@@ -44,7 +47,11 @@ impl Engine {
         }
         let body = validate::parse(&asked.incoming.body)?;
         let betas = asked.incoming.header("anthropic-beta");
-        let checked = validate::check(&body, version, betas, Kind::Messages, &mut self.schemas)?;
+        let checked = validate::check(&body, version, betas, Kind::Messages, &mut self.terms)?;
+        let mut modes = MODES.iter().filter(|m| self.config.modes.has(**m));
+        if let Some(error) = modes.find_map(|m| refusals::unknown_field(*m, &checked)) {
+            return Err(error);
+        }
         let hash = self.repeat_hash(asked);
         let strike = self.strike(asked, checked.model.id, hash);
         let timing = self.timing(hash, strike);
@@ -88,7 +95,7 @@ impl Engine {
             };
         }
         let fault = strike.map(|s| s.fault);
-        if let Some(error) = fault.and_then(refusals::server_error) {
+        if let Some(error) = strike.as_ref().and_then(refusals::server_error) {
             // The request and its input count against the limits; nothing is
             // billed.
             let failed = Outcome::error(&error, asked.request_id);
@@ -108,7 +115,7 @@ impl Engine {
                     ..Outcome::new(0, Body::Nothing)
                 };
             }
-            Some(Fault::NonJson) => {
+            Some(Fault::NonJson | Fault::Outage) => {
                 let page = Body::Html(refusals::html(502, "Bad Gateway"));
                 return Outcome {
                     strike,
@@ -122,12 +129,15 @@ impl Engine {
         let first_ms = now_ms + timing.opens_ms;
         self.cache.commit(&quote, now_ms, first_ms);
         let role = asked.incoming.header("x-fanwise-role");
-        let message = compose(checked, role, fault, hash, asked.seed, usage);
+        let effects = self.effects(fault);
+        let name = self.config.served_model.clone();
+        let message = compose(checked, role, (effects, name), (hash, asked.seed), usage);
         let output = message.usage.output;
         self.class(model.class, now_ms)
             .produce(output, first_ms, now_ms + timing.ends_ms);
-        let spoiled = fault.is_some_and(|f| f.spoils() || script::breaks(f));
+        let spoiled = spoils(checked, &message.effects) || fault.is_some_and(script::breaks);
         Outcome {
+            free: message.free,
             usage: message.usage,
             good: !spoiled && message.is_whole(),
             strike,
@@ -144,25 +154,60 @@ impl Engine {
     }
 }
 
-/// The message for an admitted request, spoiled where a fault says so.
+/// The text with which refusals are tested at the API. In parts, so that reading this file refuses nothing.
+const REFUSE_ME: &str = concat!(
+    "ANTHROPIC_MAGIC_STRING_",
+    "TRIGGER_REFUSAL_",
+    "1FAEFB6177B4672DEE07F9D3AFC62588CCD2631EDCF22E8CCC1FB35B501C9C86"
+);
+
+fn asks_for_refusal(checked: &Checked<'_>) -> bool {
+    let last = checked.prompt.blocks.last().map(|b| b.value);
+    let text = last.and_then(|v| v.as_str().or_else(|| v.get("text")?.as_str()));
+    text.is_some_and(|t| t.contains(REFUSE_ME))
+}
+
+/// Whether an answer is not one to keep, though it came whole.
+pub(crate) fn spoils(checked: &Checked<'_>, effects: &Effects) -> bool {
+    let unformed = effects.has(Fault::Prose) || effects.has(Fault::FormatIgnored);
+    effects.spoil() || unformed && checked.format.is_some()
+}
+
+/// The message for an admitted request, spoiled where a fault or a mode says so. `name` is what the answer calls the
+/// model; `hash` decides where it is spoiled, `seed` makes its ids.
 pub(crate) fn compose(
     checked: &Checked<'_>,
     role: &str,
-    fault: Option<Fault>,
-    hash: u64,
-    seed: u64,
-    usage: Usage,
+    (effects, name): (Effects, Option<String>),
+    (hash, seed): (u64, u64),
+    input: Usage,
 ) -> Message {
-    let mut content = answer::answer(checked, role, fault == Some(Fault::EnumCase));
-    if let Some(fault) = fault {
+    let drift = effects.struck == Some(Fault::EnumCase);
+    let mut content = match effects.has(Fault::FormatIgnored) && checked.format.is_some() {
+        true => answer::unformatted(checked, role, drift),
+        false => answer::answer(checked, role, drift),
+    };
+    for fault in effects.each() {
         faults::spoil(fault, &mut content, hash);
     }
-    let ending = match fault {
+    let ending = match effects.struck {
+        _ if asks_for_refusal(checked) => Ending::RefusedEarly,
         Some(Fault::Truncate) => Ending::Truncated,
         Some(Fault::Refusal) => Ending::Refused,
+        Some(Fault::RefusalEarly) => Ending::RefusedEarly,
+        Some(Fault::RefusalMid) => Ending::RefusedMid,
+        Some(Fault::SilentCut) => Ending::SilentlyCut,
         Some(Fault::Empty) => Ending::Empty,
         Some(Fault::Pause) if !checked.server_tools.is_empty() => Ending::Paused,
         _ => Ending::Whole,
     };
-    message::compose(checked, &content, ending, seed, usage)
+    let draft = Draft {
+        content,
+        ending,
+        effects,
+        seed,
+        input,
+        name,
+    };
+    message::compose(checked, draft)
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    faults::{Rule, Shares},
+    faults::{Fault, Modes, ONLY_MODES, Rule, Shares},
     limits::Limits,
 };
 
@@ -27,6 +27,8 @@ pub struct Config {
     pub seed: u64,
     pub limits: Limits,
     pub faults: Shares,
+    /// In force for every call.
+    pub modes: Modes,
     /// Tried in order before the shares.
     pub rules: Vec<Rule>,
     /// How long a created batch is in progress.
@@ -37,6 +39,10 @@ pub struct Config {
     pub batch_cancel_ms: u64,
     /// How long after its creation a batch expires.
     pub batch_expires_ms: u64,
+    /// The name of the model in answers, where another one answers than was asked for.
+    pub served_model: Option<String>,
+    /// No model's context is larger than this.
+    pub context_tokens: Option<u64>,
 }
 
 impl Default for Config {
@@ -50,11 +56,14 @@ impl Default for Config {
             seed: 1,
             limits: Limits::default(),
             faults: Shares::default(),
+            modes: Modes::default(),
             rules: Vec::new(),
             batch_ms: 2_000,
             batch_cold: false,
             batch_cancel_ms: 0,
             batch_expires_ms: 24 * 60 * 60_000,
+            served_model: None,
+            context_tokens: None,
         }
     }
 }
@@ -86,6 +95,16 @@ impl Config {
         let burst = self.limits.burst;
         if !(burst > 0.0 && burst <= 1.0) {
             return Err("`limits.burst` lies above 0 and up to 1".to_owned());
+        }
+        let by_call = self
+            .faults
+            .0
+            .keys()
+            .chain(self.rules.iter().map(|r| &r.fault));
+        if let Some(fault) = by_call.copied().find(|f: &Fault| ONLY_MODES.contains(f)) {
+            return Err(format!(
+                "`{fault}` is about the endpoint, not one call: set it in `modes`"
+            ));
         }
         Ok(self)
     }

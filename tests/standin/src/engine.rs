@@ -15,13 +15,14 @@ use crate::{
     cache::PromptCache,
     config::Config,
     error::ApiError,
-    faults::{self, Caller, Fault, Strike},
+    faults::{self, Caller, Effects, Fault, Rule, Strike},
     ids,
     limits::{ClassLimits, Limits},
-    models, refusals, schema,
+    models, refusals,
     script::{Body, Outcome, Timing},
     stats,
-    validate::{VERSION_2023, VERSION_2026},
+    tokens::Tokenizer,
+    validate::{Terms, VERSION_2023, VERSION_2026},
 };
 
 /// The largest body of `/v1/messages` and `count_tokens`.
@@ -70,7 +71,7 @@ pub(crate) struct Asked<'a> {
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) config: Config,
-    pub(crate) schemas: schema::Cache,
+    pub(crate) terms: Terms,
     pub(crate) cache: PromptCache,
     pub(crate) batches: Batches,
     classes: HashMap<&'static str, ClassLimits>,
@@ -85,9 +86,9 @@ pub struct Engine {
 impl Engine {
     /// `salt` makes ids of different runs differ; the same salt gives the same.
     pub fn new(config: Config, salt: u64, now_ms: u64) -> Self {
-        Self {
+        let mut engine = Self {
+            terms: Terms::default(),
             config,
-            schemas: schema::Cache::default(),
             cache: PromptCache::default(),
             batches: Batches::default(),
             classes: HashMap::new(),
@@ -97,6 +98,25 @@ impl Engine {
             seen: HashMap::new(),
             organization: ids::uuid(0x06),
             workspace: ids::other_id("wrkspc_01", 0x57),
+        };
+        engine.set_terms();
+        engine
+    }
+
+    /// What requests are checked by, as the configuration has it.
+    fn set_terms(&mut self) {
+        self.terms.context_tokens = self.config.context_tokens;
+        self.terms.tokenizer = match self.config.modes.has(Fault::TokensByClass) {
+            true => Tokenizer::ByClass,
+            false => Tokenizer::Even,
+        };
+    }
+
+    /// What shapes the answer to a call that this fault struck.
+    pub(crate) fn effects(&self, struck: Option<Fault>) -> Effects {
+        Effects {
+            struck,
+            modes: self.config.modes.clone(),
         }
     }
 
@@ -114,6 +134,7 @@ impl Engine {
             self.seen.clear();
         }
         self.config = config;
+        self.set_terms();
     }
 
     pub fn stats(&self) -> &stats::Stats {
@@ -174,6 +195,15 @@ impl Engine {
             let page = refusals::html(413, "Payload Too Large");
             return Ok(Outcome::new(413, Body::Html(page)));
         }
+        if let Some(strike) = self.outage(asked) {
+            let page = Body::Html(refusals::html(502, "Bad Gateway"));
+            let outcome = Outcome::new(502, page);
+            return Ok(Outcome {
+                strike: Some(strike),
+                timing: self.timing(0, None).quick(),
+                ..outcome
+            });
+        }
         self.authenticate(incoming)?;
         let version = version(incoming)?;
         let not_allowed = || {
@@ -183,6 +213,18 @@ impl Engine {
                 "Method Not Allowed",
             ))
         };
+        let closed = |mode, start: &str| self.config.modes.has(mode) && path.starts_with(start);
+        if closed(Fault::NoBatches, "/v1/messages/batches")
+            || closed(Fault::NoModels, "/v1/models")
+            || closed(Fault::NoCountTokens, "/v1/messages/count_tokens")
+        {
+            return Err(ApiError::not_found("Not Found"));
+        }
+        if path.starts_with("/v1/models")
+            && let Some(outcome) = self.other_fault(asked)
+        {
+            return Ok(outcome);
+        }
         match (incoming.method.as_str(), path) {
             ("POST", "/v1/messages") => self.messages(asked, version),
             ("POST", "/v1/messages/count_tokens") => self.count_tokens(asked, version),
@@ -217,8 +259,20 @@ impl Engine {
             .strip_prefix("Bearer ")
             .unwrap_or_default();
         let accepted = |given: &str| self.config.api_key.as_ref().is_none_or(|k| k == given);
+        let has = |mode| self.config.modes.has(mode);
+        let (key, bearer) = (key.trim(), bearer.trim());
+        if has(Fault::TwoKeys) && !key.is_empty() && !bearer.is_empty() {
+            return Err(ApiError::invalid(
+                "Only one of x-api-key and authorization may be sent.",
+            ));
+        }
+        let read = match (has(Fault::BearerOnly), has(Fault::KeyOnly)) {
+            (true, _) => ("", bearer),
+            (_, true) => (key, ""),
+            _ => (key, bearer),
+        };
         // The header of its own wins where both are sent.
-        match (key.trim(), bearer.trim()) {
+        match read {
             ("", "") => Err(ApiError::authentication("x-api-key header is required")),
             ("", token) if accepted(token) => Ok(()),
             ("", _) => Err(ApiError::authentication("Invalid bearer token")),
@@ -246,6 +300,19 @@ impl Engine {
 
     /// The fault that strikes this call: a rule's, else one by share.
     pub(crate) fn strike(&mut self, asked: &Asked<'_>, model: &str, hash: u64) -> Option<Strike> {
+        let by_rule = self.by_rule(asked, model, |r| r.fault != Fault::Outage);
+        by_rule.or_else(|| self.config.faults.draw(hash).map(Strike::by_share))
+    }
+
+    fn by_rule(
+        &mut self,
+        asked: &Asked<'_>,
+        model: &str,
+        wanted: impl Fn(&Rule) -> bool,
+    ) -> Option<Strike> {
+        if self.config.rules.is_empty() {
+            return None;
+        }
         let incoming = asked.incoming;
         let caller = Caller {
             role: incoming.header("x-fanwise-role"),
@@ -255,18 +322,27 @@ impl Engine {
             model,
             path: &incoming.path,
         };
-        if !self.config.rules.is_empty() {
-            let body = std::str::from_utf8(&incoming.body).unwrap_or_default();
-            let by_rule = faults::by_rule(&mut self.config.rules, &caller, body);
-            if by_rule.is_some() {
-                return by_rule;
-            }
-        }
-        let fault = self.config.faults.draw(hash)?;
-        Some(Strike {
-            fault,
-            ms: None,
-            retry_after_s: None,
+        let body = std::str::from_utf8(&incoming.body).unwrap_or_default();
+        let rules = &mut self.config.rules;
+        faults::by_rule(rules, &caller, body, asked.now_ms, wanted)
+    }
+
+    /// An outage, whatever is called.
+    fn outage(&mut self, asked: &Asked<'_>) -> Option<Strike> {
+        self.by_rule(asked, "", |r| r.fault == Fault::Outage)
+    }
+
+    /// A refusal of a call that asks no model, such as one about models: only by a rule that names its path.
+    pub(crate) fn other_fault(&mut self, asked: &Asked<'_>) -> Option<Outcome> {
+        let strike = self.by_rule(asked, "", |r| {
+            r.fault != Fault::Outage && r.matches.path.is_some()
+        })?;
+        let error = refusals::account_error(&strike, None, asked.now_ms)
+            .or_else(|| refusals::server_error(&strike))?;
+        Some(Outcome {
+            strike: Some(strike),
+            timing: self.timing(0, Some(strike)).quick(),
+            ..Outcome::error(&error, asked.request_id)
         })
     }
 
@@ -308,7 +384,9 @@ impl Engine {
             ("content-type", outcome.content_type().to_owned()),
         ];
         let class = outcome.class.unwrap_or(COUNT_CLASS);
-        headers.extend(self.class(class, asked.now_ms).headers(asked.now_ms));
+        let effects = self.effects(outcome.strike.map(|s| s.fault));
+        let limits = self.class(class, asked.now_ms);
+        headers.extend(limits.headers(asked.now_ms, &effects));
         if let Some(seconds) = outcome.retry_after_s {
             headers.push(("retry-after", seconds.to_string()));
         }
@@ -316,7 +394,11 @@ impl Engine {
             headers.push(("x-should-retry", retry.to_string()));
         }
         let (pieces, end) = outcome.script(self.config.chunks, asked.request_id);
-        let billed = outcome.model.filter(|_| outcome.status == 200);
+        let answered = self.config.served_model.as_deref().and_then(models::find);
+        let billed = outcome
+            .model
+            .filter(|_| outcome.status == 200 && !outcome.free)
+            .map(|asked| answered.unwrap_or(asked));
         let call = stats::Call {
             number: self.number,
             at_ms: asked.now_ms,

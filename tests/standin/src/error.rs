@@ -13,6 +13,10 @@ pub struct ApiError {
     pub retry_after_s: Option<u64>,
     /// Sent as `x-should-retry` where the API would say so.
     pub should_retry: Option<bool>,
+    /// Sent instead of the API's envelope.
+    pub bare: Option<Value>,
+    /// Where the caller may ask for a review of the refusal.
+    pub appeal_url: Option<&'static str>,
 }
 
 impl ApiError {
@@ -24,6 +28,16 @@ impl ApiError {
             code: None,
             retry_after_s: None,
             should_retry: None,
+            bare: None,
+            appeal_url: None,
+        }
+    }
+
+    /// A refusal by something before the API, in a form of its own.
+    pub fn bare(status: u16, body: Value) -> Self {
+        Self {
+            bare: Some(body),
+            ..Self::new(status, "api_error", "")
         }
     }
 
@@ -63,12 +77,18 @@ impl ApiError {
 
     /// The error object alone, as in an SSE `error` event or a batch result.
     pub fn error_json(&self) -> Value {
-        let details = self.code.map(|code| json!({ "error_code": code }));
+        let details = self.code.map(|code| match self.appeal_url {
+            Some(url) => json!({ "error_code": code, "appeal_url": url }),
+            None => json!({ "error_code": code }),
+        });
         json!({ "details": details, "type": self.kind, "message": self.message })
     }
 
     /// The whole envelope.
     pub fn body(&self, request_id: &str) -> Value {
+        if let Some(body) = &self.bare {
+            return body.clone();
+        }
         json!({ "type": "error", "error": self.error_json(), "request_id": request_id })
     }
 }

@@ -11,7 +11,12 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{clock, error::ApiError, models::Model};
+use crate::{
+    clock,
+    error::ApiError,
+    faults::{Effects, Fault},
+    models::Model,
+};
 
 /// Announced where nothing is enforced: far above any bench.
 const FREE_REQUESTS: u64 = 100_000;
@@ -212,56 +217,62 @@ impl ClassLimits {
         }
     }
 
-    /// The twelve `anthropic-ratelimit-*` headers.
-    pub fn headers(&mut self, now_ms: u64) -> [(&'static str, String); 12] {
+    /// The twelve `anthropic-ratelimit-*` headers, changed or left out where a fault says so.
+    pub fn headers(&mut self, now_ms: u64, effects: &Effects) -> Vec<(&'static str, String)> {
         self.refill(now_ms);
+        if effects.has(Fault::NoRateHeaders) {
+            return Vec::new();
+        }
         // Token counts are announced to the nearest thousand.
         let round = |n: u64| (n + 500) / 1_000 * 1_000;
         let (r, i, o) = (&self.requests, &self.input, &self.output);
+        let zero = effects.has(Fault::ZeroRateLimit);
+        let number = |n: u64| if zero { 0 } else { n }.to_string();
         let at = clock::rfc3339;
-        [
-            ("anthropic-ratelimit-requests-limit", r.limit.to_string()),
-            (
-                "anthropic-ratelimit-requests-remaining",
-                r.remaining().to_string(),
-            ),
-            ("anthropic-ratelimit-requests-reset", at(r.full_at_ms())),
-            (
-                "anthropic-ratelimit-input-tokens-limit",
-                i.limit.to_string(),
-            ),
-            (
-                "anthropic-ratelimit-input-tokens-remaining",
-                round(i.remaining()).to_string(),
-            ),
-            ("anthropic-ratelimit-input-tokens-reset", at(i.full_at_ms())),
-            (
-                "anthropic-ratelimit-output-tokens-limit",
-                o.limit.to_string(),
-            ),
-            (
-                "anthropic-ratelimit-output-tokens-remaining",
-                round(o.remaining()).to_string(),
-            ),
-            (
-                "anthropic-ratelimit-output-tokens-reset",
-                at(o.full_at_ms()),
-            ),
-            (
-                "anthropic-ratelimit-tokens-limit",
-                (i.limit + o.limit).to_string(),
-            ),
-            (
-                "anthropic-ratelimit-tokens-remaining",
-                round(i.remaining() + o.remaining()).to_string(),
-            ),
-            (
-                "anthropic-ratelimit-tokens-reset",
-                at(i.full_at_ms().max(o.full_at_ms())),
-            ),
-        ]
+        let values = [
+            number(r.limit),
+            number(r.remaining()),
+            at(r.full_at_ms()),
+            number(i.limit),
+            number(round(i.remaining())),
+            at(i.full_at_ms()),
+            number(o.limit),
+            number(round(o.remaining())),
+            at(o.full_at_ms()),
+            number(i.limit + o.limit),
+            number(round(i.remaining() + o.remaining())),
+            at(i.full_at_ms().max(o.full_at_ms())),
+        ];
+        let names = match effects.has(Fault::RenamedRateHeaders) {
+            true => RENAMED,
+            false => NAMES,
+        };
+        names.into_iter().zip(values).collect()
     }
 }
+
+macro_rules! names {
+    ($prefix:literal) => {
+        [
+            concat!($prefix, "anthropic-ratelimit-requests-limit"),
+            concat!($prefix, "anthropic-ratelimit-requests-remaining"),
+            concat!($prefix, "anthropic-ratelimit-requests-reset"),
+            concat!($prefix, "anthropic-ratelimit-input-tokens-limit"),
+            concat!($prefix, "anthropic-ratelimit-input-tokens-remaining"),
+            concat!($prefix, "anthropic-ratelimit-input-tokens-reset"),
+            concat!($prefix, "anthropic-ratelimit-output-tokens-limit"),
+            concat!($prefix, "anthropic-ratelimit-output-tokens-remaining"),
+            concat!($prefix, "anthropic-ratelimit-output-tokens-reset"),
+            concat!($prefix, "anthropic-ratelimit-tokens-limit"),
+            concat!($prefix, "anthropic-ratelimit-tokens-remaining"),
+            concat!($prefix, "anthropic-ratelimit-tokens-reset"),
+        ]
+    };
+}
+
+const NAMES: [&str; 12] = names!("");
+/// As LiteLLM hands them on.
+const RENAMED: [&str; 12] = names!("llm_provider-");
 
 /// 30000 as `30,000`.
 pub fn thousands(number: u64) -> String {
@@ -334,7 +345,8 @@ mod tests {
     fn headers_tell_the_truth() {
         let mut class = class(60, 120_000, 60_000, 0.5);
         class.admit(10_000, 0).unwrap();
-        let headers: std::collections::HashMap<_, _> = class.headers(0).into_iter().collect();
+        let headers: std::collections::HashMap<_, _> =
+            class.headers(0, &Effects::default()).into_iter().collect();
         assert_eq!(headers["anthropic-ratelimit-requests-limit"], "60");
         assert_eq!(headers["anthropic-ratelimit-requests-remaining"], "29");
         assert_eq!(

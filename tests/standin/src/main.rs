@@ -5,7 +5,11 @@ use std::{
     process::ExitCode,
 };
 
-use standin::{Config, Engine, faults::Shares, http};
+use standin::{
+    Config, Engine,
+    faults::{Modes, Rule, Shares},
+    http,
+};
 
 const USAGE: &str = "standin: a stand-in for Claude's Messages API
 
@@ -20,6 +24,10 @@ const USAGE: &str = "standin: a stand-in for Claude's Messages API
   --otpm N           enforce output tokens per minute
   --burst X          share of a minute's worth a bucket holds (default 1/6)
   --faults SPEC      shares of calls with faults: 429=0.05,500=0.03,cut=0.01
+  --modes LIST       in force for all calls: usage_zero,no_rate_headers
+  --outage-ms N      502 on every path for N ms, from the first call on
+  --served-model ID  the model that answers name
+  --context N        no model's context is larger than N tokens
   --seed N           seed of faults and jitter (default 1)
   --batch-ms N       how long a batch is in progress (default 2000)
 
@@ -92,6 +100,10 @@ fn set(options: &mut Options, flag: &str, value: &str) -> Result<(), String> {
         "--otpm" => config.limits.otpm = Some(read(value)?),
         "--burst" => config.limits.burst = read(value)?,
         "--faults" => config.faults = Shares::parse(value)?,
+        "--modes" => config.modes = Modes::parse(value)?,
+        "--outage-ms" => config.rules.push(Rule::outage(read(value)?)),
+        "--served-model" => config.served_model = Some(value.to_owned()),
+        "--context" => config.context_tokens = Some(read(value)?),
         "--seed" => config.seed = read(value)?,
         "--batch-ms" => config.batch_ms = read(value)?,
         _ => return Err("unknown flag".to_owned()),

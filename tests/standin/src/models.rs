@@ -64,7 +64,11 @@ pub struct Model {
     pub price_long: Option<Price>,
     pub min_cacheable: u64,
     pub thinking: Thinking,
+    /// Lowest first; empty where the model has no such parameter.
+    pub efforts: &'static [&'static str],
     pub default_effort: Option<&'static str>,
+    /// Takes `disabled` with the efforts above `high` too.
+    pub quiet_at_any_effort: bool,
     pub forced_tools: bool,
     pub budget_tokens: bool,
     /// Refuses sampling parameters and a last message by the assistant.
@@ -75,6 +79,8 @@ pub struct Model {
     /// The tokenizer of Claude 4.7 and later: about 30 % more tokens.
     pub new_tokenizer: bool,
 }
+
+const ALL_EFFORTS: &[&str] = &["low", "medium", "high", "xhigh", "max"];
 
 const BASE: Model = Model {
     id: "",
@@ -89,7 +95,9 @@ const BASE: Model = Model {
     price_long: None,
     min_cacheable: 512,
     thinking: Thinking::OnMayDisable,
+    efforts: ALL_EFFORTS,
     default_effort: Some("high"),
+    quiet_at_any_effort: false,
     forced_tools: true,
     budget_tokens: false,
     no_sampling: true,
@@ -174,6 +182,7 @@ pub const MODELS: &[Model] = &[
         class: "sonnet-5",
         price: Price::new(2_000, 10_000, 200),
         min_cacheable: 1_024,
+        quiet_at_any_effort: true,
         system_messages: false,
         ..BASE
     },
@@ -197,6 +206,7 @@ pub const MODELS: &[Model] = &[
         price: Price::new(3_000, 15_000, 300),
         min_cacheable: 1_024,
         thinking: Thinking::OffMayAdapt,
+        efforts: &["low", "medium", "high", "max"],
         budget_tokens: true,
         no_sampling: false,
         system_messages: false,
@@ -215,6 +225,7 @@ pub const MODELS: &[Model] = &[
         price: Price::new(1_000, 5_000, 100),
         min_cacheable: 4_096,
         thinking: Thinking::Budget,
+        efforts: &[],
         default_effort: None,
         budget_tokens: true,
         no_sampling: false,
@@ -259,7 +270,7 @@ impl Model {
     /// The model as `GET /v1/models/{id}` shows it.
     pub fn json(&self) -> Value {
         let yes = |supported: bool| json!({ "supported": supported });
-        let effort = self.default_effort.is_some();
+        let effort = |name: &str| yes(self.efforts.contains(&name));
         json!({
             "id": self.id,
             "type": "model",
@@ -275,18 +286,27 @@ impl Model {
                 "batch": yes(true),
                 "citations": yes(true),
                 "code_execution": yes(false),
-                "context_management": { "supported": false },
+                "context_management": {
+                    "supported": false,
+                    "clear_thinking_20251015": null,
+                    "clear_tool_uses_20250919": null,
+                    "compact_20260112": null,
+                },
                 "effort": {
-                    "supported": effort,
-                    "low": yes(effort),
-                    "medium": yes(effort),
-                    "high": yes(effort),
-                    "xhigh": yes(effort),
-                    "max": yes(effort),
+                    "supported": !self.efforts.is_empty(),
+                    "low": effort("low"),
+                    "medium": effort("medium"),
+                    "high": effort("high"),
+                    "xhigh": effort("xhigh"),
+                    "max": effort("max"),
                 },
                 "image_input": yes(true),
                 "pdf_input": yes(true),
-                "server_tools": { "supported": false },
+                "server_tools": {
+                    "supported": true,
+                    "code_execution": yes(false),
+                    "web_search": yes(true),
+                },
                 "structured_outputs": yes(true),
                 "thinking": {
                     "supported": true,
@@ -299,6 +319,12 @@ impl Model {
                 },
             },
         })
+    }
+
+    /// Whether thinking comes without its text unless a request asks for a summary: so from Claude 4.7 on, as the newer
+    /// tokenizer is.
+    pub fn omits_thinking(&self) -> bool {
+        self.new_tokenizer
     }
 
     /// Cost of one call in nano-dollars.

@@ -6,7 +6,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::Value;
 
-use crate::{error::ApiError, models::Model, tokens};
+use crate::{
+    error::ApiError,
+    models::Model,
+    tokens::{self, Tokenizer},
+};
 
 /// Tokens that asking for structured output adds besides the schema itself.
 const FORMAT_OVERHEAD: u64 = 40;
@@ -51,19 +55,19 @@ pub struct Prompt<'a> {
 }
 
 /// Reads the blocks of a checked body.
-pub fn read<'a>(body: &'a Value, model: &Model) -> Prompt<'a> {
+pub fn read<'a>(body: &'a Value, model: &Model, tokenizer: Tokenizer) -> Prompt<'a> {
     let mut blocks = Vec::new();
     let format = body
         .pointer("/output_config/format/schema")
         .or_else(|| body.pointer("/output_format/schema"));
     if let Some(value) = format {
-        let tokens = tokens::count_json(value) + FORMAT_OVERHEAD;
+        let tokens = tokenizer.count_json(value) + FORMAT_OVERHEAD;
         push(&mut blocks, Part::Format, "", value, tokens, None);
     }
     let tools = body.get("tools").and_then(Value::as_array);
     for (index, tool) in tools.into_iter().flatten().enumerate() {
         let extra = if index == 0 { TOOLS_OVERHEAD } else { 0 };
-        let tokens = tokens::count_json(tool) + extra;
+        let tokens = tokenizer.count_json(tool) + extra;
         push(
             &mut blocks,
             Part::Tools,
@@ -74,7 +78,7 @@ pub fn read<'a>(body: &'a Value, model: &Model) -> Prompt<'a> {
         );
     }
     if let Some(system) = body.get("system") {
-        content(&mut blocks, Part::System, "system", system);
+        content(&mut blocks, (Part::System, "system"), system, tokenizer);
     }
     let messages = body.get("messages").and_then(Value::as_array);
     for message in messages.into_iter().flatten() {
@@ -83,7 +87,7 @@ pub fn read<'a>(body: &'a Value, model: &Model) -> Prompt<'a> {
             .and_then(Value::as_str)
             .unwrap_or_default();
         if let Some(given) = message.get("content") {
-            content(&mut blocks, Part::Messages, role, given);
+            content(&mut blocks, (Part::Messages, role), given, tokenizer);
         }
     }
     let whole = body.get("cache_control").and_then(ttl);
@@ -97,10 +101,15 @@ pub fn read<'a>(body: &'a Value, model: &Model) -> Prompt<'a> {
     }
 }
 
-fn content<'a>(out: &mut Vec<Block<'a>>, part: Part, role: &'a str, value: &'a Value) {
+fn content<'a>(
+    out: &mut Vec<Block<'a>>,
+    (part, role): (Part, &'a str),
+    value: &'a Value,
+    tokenizer: Tokenizer,
+) {
     match value {
         Value::String(text) if !text.is_empty() => {
-            push(out, part, role, value, tokens::count(text), None);
+            push(out, part, role, value, tokenizer.count(text), None);
         }
         Value::Array(list) => {
             for block in list {
@@ -109,7 +118,7 @@ fn content<'a>(out: &mut Vec<Block<'a>>, part: Part, role: &'a str, value: &'a V
                     part,
                     role,
                     block,
-                    block_tokens(block),
+                    block_tokens(block, tokenizer),
                     block.get("cache_control"),
                 );
             }
@@ -144,14 +153,14 @@ fn ttl(mark: &Value) -> Option<Ttl> {
     }
 }
 
-fn block_tokens(block: &Value) -> u64 {
+fn block_tokens(block: &Value, tokenizer: Tokenizer) -> u64 {
     match block.get("type").and_then(Value::as_str) {
         Some("text") => block
             .get("text")
             .and_then(Value::as_str)
-            .map_or(0, tokens::count),
+            .map_or(0, |text| tokenizer.count(text)),
         Some("image" | "document") => MEDIA_TOKENS,
-        _ => tokens::count_json(block),
+        _ => tokenizer.count_json(block),
     }
 }
 

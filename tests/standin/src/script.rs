@@ -71,8 +71,12 @@ pub struct Outcome {
     pub retry_after_s: Option<u64>,
     pub should_retry: Option<bool>,
     pub timing: Timing,
+    /// Not billed, whatever its usage says.
+    pub free: bool,
 }
 
+// One of each lives at a time: a box would save nothing.
+#[allow(clippy::large_enum_variant)]
 pub enum Body {
     Json(Value),
     Html(String),
@@ -97,6 +101,7 @@ impl Outcome {
             retry_after_s: None,
             should_retry: None,
             timing: Timing::default(),
+            free: false,
         }
     }
 
@@ -109,7 +114,7 @@ impl Outcome {
         let never = (error.status == 400).then_some(false);
         Self {
             retry_after_s: error.retry_after_s,
-            should_retry: never,
+            should_retry: error.should_retry.or(never),
             ..Self::new(error.status, Body::Json(error.body(request_id)))
         }
     }

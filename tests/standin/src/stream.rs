@@ -4,7 +4,10 @@
 
 use serde_json::{Value, json};
 
-use crate::message::{Block, Message};
+use crate::{
+    faults::Fault,
+    message::{self, Block, Message},
+};
 
 /// Events that go out together, and the share of the answer's time after which
 /// they do (0 at the first byte, 1 at the end).
@@ -34,7 +37,7 @@ pub fn error_event(error: &Value) -> String {
 pub fn pieces(message: &Message, chunks: usize) -> Vec<Piece> {
     let mut parts: Vec<String> = vec![start(message)];
     for (index, block) in message.blocks.iter().enumerate() {
-        block_events(&mut parts, index, block, chunks);
+        block_events(&mut parts, index, block, (message, chunks));
         if index == 0 {
             // The API sends a ping after the first block's start.
             if let Some(first) = parts.first_mut() {
@@ -42,8 +45,16 @@ pub fn pieces(message: &Message, chunks: usize) -> Vec<Piece> {
             }
         }
     }
+    if message.effects.has(Fault::UnknownEvents) {
+        unknown_events(&mut parts, message.blocks.len());
+    }
     if let Some(last) = parts.last_mut() {
         end(last, message);
+    }
+    if message.effects.has(Fault::EventMessage) {
+        for part in &mut parts {
+            *part = renamed(part);
+        }
     }
     let steps = parts.len().saturating_sub(1).max(1) as f64;
     parts
@@ -58,28 +69,37 @@ pub fn pieces(message: &Message, chunks: usize) -> Vec<Piece> {
 
 fn start(message: &Message) -> String {
     let mut out = String::new();
-    let data = json!({
+    let mut data = json!({
         "type": "message_start",
         "message": {
-            "model": message.model.id,
+            "model": message.name,
             "id": message.id,
             "type": "message",
             "role": "assistant",
             "content": [],
             "container": null,
+            "diagnostics": null,
             "stop_reason": null,
             "stop_sequence": null,
             "stop_details": null,
-            "usage": message.usage_json(u64::from(message.usage.output > 0), false),
         },
     });
+    if let (Some(usage), Some(fields)) = (
+        message.usage_json(1, false),
+        data.get_mut("message").and_then(Value::as_object_mut),
+    ) {
+        fields.insert("usage".into(), usage);
+    }
     event(&mut out, "message_start", &data);
     out
 }
 
 fn end(out: &mut String, message: &Message) {
-    let usage = &message.usage;
-    let data = json!({
+    let has = |fault| message.effects.has(fault);
+    if has(Fault::DoneMiddle) {
+        out.push_str("data: [DONE]\n\n");
+    }
+    let mut data = json!({
         "type": "message_delta",
         "delta": {
             "stop_reason": message.stop_reason,
@@ -87,22 +107,61 @@ fn end(out: &mut String, message: &Message) {
             "stop_details": message.stop_details,
             "container": null,
         },
-        "usage": {
-            "input_tokens": usage.input,
-            "cache_creation_input_tokens": usage.write_5m + usage.write_1h,
-            "cache_read_input_tokens": usage.read,
-            "output_tokens": usage.output,
-            "output_tokens_details": { "thinking_tokens": usage.thinking },
-            "server_tool_use": message.server_tool_use(),
-        },
     });
+    if let (Some(usage), Some(fields)) = (message.delta_usage_json(), data.as_object_mut()) {
+        fields.insert("usage".into(), usage);
+    }
     event(out, "message_delta", &data);
-    event(out, "message_stop", &json!({"type": "message_stop"}));
+    if !has(Fault::NoMessageStop) {
+        event(out, "message_stop", &json!({"type": "message_stop"}));
+    }
+    if has(Fault::DoneMarker) {
+        out.push_str("data: [DONE]\n\n");
+    }
+    if has(Fault::NoLastBlank) && out.ends_with("\n\n") {
+        out.pop();
+    }
+}
+
+/// An event, and a block with a delta, of types that no client knows.
+fn unknown_events(parts: &mut Vec<String>, index: usize) {
+    let mut out = String::new();
+    event(
+        &mut out,
+        "advice",
+        &json!({"type": "advice", "note": "an event that came later"}),
+    );
+    let start = json!({"type": "content_block_start", "index": index, "content_block": message::unknown_block()});
+    event(&mut out, "content_block_start", &start);
+    let delta = json!({"type": "content_block_delta", "index": index, "delta": {"type": "note_delta", "note": "more"}});
+    event(&mut out, "content_block_delta", &delta);
+    event(
+        &mut out,
+        "content_block_stop",
+        &json!({"type": "content_block_stop", "index": index}),
+    );
+    parts.push(out);
+}
+
+/// The same events, each under the name `message`.
+fn renamed(part: &str) -> String {
+    let lines = part
+        .split_inclusive('\n')
+        .map(|line| match line.starts_with("event: ") {
+            true => "event: message\n",
+            false => line,
+        });
+    lines.collect()
 }
 
 /// The events of one block. Its start joins the piece before it, so that pieces
 /// are as many as deltas.
-fn block_events(parts: &mut Vec<String>, index: usize, block: &Block, chunks: usize) {
+fn block_events(
+    parts: &mut Vec<String>,
+    index: usize,
+    block: &Block,
+    (message, chunks): (&Message, usize),
+) {
     let (shape, deltas) = match block {
         Block::ServerTool(block) => match block.get("input") {
             Some(input) => {
@@ -134,7 +193,14 @@ fn block_events(parts: &mut Vec<String>, index: usize, block: &Block, chunks: us
             let deltas = split(text, chunks)
                 .into_iter()
                 .map(|t| json!({"type": "text_delta", "text": t}));
-            (json!({"type": "text", "text": ""}), deltas.collect())
+            let mut deltas: Vec<Value> = deltas.collect();
+            let mut shape = json!({"type": "text", "text": "", "citations": null});
+            if message.effects.has(Fault::Citations) {
+                shape = json!({"type": "text", "text": "", "citations": []});
+                deltas
+                    .push(json!({"type": "citations_delta", "citation": message::citation(text)}));
+            }
+            (shape, deltas)
         }
         Block::ToolUse { id, name, input } => {
             let json_text = input.to_string();

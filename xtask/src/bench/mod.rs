@@ -4,6 +4,7 @@
 //! - [`cost`]: what a workload costs, in money
 //! - [`door`]: reads under load, and results as a stream
 //! - [`phases`]: where a job's time goes
+//! - [`production`]: the engine under a model of production, natively
 //! - [`plain`]: a plain client that sends the same calls, for comparison
 //! - [`restate`]: Restate, for comparison
 //! - [`usage`]: CPU and memory of workerd
@@ -17,6 +18,7 @@ pub mod cost;
 pub mod door;
 pub mod phases;
 pub mod plain;
+pub mod production;
 pub mod restate;
 pub mod size;
 pub mod tables;
@@ -54,9 +56,9 @@ pub struct Args {
     /// Items of the job, one per task (1,000)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub items: Option<u32>,
-    /// Calls in flight at most
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    pub concurrency: u32,
+    /// Calls in flight at most (50)
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub concurrency: Option<u32>,
     /// How long the stand-in takes for each answer
     #[arg(long, default_value_t = 200)]
     pub latency_ms: u64,
@@ -78,12 +80,18 @@ pub struct Args {
     /// Only the money: what 10,000 items (or `--items` of them) cost by the price table in every way, natively
     #[arg(long, conflicts_with = "door")]
     pub cost: bool,
+    #[command(flatten)]
+    pub production: production::Args,
 }
 
 impl Args {
     /// Of the job whose speed is measured.
     fn items(&self) -> u32 {
         self.items.unwrap_or(1_000)
+    }
+
+    fn concurrency(&self) -> u32 {
+        self.concurrency.unwrap_or(50)
     }
 }
 
@@ -119,6 +127,9 @@ pub fn run(args: &Args) -> Result<()> {
         ui::print(weights(&weigh()?));
         return Ok(());
     }
+    if args.production.production {
+        return production::run(&args.production, args.items, args.concurrency);
+    }
     if args.cost {
         return cost::run(args.items.unwrap_or(LARGE));
     }
@@ -135,7 +146,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let before = usage::load();
     // A consumer has room for all calls of the job, and a class starts with as many.
-    let room = args.concurrency.max(50).to_string();
+    let room = args.concurrency().max(50).to_string();
     let mut world = World::start(
         &parts,
         "bench",
@@ -197,7 +208,7 @@ fn round(
 ) -> Result<Round> {
     world.worker.check()?;
     world.standin.reset()?;
-    let limits = Map::from_iter([("concurrency".to_owned(), json!(args.concurrency))]);
+    let limits = Map::from_iter([("concurrency".to_owned(), json!(args.concurrency()))]);
     let body = job(&format!("round-{number}"), args.items(), 1, limits)?;
     let group = world
         .worker
@@ -206,7 +217,7 @@ fn round(
     let before = usage::of_workerd(group);
     let began_ms = phases::now_ms();
     let id = id_of(&world.client.submit(&body)?)?;
-    let until = ideal(args.items(), args.concurrency, args.latency_ms);
+    let until = ideal(args.items(), args.concurrency(), args.latency_ms);
     let done = finished(&world.client, &id, until)?;
     let after = usage::of_workerd(group);
     let state = done.get("state").and_then(Value::as_str);
@@ -219,11 +230,11 @@ fn round(
         &world.standin,
         &recorded,
         args.items() as usize,
-        args.concurrency as usize,
+        args.concurrency() as usize,
     )?;
     let by_restate = restate
         .as_ref()
-        .map(|restate| restate.run(&world.standin, &recorded, args.items(), args.concurrency));
+        .map(|restate| restate.run(&world.standin, &recorded, args.items(), args.concurrency()));
     let by_restate = match by_restate.transpose() {
         Ok(measured) => measured,
         Err(error) => {
@@ -263,7 +274,7 @@ fn finished(client: &Client, id: &str, not_before: Duration) -> Result<Value> {
 
 /// Hands a large job in: only the answer is measured. It ends before the next round begins.
 fn accept(world: &World, args: &Args, number: u32) -> Result<Duration> {
-    let limits = Map::from_iter([("concurrency".to_owned(), json!(args.concurrency))]);
+    let limits = Map::from_iter([("concurrency".to_owned(), json!(args.concurrency()))]);
     let body = job(&format!("large-{number}"), LARGE, LARGE_CHUNK, limits)?;
     let began = Instant::now();
     let job = world.client.submit(&body)?;

@@ -61,7 +61,7 @@ impl Row {
 }
 
 pub(super) fn speed(args: &Args, measured: &Measured) -> String {
-    let ideal = ideal(args.items(), args.concurrency, args.latency_ms).as_secs_f64();
+    let ideal = ideal(args.items(), args.concurrency(), args.latency_ms).as_secs_f64();
     let row = |what: String, unit, target, of: &dyn Fn(&Round) -> Option<f64>| Row {
         what,
         runs: measured.rounds.iter().filter_map(of).collect(),
@@ -210,7 +210,7 @@ pub(super) fn speed(args: &Args, measured: &Measured) -> String {
         "\n{} items, one per task, {} ms of latency, {} calls at a time, {} rounds\n{table}",
         args.items(),
         args.latency_ms,
-        args.concurrency,
+        args.concurrency(),
         args.rounds
     )
 }

@@ -33,6 +33,22 @@ pub enum Content {
     Tool { name: String, input: Value },
 }
 
+/// Answers as a model that never saw `output_config.format`: it follows a schema in the prompt, and else writes prose.
+pub fn unformatted(request: &Checked<'_>, role: &str, drift: bool) -> Content {
+    let bare = Checked {
+        format: None,
+        ..request.clone()
+    };
+    if Reading::of(request.body, true).written_schema.is_some() {
+        // Schemas are looked for in what workers are asked.
+        let role = if role.is_empty() { "worker" } else { role };
+        return answer(&bare, role, drift);
+    }
+    let mut content = answer(&bare, role, drift);
+    crate::faults::spoil(crate::faults::Fault::Prose, &mut content, 0);
+    content
+}
+
 /// Answers a request. `role` is the `x-fanwise-role` header, or empty; `drift`
 /// lets the letter case of enum values slip.
 pub fn answer(request: &Checked<'_>, role: &str, drift: bool) -> Content {

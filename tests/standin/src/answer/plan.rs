@@ -20,6 +20,11 @@ fn mood() -> Value {
     )
 }
 
+/// No condition, in the form in which it is asked for.
+fn all_results() -> Value {
+    json!({ "field": "", "in": [], "not_in": [], "min": 0, "max": 0, "exists": false, "flagged": false })
+}
+
 /// The plan for a task's text.
 pub fn plan(asked: &str, has_results: bool) -> Value {
     if has_results {
@@ -156,13 +161,14 @@ pub fn plan(asked: &str, has_results: bool) -> Value {
             {
                 "name": name,
                 "kind": "map",
-                "instructions": instructions,
+                "instructions": format!("The task is: {{{{task}}}} {instructions}"),
                 "output": output,
                 "fields": fields,
                 "chunk_items": chunk_items,
                 "chunk_tokens": chunk_tokens,
                 "tier": "worker",
                 "count_by": count_by,
+                "where": all_results(),
             },
             {
                 "name": "report",
@@ -174,6 +180,7 @@ pub fn plan(asked: &str, has_results: bool) -> Value {
                 "chunk_tokens": 0,
                 "tier": "synthesis",
                 "count_by": [],
+                "where": all_results(),
             },
         ],
     })
@@ -238,6 +245,7 @@ pub fn longer(plan: &mut Value, hash: u64) -> bool {
         "chunk_tokens": 0,
         "tier": "worker",
         "count_by": ["act"],
+        "where": all_results(),
     });
     stages.insert(at, stage);
     true

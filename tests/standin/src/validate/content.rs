@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Checks, VERSION_2026, one_of, only, str_of};
+use super::{Checks, VERSION_2026, one_of, only, str_of, web_tools};
 use crate::error::ApiError;
 
 /// The most messages one request may hold.
@@ -220,7 +220,7 @@ pub fn system(value: &Value) -> Checks {
     Ok(())
 }
 
-/// Tools: the client's own (`custom`) are checked, server tools pass.
+/// Tools: the client's own (`custom`) and those of the web.
 pub fn tools(value: &Value) -> Checks {
     let Some(list) = value.as_array() else {
         return Err(ApiError::at("tools", "Input should be a valid array"));
@@ -232,12 +232,12 @@ pub fn tools(value: &Value) -> Checks {
                 "Input should be an object",
             ));
         };
-        if map.get("type").is_some_and(|t| t != "custom") {
-            continue;
+        match map.get("type") {
+            Some(kind) if kind != "custom" => web_tools::check(index, map)?,
+            _ => custom_tool(&format!("tools.{index}.custom"), map)?,
         }
-        custom_tool(&format!("tools.{index}.custom"), map)?;
     }
-    Ok(())
+    web_tools::distinct(list)
 }
 
 fn custom_tool(path: &str, map: &Map<String, Value>) -> Checks {

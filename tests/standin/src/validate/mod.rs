@@ -9,6 +9,7 @@
 
 mod content;
 mod model_rules;
+mod web_tools;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use crate::{
     models::{self, Model},
     prompt::{self, Prompt},
     schema::{self, Cache, Compiled},
+    tokens::Tokenizer,
 };
 
 type Checks = Result<(), ApiError>;
@@ -44,11 +46,23 @@ pub enum Thoughts {
     On { omitted: bool },
 }
 
+/// What a check needs to know besides the request.
+#[derive(Debug, Default)]
+pub struct Terms {
+    pub schemas: Cache,
+    pub tokenizer: Tokenizer,
+    /// No context is larger than this.
+    pub context_tokens: Option<u64>,
+}
+
 /// An accepted request.
 #[derive(Clone, Debug)]
 pub struct Checked<'a> {
     pub body: &'a Value,
     pub model: &'static Model,
+    pub tokenizer: Tokenizer,
+    /// Tokens of prompt and answer together.
+    pub context: u64,
     pub max_tokens: u64,
     pub stream: bool,
     pub thoughts: Thoughts,
@@ -140,7 +154,7 @@ pub fn check<'a>(
     version: &str,
     betas: &str,
     kind: Kind,
-    schemas: &mut Cache,
+    terms: &mut Terms,
 ) -> Result<Checked<'a>, ApiError> {
     let Some(map) = body.as_object() else {
         return Err(ApiError::invalid("Input should be an object"));
@@ -172,17 +186,19 @@ pub fn check<'a>(
         return Err(ApiError::not_found(format!("model: {asked}")));
     };
     let thoughts = model_rules::check(map, model, version)?;
-    finish(body, map, model, thoughts, kind, schemas)
+    if kind == Kind::Messages && map.get("max_tokens").and_then(Value::as_u64) == Some(0) {
+        model_rules::warming(map)?;
+    }
+    finish(body, map, (model, thoughts), kind, terms)
 }
 
 /// The last phases: schema, cache marks, length; then the request is accepted.
 fn finish<'a>(
     body: &'a Value,
     map: &'a Map<String, Value>,
-    model: &'static Model,
-    thoughts: Thoughts,
+    (model, thoughts): (&'static Model, Thoughts),
     kind: Kind,
-    schemas: &mut Cache,
+    terms: &mut Terms,
 ) -> Result<Checked<'a>, ApiError> {
     let config = map.get("output_config").and_then(Value::as_object);
     let (path, format) = match config.and_then(|c| c.get("format")) {
@@ -192,7 +208,7 @@ fn finish<'a>(
     let mut limits = schema::Limits::default();
     let mut compiled = None;
     if let Some(wanted) = format.and_then(|f| f.get("schema")) {
-        let ready = schemas.get(wanted);
+        let ready = terms.schemas.get(wanted);
         ready.accept(path, &mut limits)?;
         compiled = Some(ready);
     }
@@ -203,7 +219,7 @@ fn finish<'a>(
         let Some(wanted) = tool.get("input_schema") else {
             continue;
         };
-        let ready = schemas.get(wanted);
+        let ready = terms.schemas.get(wanted);
         if tool.get("strict") == Some(&Value::Bool(true)) {
             strict += 1;
             ready.accept(&format!("tools.{index}.custom"), &mut limits)?;
@@ -218,9 +234,10 @@ fn finish<'a>(
         )));
     }
     limits.check()?;
-    let prompt = prompt::read(body, model);
+    let prompt = prompt::read(body, model, terms.tokenizer);
     prompt::check_marks(&prompt)?;
     let max_tokens = map.get("max_tokens").and_then(Value::as_u64).unwrap_or(0);
+    let context = terms.context_tokens.unwrap_or(u64::MAX).min(model.context);
     if kind != Kind::CountTokens {
         if max_tokens > model.max_output {
             return Err(ApiError::invalid(format!(
@@ -228,10 +245,10 @@ fn finish<'a>(
                 model.max_output, model.id
             )));
         }
-        if prompt.tokens > model.context {
+        if prompt.tokens > context {
             return Err(ApiError::invalid(format!(
-                "prompt is too long: {} tokens > {} maximum",
-                prompt.tokens, model.context
+                "prompt is too long: {} tokens > {context} maximum",
+                prompt.tokens
             )));
         }
     }
@@ -244,6 +261,8 @@ fn finish<'a>(
     Ok(Checked {
         body,
         model,
+        tokenizer: terms.tokenizer,
+        context,
         max_tokens,
         stream: map.get("stream") == Some(&Value::Bool(true)),
         thoughts,

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Checks, Thoughts, VERSION_2026, one_of, only, str_of};
+use super::{Checks, Thoughts, VERSION_2026, one_of, only, str_of, web_tools};
 use crate::{
     error::ApiError,
     models::{Model, Thinking},
@@ -123,6 +123,15 @@ pub fn check(map: &Map<String, Value>, model: &Model, version: &str) -> Result<T
             "This model does not support the effort parameter.",
         ));
     }
+    if !effort.is_empty() && !model.efforts.contains(&effort) {
+        return Err(ApiError::at(
+            "output_config.effort",
+            &format!(
+                "'{effort}' is not supported on this model. Supported: {}",
+                model.efforts.join(", ")
+            ),
+        ));
+    }
     if version != VERSION_2026 && model.no_sampling {
         sampling(map)?;
     }
@@ -148,6 +157,30 @@ pub fn check(map: &Map<String, Value>, model: &Model, version: &str) -> Result<T
         ));
     }
     Ok(thoughts)
+}
+
+/// A request with `max_tokens: 0` only fills the prompt cache: what asks for an answer is refused.
+pub fn warming(map: &Map<String, Value>) -> Checks {
+    let choice = map.get("tool_choice").map(|c| str_of(c, "type"));
+    let config = map.get("output_config");
+    let formatted = config.is_some_and(|c| c.get("format").is_some_and(|f| !f.is_null()));
+    let thinking = map.get("thinking").map(|t| str_of(t, "type"));
+    let with = [
+        (map.get("stream") == Some(&Value::Bool(true)), "stream"),
+        (formatted, "output_config.format"),
+        (
+            matches!(choice, Some("any" | "tool")),
+            "a forced tool_choice",
+        ),
+        (thinking == Some("enabled"), "thinking.type \"enabled\""),
+    ];
+    match with.into_iter().find(|(found, _)| *found) {
+        Some((_, what)) => Err(ApiError::at(
+            "max_tokens",
+            &format!("0 is not supported together with {what}"),
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Whether an assistant's turn is one that a server tool had paused: it may be gone on with.
@@ -178,6 +211,18 @@ fn sampling(map: &Map<String, Value>) -> Checks {
 }
 
 fn tools(map: &Map<String, Value>, model: &Model) -> Checks {
+    let all = map.get("tools").and_then(Value::as_array);
+    let all = || all.into_iter().flatten().filter_map(Value::as_object);
+    let runs_code = |t: &Map<String, Value>| {
+        t.get("type")
+            .and_then(Value::as_str)
+            .is_some_and(|k| k.starts_with("code_execution_"))
+    };
+    if all().any(web_tools::filters_by_code) && !all().any(runs_code) {
+        return Err(ApiError::invalid(
+            "tools: this version of the web tools filters results by code: add the code execution tool, or set allowed_callers to [\"direct\"].",
+        ));
+    }
     let Some(choice) = map.get("tool_choice") else {
         return Ok(());
     };
@@ -207,7 +252,9 @@ fn tools(map: &Map<String, Value>, model: &Model) -> Checks {
 }
 
 fn thinking(map: &Map<String, Value>, model: &Model) -> Result<Thoughts, ApiError> {
-    let on = Thoughts::On { omitted: false };
+    let on = Thoughts::On {
+        omitted: model.omits_thinking(),
+    };
     let Some(given) = map.get("thinking") else {
         return Ok(match model.thinking {
             Thinking::OnMayDisable | Thinking::OnBetweenTools | Thinking::Always => on,
@@ -224,7 +271,11 @@ fn thinking(map: &Map<String, Value>, model: &Model) -> Result<Thoughts, ApiErro
             "adaptive thinking is not supported on this model",
         )),
         ("adaptive", _) => Ok(Thoughts::On {
-            omitted: str_of(given, "display") == "omitted",
+            omitted: match str_of(given, "display") {
+                "omitted" => true,
+                "summarized" => false,
+                _ => model.omits_thinking(),
+            },
         }),
         ("disabled", Thinking::OnBetweenTools) => Err(ApiError::invalid(
             "\"thinking.type.disabled\" is not supported for this model. Use \"thinking.type.between_tools\" to limit thinking.",
@@ -232,9 +283,11 @@ fn thinking(map: &Map<String, Value>, model: &Model) -> Result<Thoughts, ApiErro
         ("disabled", Thinking::Always) => Err(ApiError::invalid(
             "\"thinking.type.disabled\" is not supported for this model. Use \"thinking.type.adaptive\" and \"output_config.effort\" to control thinking behavior.",
         )),
-        ("disabled", Thinking::OnMayDisable) if too_high => Err(ApiError::invalid(format!(
-            "\"thinking.type.disabled\" is not supported with effort '{effort}' on this model. Use effort 'high' or lower."
-        ))),
+        ("disabled", Thinking::OnMayDisable) if too_high && !model.quiet_at_any_effort => {
+            Err(ApiError::invalid(format!(
+                "\"thinking.type.disabled\" is not supported with effort '{effort}' on this model. Use effort 'high' or lower."
+            )))
+        }
         ("disabled", _) => Ok(Thoughts::Off),
         ("between_tools", Thinking::OnBetweenTools) if too_high => Err(ApiError::invalid(format!(
             "\"thinking.type.between_tools\" is not supported with effort '{effort}' on this model. Use effort 'high' or lower."
