@@ -280,7 +280,9 @@ fn secrets() -> Vec<String> {
 fn every_secret_is_set_or_it_is_said_why_not() {
     const HEADERS: &str = "authorization=Bearer collectors-own-key";
     let names = secrets();
-    assert!(names.iter().any(|name| name == "OTLP_HEADERS"), "{names:?}");
+    for name in ["OTLP_HEADERS", "CLAUDE_HEADERS"] {
+        assert!(names.iter().any(|listed| listed == name), "{names:?}");
+    }
     let world = World::new();
     let url = healthy();
 
@@ -296,12 +298,20 @@ fn every_secret_is_set_or_it_is_said_why_not() {
         said.contains("would leave out: secret OTLP_HEADERS, because OTLP_ENDPOINT is empty"),
         "{said}"
     );
-    // There is a collector, but nobody to ask for its headers.
-    let config = world.config();
-    let traced = config.replace(
-        "OTLP_ENDPOINT = \"\"",
-        "OTLP_ENDPOINT = \"https://traces.acme.com\"",
+    assert!(
+        said.contains(
+            "leave out: secret CLAUDE_HEADERS, because ANTHROPIC_BASE_URL is Anthropic's own address"
+        ),
+        "{said}"
     );
+    // There is a collector and a gateway, but nobody to ask for their headers.
+    let config = world.config();
+    let traced = config
+        .replace(
+            "OTLP_ENDPOINT = \"\"",
+            "OTLP_ENDPOINT = \"https://traces.acme.com\"",
+        )
+        .replace("https://api.anthropic.com", "https://claude.acme.com");
     assert_ne!(config, traced);
     std::fs::write(world.folder.join("checkout/wrangler.toml"), traced).unwrap();
     let said = text(&world.deploy(&["--dry-run"]).stdout);
@@ -310,7 +320,10 @@ fn every_secret_is_set_or_it_is_said_why_not() {
         "{said}"
     );
 
-    let given = [("OTLP_HEADERS", HEADERS)];
+    let given = [
+        ("OTLP_HEADERS", HEADERS),
+        ("CLAUDE_HEADERS", "x-team=jobs"),
+    ];
     let dry = world.deploy_with(&["--dry-run"], &given);
     let said = text(&dry.stdout);
     assert!(
@@ -348,17 +361,21 @@ fn every_secret_is_set_or_it_is_said_why_not() {
 #[test]
 fn headers_that_the_worker_would_refuse_are_refused_before_anything_is_done() {
     let world = World::new();
-    let output = world.deploy_with(&["--yes"], &[("OTLP_HEADERS", "x-team=a, my-secret")]);
-    assert_eq!(output.status.code(), Some(1));
-    let said = text(&output.stderr);
-    assert!(
-        said.contains("OTLP_HEADERS would be refused: its header 2 is not name=value"),
-        "{said}"
-    );
-    assert!(
-        !said.contains("my-secret") && world.account("calls").is_empty(),
-        "{said}"
-    );
+    for name in ["OTLP_HEADERS", "CLAUDE_HEADERS"] {
+        let output = world.deploy_with(&["--yes"], &[(name, "x-team=a, my-secret")]);
+        assert_eq!(output.status.code(), Some(1));
+        let said = text(&output.stderr);
+        assert!(
+            said.contains(&format!(
+                "{name} would be refused: its header 2 is not name=value"
+            )),
+            "{said}"
+        );
+        assert!(
+            !said.contains("my-secret") && world.account("calls").is_empty(),
+            "{said}"
+        );
+    }
 }
 
 #[test]

@@ -92,7 +92,7 @@ export function planEditor(given, onchange) {
       h('summary', {}, title, summary),
       h('div', { class: 'inside' },
         field('Instructions', (id) => h('textarea', { id, class: 'area', rows: String(Math.min(16, Math.max(4, (one.instructions ?? '').split('\n').length + 1))), value: one.instructions ?? '', oninput: (event) => set('instructions', event.target.value) }),
-          map ? 'The instructions for each worker; its items come with them. {{task}} stands for the task; without instructions, the task itself is the work.' : 'The instructions for the report over all results.'),
+          map ? 'The instructions for each worker; its items come with them. {{task}} becomes the task; without instructions, the task itself is the work.' : 'The instructions for the report over all results.'),
         h('div', { class: 'fields' },
           field('Name', text('name')),
           one.models ? field('Models, the cheapest first', (id) => h('input', { id, class: 'input', value: one.models.join(', '), spellcheck: 'false', oninput: (event) => set('models', list(event.target.value)) }), 'The next one gets what the one before could not do.') : field('Model', (id) => select(id, MODELS.some(([key]) => key === (one.model ?? '')) ? MODELS : [...MODELS, [one.model, one.model]], one.model ?? '', (value) => set('model', value))),

@@ -14,21 +14,30 @@ use crate::terminal::prompt;
 
 /// The operator's token, which `login` keeps too.
 const TOKEN: &str = "FANWISE_TOKEN";
-const COLLECTOR_HEADERS: &str = "OTLP_HEADERS";
-/// The variable without which those headers are of no use.
-const COLLECTOR: &str = "OTLP_ENDPOINT";
+/// What Claude's own endpoint is called in `wrangler.toml`. It needs no more headers than the key.
+const ANTHROPIC: &str = "https://api.anthropic.com";
 
 /// All that the Worker reads, each with where it comes from.
-const ALL: [(&str, Source); 4] = [
+const ALL: [(&str, Source); 5] = [
     (
         "ANTHROPIC_API_KEY",
         Source::Given("Claude's API key (empty: later)"),
     ),
+    (
+        "CLAUDE_HEADERS",
+        Source::Headers {
+            of: "ANTHROPIC_BASE_URL",
+            question: "More headers for Claude's endpoint, NAME=VALUE by commas (empty: none)",
+        },
+    ),
     (TOKEN, Source::Made),
     ("WEBHOOK_SIGNING_KEY", Source::Made),
     (
-        COLLECTOR_HEADERS,
-        Source::Given("Headers for the collector of traces, NAME=VALUE by commas (empty: later)"),
+        "OTLP_HEADERS",
+        Source::Headers {
+            of: "OTLP_ENDPOINT",
+            question: "Headers for the collector of traces, NAME=VALUE by commas (empty: later)",
+        },
     ),
 ];
 
@@ -36,6 +45,11 @@ const ALL: [(&str, Source); 4] = [
 enum Source {
     /// In the environment under its own name, or the answer to this question.
     Given(&'static str),
+    /// The same, a list of headers for the address in the variable `of`. Without such an address it is not asked for.
+    Headers {
+        of: &'static str,
+        question: &'static str,
+    },
     /// Random; nobody need know it.
     Made,
 }
@@ -50,10 +64,12 @@ enum Fate {
 
 /// What is wrong in the environment, before anything is done: the Worker would refuse to work with it.
 pub(super) fn check() -> Result<()> {
-    match given(COLLECTOR_HEADERS) {
-        Some(value) => sound(COLLECTOR_HEADERS, &value),
-        None => Ok(()),
+    for (name, source) in ALL {
+        if let Some(value) = given(name) {
+            sound(name, source, &value)?;
+        }
     }
+    Ok(())
 }
 
 /// Sets those that are missing, before the code, so that it never runs without them. The operator's token, where it was made here.
@@ -94,7 +110,7 @@ async fn fate(deploy: &Deploy<'_>, name: &str, source: Source) -> Result<Fate> {
     let question = match source {
         Source::Made if deploy.dry => return Ok(Fate::Would("a random one")),
         Source::Made => return Ok(Fate::Set(random())),
-        Source::Given(question) => question,
+        Source::Given(question) | Source::Headers { question, .. } => question,
     };
     if let Some(value) = given(name) {
         return Ok(match deploy.dry {
@@ -102,10 +118,15 @@ async fn fate(deploy: &Deploy<'_>, name: &str, source: Source) -> Result<Fate> {
             false => Fate::Set(value),
         });
     }
-    if name == COLLECTOR_HEADERS && deploy.config.variable(COLLECTOR).is_none() {
-        return Ok(Fate::Later(format!(
-            ", because {COLLECTOR} is empty and nothing is traced"
-        )));
+    if let Source::Headers { of, .. } = source {
+        let why = match deploy.config.variable(of) {
+            None => Some("is empty"),
+            Some(ANTHROPIC) => Some("is Anthropic's own address"),
+            Some(_) => None,
+        };
+        if let Some(why) = why {
+            return Ok(Fate::Later(format!(", because {of} {why}")));
+        }
     }
     if !prompt::possible() {
         return Ok(Fate::Later(format!(
@@ -119,7 +140,7 @@ async fn fate(deploy: &Deploy<'_>, name: &str, source: Source) -> Result<Fate> {
     if value.is_empty() {
         return Ok(Fate::Later(String::new()));
     }
-    sound(name, &value)?;
+    sound(name, source, &value)?;
     Ok(Fate::Set(value))
 }
 
@@ -130,8 +151,8 @@ fn given(name: &str) -> Option<String> {
 }
 
 /// Whether the Worker can read it. What is wrong is named without the value.
-fn sound(name: &str, value: &str) -> Result<()> {
-    if name == COLLECTOR_HEADERS
+fn sound(name: &str, source: Source, value: &str) -> Result<()> {
+    if matches!(source, Source::Headers { .. })
         && let Err(problem) = header_list(value)
     {
         bail!("{name} would be refused: {problem}");

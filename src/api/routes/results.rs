@@ -72,7 +72,7 @@ impl Format {
     }
 }
 
-/// What results can include.
+/// The parts that results can include.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
 #[schema(as = ResultsInclude, rename_all = "snake_case")]
 pub enum Include {
@@ -116,7 +116,7 @@ impl Wanted {
 /// All results of one map stage that are there so far, streamed in the order of the input, one for each item
 /// (`output: item`) or chunk (`output: chunk`).
 ///
-/// With `include=input` every item of the input stands beside its result, those without one too: `status` says whether there
+/// With `include=input` every item of the input is beside its result, those without one too: `status` says whether there
 /// is one, `reason` why not. One result for many items is repeated for each, with its `task`. A long text is a line for each of
 /// its slices, with the text's id in `from`. Items without a result have the reason `pending` while the job is at work.
 ///

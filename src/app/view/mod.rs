@@ -435,6 +435,7 @@ pub struct LimitsView {
     /// How full the database is; `null` where it does not say.
     pub storage: Option<StorageView>,
     /// Parts of requests that calls leave out, because a model's endpoint refused or ignored them.
+    #[cfg_attr(not(target_arch = "wasm32"), serde(default))]
     pub left_out: Vec<LeftOutView>,
 }
 

@@ -45,7 +45,7 @@ pub struct ResultRow {
     /// The item that this is a part of: a slice of a long text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// The task whose one result stands for several items.
+    /// The task whose one result is that of several items.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<u32>,
     /// The value that these items have in the field the stage groups by.

@@ -236,7 +236,7 @@ pub struct Stage {
     )]
     pub name: String,
     pub kind: StageKind,
-    /// The instructions for the workers, or for the synthesis. `{{task}}` in them stands for the job's `task`. A `map`
+    /// The instructions for the workers, or for the synthesis. `{{task}}` in them becomes the job's `task`. A `map`
     /// stage without instructions works by that task alone; a `synthesis` needs its own.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schema(pattern = r"\S", required = false)]

@@ -84,7 +84,7 @@ const NEXT_CALL: &str = "-- next_call
 SELECT t.not_before, t.bytes, c.* FROM jobs j CROSS JOIN tasks t ON t.id = (SELECT n.id FROM tasks n
     WHERE n.job = j.id AND n.state IN ('pending', 'queued') AND n.batched = 0 ORDER BY n.not_before, n.idx LIMIT 1)
   LEFT JOIN classes c ON c.class = t.class
-WHERE j.id = ?1 AND j.tenant = ?2 AND j.state IN ('planning', 'running', 'synthesizing') AND j.in_flight = 0";
+WHERE j.tenant = ?2 AND j.id = ?1 AND j.state IN ('planning', 'running', 'synthesizing') AND j.in_flight = 0";
 
 /// Of a job at work that has nothing in flight: the task that goes next, with its class.
 pub fn next_call(job: &str, tenant: &str) -> Statement {

@@ -52,6 +52,7 @@ pub const GROUPS: [Group; 5] = [
             "docs/operate/deploy.md",
             "docs/operate/upgrade.md",
             "docs/operate/limits.md",
+            "docs/operate/gateways.md",
             "docs/operate/tokens.md",
             "docs/operate/cost.md",
             "docs/operate/tracing.md",
