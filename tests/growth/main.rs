@@ -42,9 +42,9 @@ struct Cost {
     asked: u64,
 }
 
-/// The least of three tries.
+/// The least of seven tries: a busy machine only ever adds.
 fn cost(bytes: usize, mut work: impl FnMut()) -> Cost {
-    let tries = (0..3).map(|_| {
+    let tries = (0..7).map(|_| {
         let before = cpu_ns();
         let counted = allocation_counter::measure(&mut work);
         Cost {

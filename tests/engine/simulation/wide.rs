@@ -122,7 +122,7 @@ fn widened(dice: &mut Dice, mut job: Plan, sites: &mut Vec<(String, Vec<Site>)>)
         }
         // So many that no small context has room for all their results.
         _ => {
-            let times = dice.pick(&[1, 3, 5]);
+            let times = dice.pick(&[1, 5, 12]);
             let again = |n| job.texts.iter().map(move |text| format!("{text} ({n})"));
             job.texts = (0..times).flat_map(again).collect();
             json!({"items": dice.pick(&[5, 25])})
