@@ -9,6 +9,10 @@ use super::story::{Plan, Story};
 use crate::chaos::Dice;
 use crate::sites::{End, Site};
 
+/// Results of some 60 bytes: a small context reads 8 KB of them in one part, and what three readers say is more than a small
+/// synthesis has room for.
+const ENOUGH_FOR_A_TREE: usize = 500;
+
 impl Story {
     /// The same story with such jobs.
     pub fn wide(seed: u64) -> Story {
@@ -122,7 +126,7 @@ fn widened(dice: &mut Dice, mut job: Plan, sites: &mut Vec<(String, Vec<Site>)>)
         }
         // So many that no small context has room for all their results.
         _ => {
-            let times = dice.pick(&[1, 5, 12]);
+            let times = dice.pick(&[1, 1, 3, ENOUGH_FOR_A_TREE / job.texts.len().max(1)]);
             let again = |n| job.texts.iter().map(move |text| format!("{text} ({n})"));
             job.texts = (0..times).flat_map(again).collect();
             json!({"items": dice.pick(&[5, 25])})

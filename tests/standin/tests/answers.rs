@@ -206,6 +206,16 @@ fn plan_schema() -> Value {
         "required": ["name", "type", "values", "description"],
         "additionalProperties": false,
     });
+    let number = json!({"type": "number"});
+    let boolean = json!({"type": "boolean"});
+    let condition = json!({
+        "type": "object",
+        "properties": {
+            "field": string, "in": strings, "not_in": strings, "min": number, "max": number, "exists": boolean, "flagged": boolean,
+        },
+        "required": ["field", "in", "not_in", "min", "max", "exists", "flagged"],
+        "additionalProperties": false,
+    });
     let stage = json!({
         "type": "object",
         "properties": {
@@ -218,8 +228,9 @@ fn plan_schema() -> Value {
             "chunk_tokens": {"type": "integer"},
             "tier": {"type": "string", "enum": ["worker", "synthesis"]},
             "count_by": strings,
+            "where": condition,
         },
-        "required": ["name", "kind", "instructions", "output", "fields", "chunk_items", "chunk_tokens", "tier", "count_by"],
+        "required": ["name", "kind", "instructions", "output", "fields", "chunk_items", "chunk_tokens", "tier", "count_by", "where"],
         "additionalProperties": false,
     });
     json!({
