@@ -320,10 +320,7 @@ fn every_secret_is_set_or_it_is_said_why_not() {
         "{said}"
     );
 
-    let given = [
-        ("OTLP_HEADERS", HEADERS),
-        ("CLAUDE_HEADERS", "x-team=jobs"),
-    ];
+    let given = [("OTLP_HEADERS", HEADERS), ("CLAUDE_HEADERS", "x-team=jobs")];
     let dry = world.deploy_with(&["--dry-run"], &given);
     let said = text(&dry.stdout);
     assert!(

@@ -339,7 +339,8 @@ mod tests {
                 };
                 name.contains("node_modules/")
                     && package.get("link").is_none()
-                    && !(from_registry(text("resolved")) && text("integrity").starts_with("sha512-"))
+                    && !(from_registry(text("resolved"))
+                        && text("integrity").starts_with("sha512-"))
             });
             let names: Vec<_> = from_elsewhere.map(|(name, _)| name).collect();
             assert!(names.is_empty(), "{path}: {names:?}");

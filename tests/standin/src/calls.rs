@@ -188,6 +188,10 @@ pub(crate) fn compose(
         false => answer::answer(checked, role, drift),
     };
     for fault in effects.each() {
+        let hash = match fault {
+            Fault::FollowUp if !answer::tells_of_flags(checked) => answer::plan::unflagged(hash),
+            _ => hash,
+        };
         faults::spoil(fault, &mut content, hash);
     }
     let ending = match effects.struck {

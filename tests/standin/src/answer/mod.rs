@@ -49,6 +49,12 @@ pub fn unformatted(request: &Checked<'_>, role: &str, drift: bool) -> Content {
     content
 }
 
+/// Whether the request says that results were flagged.
+pub fn tells_of_flags(request: &Checked<'_>) -> bool {
+    let coverage = Reading::of(request.body, false).coverage;
+    coverage.is_some_and(|coverage| coverage.get("flagged").is_some())
+}
+
 /// Answers a request. `role` is the `x-fanwise-role` header, or empty; `drift`
 /// lets the letter case of enum values slip.
 pub fn answer(request: &Checked<'_>, role: &str, drift: bool) -> Content {

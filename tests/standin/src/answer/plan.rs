@@ -251,6 +251,14 @@ pub fn longer(plan: &mut Value, hash: u64) -> bool {
     true
 }
 
+/// The same choice for a stage over results of which none was flagged.
+pub fn unflagged(hash: u64) -> u64 {
+    match hash / 3 % 5 {
+        0 => hash.wrapping_add(3),
+        _ => hash,
+    }
+}
+
 /// Adds a map stage over some of the results: those of one cluster of support tickets, or what checks flagged. Some of its workers see
 /// the items too.
 pub fn follow_up(plan: &mut Value, hash: u64) -> bool {
@@ -299,5 +307,14 @@ mod tests {
         assert!(!dear(&mut again));
         assert!(unsound(&mut again));
         assert_eq!(again["stages"][0]["chunk_items"], 5_000);
+    }
+
+    #[test]
+    fn a_stage_is_over_what_was_flagged_only_where_something_was() {
+        for hash in 0..60 {
+            let mut plan = plan("support tickets", true);
+            assert!(follow_up(&mut plan, unflagged(hash)));
+            assert_eq!(plan["stages"][0]["of"]["flagged"], false);
+        }
     }
 }
