@@ -342,7 +342,7 @@ export interface paths {
          * @description All results of one map stage that are there so far, streamed in the order of the input, one for each item
          *     (`output: item`) or chunk (`output: chunk`).
          *
-         *     With `include=input` every item of the input stands beside its result, those without one too: `status` says whether there
+         *     With `include=input` every item of the input is beside its result, those without one too: `status` says whether there
          *     is one, `reason` why not. One result for many items is repeated for each, with its `task`. A long text is a line for each of
          *     its slices, with the text's id in `from`. Items without a result have the reason `pending` while the job is at work.
          *
@@ -1182,7 +1182,7 @@ export interface components {
             breaker: components["schemas"]["Breaker"];
             classes: components["schemas"]["ModelClass"][];
             /** @description Parts of requests that calls leave out, because a model's endpoint refused or ignored them. */
-            left_out: components["schemas"]["LeftOut"][];
+            left_out?: components["schemas"]["LeftOut"][];
             storage?: components["schemas"]["Storage"] | null;
         };
         /** @description Why a job waits. A `running` job has one where none of its calls may go out for a minute or more. */
@@ -1863,7 +1863,7 @@ export interface components {
             status: components["schemas"]["RowStatus"];
             /**
              * Format: int32
-             * @description The task whose one result stands for several items.
+             * @description The task whose one result is that of several items.
              */
             task?: number | null;
         };
@@ -1873,7 +1873,7 @@ export interface components {
          */
         ResultsFormat: "json" | "jsonl" | "csv" | "xlsx";
         /**
-         * @description What results can include.
+         * @description The parts that results can include.
          * @enum {string}
          */
         ResultsInclude: "input";
@@ -2002,7 +2002,7 @@ export interface components {
              */
             group_by?: string | null;
             /**
-             * @description The instructions for the workers, or for the synthesis. `{{task}}` in them stands for the job's `task`. A `map`
+             * @description The instructions for the workers, or for the synthesis. `{{task}}` in them becomes the job's `task`. A `map`
              *     stage without instructions works by that task alone; a `synthesis` needs its own.
              */
             instructions?: string;

@@ -749,7 +749,9 @@ class ResultsFormat(RootModel[Literal['json', 'jsonl', 'csv', 'xlsx']]):
 
 
 class ResultsInclude(RootModel[Literal['input']]):
-    root: Annotated[Literal['input'], Field(description='What results can include.')]
+    root: Annotated[
+        Literal['input'], Field(description='The parts that results can include.')
+    ]
 
 
 class RevokedToken(BaseModel):
@@ -1256,11 +1258,11 @@ class Governor(BaseModel):
     breaker: Breaker
     classes: list[ModelClass]
     left_out: Annotated[
-        list[LeftOut],
+        list[LeftOut] | None,
         Field(
             description="Parts of requests that calls leave out, because a model's endpoint refused or ignored them."
         ),
-    ]
+    ] = None
     storage: Storage | None = None
 
 
@@ -1693,7 +1695,7 @@ class ResultRow(BaseModel):
     ]
     task: Annotated[
         int | None,
-        Field(description='The task whose one result stands for several items.', ge=0),
+        Field(description='The task whose one result is that of several items.', ge=0),
     ] = None
 
 
@@ -2067,7 +2069,7 @@ class Stage(BaseModel):
     instructions: Annotated[
         str | None,
         Field(
-            description="The instructions for the workers, or for the synthesis. `{{task}}` in them stands for the job's `task`. A `map`\nstage without instructions works by that task alone; a `synthesis` needs its own.",
+            description="The instructions for the workers, or for the synthesis. `{{task}}` in them becomes the job's `task`. A `map`\nstage without instructions works by that task alone; a `synthesis` needs its own.",
             pattern='\\S',
         ),
     ] = None
